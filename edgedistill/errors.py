@@ -1,0 +1,27 @@
+"""The errors a person is meant to read: two lines, what is wrong and what to do, and the exit code they end with.
+
+    EdgeDistillError        exit 1   a bug of ours, where we know how to name it
+    └── InputError          exit 2   the user's input or environment
+"""
+
+from __future__ import annotations
+
+
+class EdgeDistillError(Exception):
+    """What is wrong, with the value and the place, and what to do about it; the command line prints both lines.
+
+    `exit_code` is the process exit code this error ends with (README, "Exit codes").
+    """
+
+    exit_code = 1
+
+    def __init__(self, wrong: str, todo: str) -> None:
+        super().__init__(f"{wrong}\n{todo}")
+        self.wrong = wrong
+        self.todo = todo
+
+
+class InputError(EdgeDistillError):
+    """The input or the environment is not usable as it is: a file, a flag, a missing weight, a full disk."""
+
+    exit_code = 2

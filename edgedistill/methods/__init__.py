@@ -1,0 +1,1 @@
+"""One file a method: a loss, its defaults, its docstring."""

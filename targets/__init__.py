@@ -1,0 +1,1 @@
+"""What runs on the device: standard library, numpy and one runtime."""
