@@ -1,0 +1,320 @@
+"""The command line: parse, call, print, exit. Nothing heavy is imported before a command needs it.
+
+Data goes to stdout, talk to stderr. Exit codes: 0 done or pass, 2 your input or environment, 3 measured outside a
+budget, 4 not measured (or --strict), 130 interrupted, 1 our bug.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Optional
+
+import typer
+
+from .errors import EdgeDistillError, InputError
+
+app = typer.Typer(
+    name="edgedistill",
+    help="Class names and unlabelled photos in; a small classifier, measured on the device it ships to, out.",
+    epilog="First:  edgedistill doctor    Then:  edgedistill build --profile cpu --classes labels.txt --images photos/",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+profiles_app = typer.Typer(help="The boards edgedistill knows: facts, budgets, runtimes.", no_args_is_help=True)
+app.add_typer(profiles_app, name="profiles")
+
+# Typer reads these annotations at run time on Python 3.10, where it needs Optional rather than "X | None".
+Text = Optional[str]  # noqa: UP045
+Number = Optional[int]  # noqa: UP045
+Real = Optional[float]  # noqa: UP045
+File = Optional[Path]  # noqa: UP045
+Texts = Optional[list[str]]  # noqa: UP045
+WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "safetensors")
+INPUT, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = "Input", "Teacher", "Student", "Training", "Budgets", "Running"
+
+
+def flag(name: str, panel: str, help: str, default: str | bool = False) -> Any:
+    """An option of `build`. Its real default lives in settings.py; `default` is the words the help shows for it."""
+    return typer.Option(name, rich_help_panel=panel, help=help, show_default=default)
+
+
+@app.command()
+def build(
+    context: typer.Context,
+    profile: Annotated[
+        Text,
+        flag("--profile", INPUT, "Board to build for: a name from `profiles list`, or a TOML file."),
+    ] = None,
+    classes: Annotated[File, flag("--classes", INPUT, "labels.txt: a class a line, `name | synonym`.")] = None,
+    images: Annotated[File, flag("--images", INPUT, "Folder of unlabelled photos; folder names are ignored.")] = None,
+    check: Annotated[
+        File,
+        flag(
+            "--check",
+            INPUT,
+            "Photos to measure on; class folders, where there are any, give true labels.",
+            "a tenth of --images",
+        ),
+    ] = None,
+    templates: Annotated[
+        Text,
+        flag(
+            "--templates",
+            INPUT,
+            "Prompt templates: general, imagenet, cifar, or a file with one {} a line.",
+            "general",
+        ),
+    ] = None,
+    config: Annotated[
+        File,
+        flag("--config", INPUT, "build.toml with the same names as these flags; flags win."),
+    ] = None,
+    teacher: Annotated[
+        Text,
+        flag(
+            "--teacher",
+            TEACHER,
+            "MODEL/PRETRAINED, hf-hub:ID, local-dir:PATH, or a checkpoint file.",
+            "ViT-B-16/datacomp_xl_s13b_b90k",
+        ),
+    ] = None,
+    teacher_arch: Annotated[
+        Text,
+        flag("--teacher-arch", TEACHER, "For a checkpoint file: its open_clip architecture."),
+    ] = None,
+    teacher_preprocess: Annotated[
+        File,
+        flag(
+            "--teacher-preprocess",
+            TEACHER,
+            "For a checkpoint file: JSON with size, mean, std, interpolation, resize_mode.",
+        ),
+    ] = None,
+    teacher_dtype: Annotated[
+        Text,
+        flag("--teacher-dtype", TEACHER, "auto (a short measurement), float32 or bfloat16."),
+    ] = None,
+    prompt_weights: Annotated[
+        Text,
+        flag("--prompt-weights", TEACHER, "W1 uniform, W3 zero-shot prompt ensembling, W3-pool.", "W3"),
+    ] = None,
+    views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
+    student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,
+    student_weights: Annotated[
+        Text,
+        flag(
+            "--student-weights",
+            STUDENT,
+            "auto (hub, else scratch), none, or a folder with student.safetensors.",
+            "auto",
+        ),
+    ] = None,
+    student_dtype: Annotated[
+        Text,
+        flag("--student-dtype", STUDENT, "auto, float32 or bfloat16 training arithmetic."),
+    ] = None,
+    input_size: Annotated[Number, flag("--input-size", STUDENT, "Pixels a side.", "the profile's")] = None,
+    method: Annotated[Text, flag("--method", TRAINING, "prg, kd or embedding.", "prg")] = None,
+    method_option: Annotated[
+        Texts,
+        flag("--option", TRAINING, "A method's own setting, NAME=VALUE; repeatable."),
+    ] = None,
+    epochs: Annotated[Number, flag("--epochs", TRAINING, "", "60,000 / images, between 20 and 100")] = None,
+    batch: Annotated[Number, flag("--batch", TRAINING, "", "128, at most a quarter of the images")] = None,
+    seed: Annotated[Number, flag("--seed", TRAINING, "Same seed, same bytes on a CPU.", "0")] = None,
+    seeds: Annotated[
+        Number,
+        flag("--seeds", TRAINING, "Train this many seeds, report mean and spread, ship the first.", "1"),
+    ] = None,
+    train_on: Annotated[Text, flag("--train-on", TRAINING, "auto, cpu or cuda.")] = None,
+    latency_budget: Annotated[Real, flag("--latency-budget", BUDGETS, "p95 in ms.", "the profile's")] = None,
+    memory_budget: Annotated[Real, flag("--memory-budget", BUDGETS, "MB.", "the profile's")] = None,
+    agreement_min: Annotated[
+        Real,
+        flag("--agreement-min", BUDGETS, "Lower 95 % bound of agreement with the teacher."),
+    ] = None,
+    accuracy_drop_max: Annotated[
+        Real,
+        flag("--accuracy-drop-max", BUDGETS, "With 500 labelled check images: what the student may lose."),
+    ] = None,
+    device: Annotated[
+        Text,
+        flag("--device", RUN, "Where to measure: local, or folder (only write the bundle).", "local"),
+    ] = None,
+    threads: Annotated[Number, flag("--threads", RUN, "CPU threads for the teacher and training.", "all cores")] = None,
+    work: Annotated[File, flag("--work", RUN, "Finished stages are kept and reused here.", ".edgedistill")] = None,
+    out: Annotated[File, flag("--out", RUN, "The bundle.", "./<labels>-<profile>/")] = None,
+    strict: Annotated[bool, flag("--strict", RUN, "Exit 4 when nothing could be measured.")] = False,
+    as_json: Annotated[bool, flag("--json", RUN, "Print the verdict as JSON on stdout.")] = False,
+    debug: Annotated[bool, flag("--debug", RUN, "Show tracebacks.")] = False,
+) -> None:
+    """Distil, export and measure a classifier for one board.
+
+    Interrupted? Run the same command again: it goes on where it was.
+    """
+    from . import settings
+
+    given = {name: value for name, value in context.params.items() if _was_set(context, name)}
+    if "method_option" in given:
+        given["option"] = tuple(given.pop("method_option"))
+    for name in ("config", "as_json", "debug"):
+        given.pop(name, None)
+    asked = settings.resolve(given, config, os.environ)
+
+    from . import build as line
+    from . import verdict_text
+
+    try:
+        verdict = line.build(asked)
+    except KeyboardInterrupt:
+        typer.echo("\nedgedistill: interrupted\nRun the same command again: it goes on where it was.", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False))
+    verdict_text.show(verdict, asked.bundle)
+    raise typer.Exit(_build_exit(verdict["verdict"], asked.strict))
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    result: Annotated[File, typer.Option("--result", help="What `run.py verify` wrote on the board.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Measure a bundle here, or judge a result from its board.
+
+    Exit 0 pass, 3 outside a budget, 4 not measured on the profile's device.
+    """
+    from . import verdict_text, verify
+
+    verdict = verify.verify_bundle(bundle, result)
+    if as_json:
+        typer.echo(json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False))
+    verdict_text.show(verdict, bundle)
+    raise typer.Exit(verify.EXIT_CODES[verdict["verdict"]])
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Classify images with a bundle. Needs no torch."""
+    from .runtime import Classifier
+
+    classifier = Classifier(bundle)
+    for path in images:
+        found = classifier.predict(path)
+        if as_json:
+            record = {
+                "path": str(path),
+                "label": found.label,
+                "probability": found.probability,
+                "known": found.known,
+                "probabilities": dict(zip(classifier.labels, map(float, found.probabilities))),
+            }
+            typer.echo(json.dumps(record, ensure_ascii=False))
+        else:
+            typer.echo(f"{path}  {found.label}  {found.probability:.3f}")
+
+
+@app.command()
+def doctor(
+    classes: Annotated[File, typer.Option("--classes", help="labels.txt to check.")] = None,
+    images: Annotated[File, typer.Option("--images", help="Photo folder to check.")] = None,
+    teacher: Annotated[Text, typer.Option("--teacher", help="Teacher to look for.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Say what is here, what is missing, and what to do about it. Takes a few seconds, changes nothing."""
+    from . import doctor as surgery
+
+    findings = surgery.examine(classes=classes, images=images, teacher=teacher)
+    if as_json:
+        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1, ensure_ascii=False))
+    surgery.show(findings)
+    raise typer.Exit(2 if any(finding.state == "missing" for finding in findings) else 0)
+
+
+@profiles_app.command("list")
+def profiles_list(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """The boards, one a line."""
+    from . import profiles
+
+    known = [profiles.load_profile(name) for name in profiles.list_profiles()]
+    if as_json:
+        typer.echo(json.dumps([profile.to_json() for profile in known], indent=1, ensure_ascii=False))
+        return
+    for profile in known:
+        budget = f"p95 {profile.budget.latency_p95_ms:>4g} ms  {profile.budget.memory_mb:>5g} MB"
+        typer.echo(f"{profile.name:<18} {profile.title:<50} {budget}")
+
+
+@profiles_app.command("show")
+def profiles_show(
+    name: Annotated[str, typer.Argument(help="A name from `profiles list`, or a TOML file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """All that is known of one board. Budgets are decisions, ranges are expectations; nothing here was measured."""
+    from . import profiles, verdict_text
+
+    profile = profiles.load_profile(name)
+    if as_json:
+        typer.echo(json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
+    else:
+        verdict_text.show_profile(profile)
+
+
+def _was_set(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _build_exit(verdict: str, strict: bool) -> int:
+    if verdict == "unmeasured":
+        return 4 if strict else 0
+    return {"pass": 0, "fail": 3}[verdict]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        typer.echo(f"edgedistill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The `edgedistill` command."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except EdgeDistillError as error:
+        if debug:
+            raise
+        _tell(error)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if debug or missing not in WORKSHOP:
+            raise
+        _tell(InputError(f"this command needs {missing}", 'Install the workshop: pip install "edgedistill[build]"'))
+
+
+def _tell(error: EdgeDistillError) -> NoReturn:
+    typer.echo(f"edgedistill: {error.wrong}\n{error.todo}", err=True)
+    sys.exit(error.exit_code)

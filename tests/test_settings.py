@@ -1,0 +1,73 @@
+"""Flags over build.toml over environment over defaults; wrong words are named with their place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgedistill.errors import InputError
+from edgedistill.settings import BuildSettings, resolve
+
+NEEDED = {"profile": "cpu", "classes": Path("labels.txt"), "images": Path("photos")}
+
+
+def config(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "build.toml"
+    path.write_text(text)
+    return path
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_environment(tmp_path: Path) -> None:
+    path = config(tmp_path, 'teacher = "local-dir:here"\nepochs = 7\nseed = 3\n')
+    found = resolve(NEEDED | {"seed": 5}, path, {"EDGEDISTILL_TEACHER": "ViT-L-14/openai"})
+    assert (found.teacher, found.epochs, found.seed) == ("local-dir:here", 7, 5)
+    assert resolve(NEEDED, None, {"EDGEDISTILL_TEACHER": "ViT-L-14/openai"}).teacher == "ViT-L-14/openai"
+    assert resolve(NEEDED, None, {}).teacher == "ViT-B-16/datacomp_xl_s13b_b90k"
+
+
+def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = config(tmp_path, 'profile = "cpu"\nclasses = "labels.txt"\nimages = "photos"\n')
+    found = resolve({}, path, {})
+    assert found.classes == tmp_path / "labels.txt"
+    assert found.images == tmp_path / "photos"
+
+
+def test_dashes_and_lists_read_as_on_the_command_line(tmp_path: Path) -> None:
+    path = config(tmp_path, 'student-weights = "none"\noption = ["edge_loss=col"]\nlatency-budget = 12\n')
+    found = resolve(NEEDED, path, {})
+    assert (found.student_weights, found.option, found.latency_budget) == ("none", ("edge_loss=col",), 12.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epoch = 3", "Did you mean 'epochs'"),
+        ("epochs = 'ten'", "epochs must be int, got 'ten'"),
+        ("epochs = true", "epochs must be int, got True"),
+        ("option = 'a=b'", "option must be a list of strings"),
+        ("epochs = ", "not readable TOML"),
+        ("epochs = 0", "--epochs is 0"),
+        ("method = 'magic'", "--method is 'magic'"),
+        ("agreement-min = 1.5", "--agreement-min is 1.5"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        resolve(NEEDED, config(tmp_path, text + "\n"), {})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no config file at"):
+        resolve(NEEDED, tmp_path / "none.toml", {})
+
+
+def test_no_photos_is_an_error_that_says_so() -> None:
+    with pytest.raises(InputError, match="building without photos is not part of this version"):
+        resolve({"profile": "cpu", "classes": Path("labels.txt")}, None, {})
+
+
+def test_the_bundle_is_named_after_labels_and_profile() -> None:
+    assert BuildSettings(**NEEDED).bundle == Path("labels-cpu")
+    assert BuildSettings(**NEEDED | {"profile": "boards/mine.toml"}).bundle == Path("labels-mine")
+    assert BuildSettings(**NEEDED, out=Path("there")).bundle == Path("there")

@@ -1,0 +1,48 @@
+"""A stage is a function of its inputs: done when its folder is there, resumable until then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgedistill.errors import InputError
+from edgedistill.stage import WorkFolder
+
+
+def test_a_stage_appears_only_when_it_is_finished(tmp_path: Path) -> None:
+    stage = WorkFolder(tmp_path).stage("store", {"seed": 0})
+    folder = stage.begin()
+    (folder / "block-0").write_text("half the work")
+    assert not stage.done
+    stage.finish()
+    assert stage.done
+    assert (stage.path / "block-0").read_text() == "half the work"
+
+
+def test_an_interrupted_stage_finds_what_it_left(tmp_path: Path) -> None:
+    (WorkFolder(tmp_path).stage("store", {"seed": 0}).begin() / "block-0").write_text("kept")
+    again = WorkFolder(tmp_path).stage("store", {"seed": 0})
+    assert (again.begin() / "block-0").read_text() == "kept"
+
+
+def test_other_inputs_are_another_stage(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path)
+    work.stage("store", {"seed": 0}).begin()
+    work.stage("store", {"seed": 0}).finish()
+    assert not work.stage("store", {"seed": 1}).done
+    assert not work.stage("text", {"seed": 0}).done
+    assert work.stage("store", {"seed": 0}).done
+
+
+def test_a_timed_choice_is_made_once(tmp_path: Path) -> None:
+    choices = iter([("bfloat16", "2.1x faster"), ("float32", "now it is slower")])
+    first = WorkFolder(tmp_path).decision("dtype", {"teacher": "a"}, lambda: next(choices))
+    again = WorkFolder(tmp_path).decision("dtype", {"teacher": "a"}, lambda: next(choices))
+    assert first == again == ("bfloat16", "2.1x faster")
+
+
+def test_a_work_folder_that_cannot_be_written_is_said_in_two_lines(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write the work folder"):
+        WorkFolder(tmp_path / "file" / "work")
