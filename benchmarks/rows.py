@@ -1,0 +1,122 @@
+"""What every benchmark here shares: interleaved timing with its spread, a table, and rows for the docs.
+
+A row is one figure: {figure, value, low, high, unit, bar, met, machine, command}. `value` is the median over rounds,
+`low` and `high` are the quartiles. Comparisons are made inside one run, candidate after candidate in every round, and
+given as the ratio of the two times of the same round, so that a busy minute of a shared machine falls on both sides.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure. `bar` is written as it is judged, such as "<= 1.05"; "" where nothing is promised."""
+
+    figure: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    bar: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether `value` keeps the bar; None without one."""
+        if not self.bar:
+            return None
+        sign, limit = self.bar.split()
+        return {"<=": self.value <= float(limit), ">=": self.value >= float(limit)}[sign]
+
+
+def row(figure: str, samples: Sequence[float] | np.ndarray, unit: str, bar: str = "") -> Row:
+    """The median and quartiles of `samples` as a row."""
+    low, value, high = (float(q) for q in np.percentile(np.asarray(samples, np.float64), [25, 50, 75]))
+    return Row(figure=figure, value=value, low=low, high=high, unit=unit, bar=bar)
+
+
+def interleave(
+    candidates: Mapping[str, Callable[[], object]], *, rounds: int, calls: int = 1, warm_up: int = 1
+) -> dict[str, np.ndarray]:
+    """Seconds per call of every candidate in every round, float64 [rounds].
+
+    Each round runs `calls` calls of every candidate, in an order that moves on by one each round; the collector is
+    off while timing. `warm_up` rounds run before and are thrown away.
+    """
+    names = list(candidates)
+    seconds = {name: np.zeros(rounds) for name in names}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for turn in range(-warm_up, rounds):
+            shift = turn % len(names)
+            for name in names[shift:] + names[:shift]:
+                call = candidates[name]
+                start = perf_counter()
+                for _ in range(calls):
+                    call()
+                if turn >= 0:
+                    seconds[name][turn] = (perf_counter() - start) / calls
+    finally:
+        if collecting:
+            gc.enable()
+    return seconds
+
+
+def machine() -> str:
+    """This machine in a few words: processor, usable cores, memory, GPU if torch is loaded and sees one."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+        memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (OSError, ValueError):
+        memory_gb = 0.0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    words = [name, f"{cores} cores"] + ([f"{memory_gb:.0f} GB"] if memory_gb else [])
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        words.append(torch.cuda.get_device_name())
+    return ", ".join(words)
+
+
+def command() -> str:
+    """The command line that is running, from the repository root, without the place of the interpreter."""
+    script = Path(sys.argv[0]).resolve()
+    root = Path(__file__).resolve().parents[1]
+    shown = script.relative_to(root).as_posix() if script.is_relative_to(root) else script.name
+    return " ".join(["python", shown, *sys.argv[1:]])
+
+
+def report(rows: Sequence[Row], json_path: Path | None) -> None:
+    """Print the table on stdout; write the rows to `json_path` if given."""
+    print(f"{machine()}\n{command()}\n")
+    width = max(len(r.figure) for r in rows)
+    print(f"{'figure':<{width}}  {'median':>10}  {'quartiles':>21}  {'unit':<8}  bar")
+    for r in rows:
+        kept = {True: "met", False: "NOT met", None: ""}[r.met]
+        spread = f"{_number(r.low)} .. {_number(r.high)}"
+        print(f"{r.figure:<{width}}  {_number(r.value):>10}  {spread:>21}  {r.unit:<8}  {r.bar} {kept}".rstrip())
+    if json_path is not None:
+        facts = {"machine": machine(), "command": command()}
+        lines = [{**asdict(r), "met": r.met, **facts} for r in rows]
+        temporary = json_path.with_name(json_path.name + ".part")
+        temporary.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(json_path)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
