@@ -1,0 +1,149 @@
+"""The nine boards, and a loader that lets no misspelt or misplaced value through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edgedistill.profiles import Profile, list_profiles, load_profile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgedistill.errors import InputError
+
+NAMES = [
+    "cpu",
+    "cuda",
+    "intel-n100",
+    "jetson-orin",
+    "jetson-orin-nano",
+    "jetson-orin-nx",
+    "jetson-thor",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
+]
+
+
+def write(folder: Path, text: str, name: str = "mine") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def cpu_toml() -> str:
+    return (Path(__file__).parents[1] / "profiles" / "cpu.toml").read_text().replace('name = "cpu"', 'name = "mine"')
+
+
+def test_all_nine_are_listed() -> None:
+    assert list_profiles() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_survives_json(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.name == name
+    assert Profile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
+
+
+def test_defaults_are_filled_in_for_the_bundle() -> None:
+    table = load_profile("cpu").to_json()
+    assert (table["budget"]["agreement_min"], table["budget"]["accuracy_drop_max"]) == (0.90, 0.03)
+    assert table["stack"][0]["name"] == "PyPI"
+    assert table["plausible"]["fp32"]["resnet18"] == [4, 25]
+
+
+def test_gpu_profiles_never_name_a_cpu_runtime_to_run_on() -> None:
+    for name in NAMES:
+        profile = load_profile(name)
+        assert profile.identify.gpu == ("tensorrt" in profile.runtime.prefer)
+        assert not (profile.identify.gpu and "onnxruntime-cpu" in profile.runtime.prefer)
+
+
+def test_a_profile_is_read_from_a_path(tmp_path: Path) -> None:
+    path = write(tmp_path, cpu_toml().replace("latency_p95_ms = 20.0", "latency_p95_ms = 7"))
+    assert load_profile(path).budget.latency_p95_ms == 7
+    assert load_profile(str(path)).name == "mine"
+
+
+def test_a_near_miss_is_named() -> None:
+    with pytest.raises(InputError) as caught:
+        load_profile("jetson-orrin")
+    assert caught.value.exit_code == 2
+    assert "Did you mean jetson-orin?" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("[budget]", "[budget]\nlatency_p95 = 3", "budget.latency_p95 is not a key"),
+        ("[budget]", "[budgets]", "budgets is not a key"),
+        ("schema = 1", "schema = 1\nstacks = []", "stacks is not a key"),
+        ("memory_mb = 1000", 'memory_mb = "1000"', "budget.memory_mb is '1000'"),
+        ("memory_mb = 1000", "memory_mb = -1", "budget.memory_mb is -1"),
+        ("memory_mb = 1000", "memory_mb = nan", "budget.memory_mb is nan"),
+        ("memory_mb = 1000", "", "budget.memory_mb is missing"),
+        ("batch = 1", "batch = true", "model.batch is True"),
+        ("batch = 1", "batch = 1.5", "model.batch is 1.5"),
+        ('prefer = ["onnxruntime-cpu"]', 'prefer = ["onnxruntime"]', "runtime is 'onnxruntime'"),
+        ('prefer = ["onnxruntime-cpu"]', 'prefer = "onnxruntime-cpu"', "runtime.prefer is 'onnxruntime-cpu'"),
+        ('precisions = ["fp32", "int8"]', 'precisions = ["fp8"]', "is 'fp8'"),
+        ("resnet18 = [4, 25]", "resnet18 = [4]", "plausible.fp32.models.resnet18 has 1 values"),
+        ('basis = "anchored"', "", "plausible.fp32.basis is missing"),
+        ('name = "PyPI"', 'name = "PyPI"\nrust = "1.0"', "stacks[0].rust is not a key"),
+        ("schema = 1", "schema = 2", "schema is 2"),
+        ("[identify]", '[identify]\nmin_compute_capability = "eight"', "is 'eight'"),
+    ],
+)
+def test_a_wrong_key_or_value_names_key_and_file(tmp_path: Path, before: str, after: str, said: str) -> None:
+    text = cpu_toml()
+    assert before in text
+    path = write(tmp_path, text.replace(before, after, 1))
+    with pytest.raises(InputError) as caught:
+        load_profile(path)
+    assert said in caught.value.wrong
+    assert str(path) in caught.value.wrong
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"name = ", "is not valid TOML"), (b'name = "\xff"', "is not UTF-8"), (b"", "name is missing")],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content or b"schema = 1")
+    with pytest.raises(InputError, match=said):
+        load_profile(path)
+
+
+def test_a_missing_file_and_another_name_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read the profile"):
+        load_profile(tmp_path / "none.toml")
+    with pytest.raises(InputError, match="the file is named 'other'"):
+        load_profile(write(tmp_path, cpu_toml(), "other"))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(
+        ["identify", "runtime", "model", "budget", "power", "measure", "dla", "stack", "plausible", "notes"]
+    ),
+    json_values,
+)
+def test_any_json_in_a_section_is_read_or_refused_by_name(section: str, value: Any) -> None:
+    table = {**load_profile("cpu").to_json(), section: value}
+    try:
+        profile = Profile.from_json(table, "here")
+    except InputError as error:
+        said = error.wrong
+    else:
+        assert Profile.from_json(profile.to_json()) == profile
+        return
+    assert said.startswith("here: ")
