@@ -1,0 +1,107 @@
+"""The check set inside a bundle: what a device is measured on, ready-made, so that it needs no image decoder.
+
+check/images.npy         uint8   [M, S, S, 3]   at the model's size, memory-mapped when read
+check/teacher.npy        float32 [M, D]         the frozen teacher's unit embeddings, centre view
+check/teacher_class.npy  int64   [M]            the class the teacher chooses, text vectors before any refinement
+check/labels.npy         int64   [M]            the true class, -1 where it is not known
+check/check.json                                where the images come from, what was skipped
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from . import atomic
+from .errors import EdgeDistillError, InputError
+
+MOST_IMAGES = 1000
+UNIT = 1e-3  # how far from 1 a stored float32 norm may be
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckInfo:
+    """check.json. `source`: "--check" or "pool split"; `skipped`: reason -> images that could not be used."""
+
+    images: int
+    source: str
+    synthetic: bool = False
+    skipped: dict[str, int] = field(default_factory=dict)
+    unmatched_folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckSet:
+    """M check images with the teacher's answers; shapes as in the module's docstring."""
+
+    images: np.ndarray
+    teacher: np.ndarray
+    teacher_class: np.ndarray
+    labels: np.ndarray
+    info: CheckInfo
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """bool [M]: where the true class is known."""
+        return self.labels >= 0
+
+    def flaw(self) -> str | None:
+        """Why these arrays are no check set, or None. Does not touch the pixels."""
+        count, dim = len(self.images), self.teacher.shape[-1] if self.teacher.ndim else 0
+        side = self.images.shape[1] if self.images.ndim == 4 else 0
+        expected = {
+            "images": ("uint8", (count, side, side, 3)),
+            "teacher": ("float32", (count, dim)),
+            "teacher_class": ("int64", (count,)),
+            "labels": ("int64", (count,)),
+        }
+        for name, (dtype, shape) in expected.items():
+            array = getattr(self, name)
+            if array.dtype != dtype or array.shape != shape:
+                return f"{name}.npy holds {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}"
+        if not 0 < count <= MOST_IMAGES or count != self.info.images:
+            return f"{count} images, check.json says {self.info.images} and the limit is {MOST_IMAGES}"
+        norms = np.linalg.norm(self.teacher, axis=1)
+        if not np.isfinite(norms).all() or np.abs(norms - 1).max() > UNIT:
+            return "teacher.npy holds vectors that are not of unit length"
+        if self.teacher_class.min() < 0 or self.labels.min() < -1:
+            return "a class index is negative"
+        return None
+
+
+def write_check(folder: Path, check: CheckSet) -> None:
+    """Write it into `folder` (made if missing). Same arrays, same bytes. Raises EdgeDistillError if flawed."""
+    flaw = check.flaw()
+    if flaw:
+        raise EdgeDistillError(f"the check set is flawed: {flaw}", "This is a bug in the build: please report it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("images", "teacher", "teacher_class", "labels"):
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(getattr(check, name)), allow_pickle=False)
+    atomic.write_json(folder / "check.json", asdict(check.info))
+
+
+def read_check(folder: Path) -> CheckSet:
+    """Read it back, the pixels memory-mapped. Raises InputError naming the file for anything unexpected."""
+    try:
+        arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "images" else None, allow_pickle=False)
+            for name in ("images", "teacher", "teacher_class", "labels")
+        }
+        stored = json.loads((folder / "check.json").read_text(encoding="utf-8"))
+        info = CheckInfo(**{**stored, "unmatched_folders": tuple(stored.get("unmatched_folders", ()))})
+        check = CheckSet(info=info, **arrays)
+        flaw = check.flaw()
+    except (OSError, ValueError, TypeError, EOFError, AttributeError) as error:
+        flaw = str(error)
+    if flaw:
+        raise InputError(
+            f"{folder} is not a readable check set: {flaw}",
+            "Build the bundle again, or copy it again from where it was built.",
+        )
+    return check
