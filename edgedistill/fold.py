@@ -33,7 +33,7 @@ def fold_batch_norms(module: nn.Module, example: Tensor) -> nn.Module:
         _fold(layer, norm)
     with torch.inference_mode():
         got = folded(example)
-    if all(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max())) for a, b in zip(got, expected)):
+    if all((a - b).abs().max() <= 1e-3 * b.abs().max() for a, b in zip(got, expected)):  # False for NaN
         return folded
     log.info("BatchNorm is not folded: doing so would change the outputs of this network")
     return plain
