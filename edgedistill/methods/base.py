@@ -1,0 +1,144 @@
+"""What every distillation method is: a frozen set of options, a `prepare` run once, and a pure loss.
+
+Shapes (one legend for the whole package):
+
+    B batch, C classes, P prompts, D teacher joint space, d student backbone width
+    f [B,d]  student pooled feature        h [B,D]  projector output        g = h/|h|
+    u [B,D]  teacher feature of the very view the student saw, unit norm
+    W [C,D]  class vectors (what is exported), s = exp(logit_scale)
+    zt = s·u·Wᵀ, zs = s·g·Wᵀ [B,C]  teacher and student logits
+
+A method reads no pixels, calls no teacher and keeps no state of its own; all loss arithmetic is float32 (float64 stays
+float64, for the gradient checks) whatever autocast says. The loop knows no method by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import EdgeDistillError
+
+if TYPE_CHECKING:
+    from ..prompts import ClassVectors, TextBank
+    from ..store import TeacherStore
+
+StateT = TypeVar("StateT", bound="State")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentOut:
+    """What the student says about one batch. `row` and `view` [B] int64 name the store entries it looked at."""
+
+    f: Tensor
+    h: Tensor
+    g: Tensor
+    row: Tensor
+    view: Tensor
+
+    @classmethod
+    def of(cls, f: Tensor, h: Tensor, row: Tensor, view: Tensor) -> StudentOut:
+        """Normalises h in full precision: half loses F.normalize's epsilon."""
+        h = full(h)
+        return cls(f=full(f), h=h, g=F.normalize(h, dim=-1), row=row, view=view)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherOut:
+    """What the store says about the same batch: u of the view, and of all views together (None unless needed)."""
+
+    u: Tensor
+    u_mean: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What `prepare` made: tensors without gradient. Every method needs at least the exported head."""
+
+    head: Tensor
+    scale: float
+
+    def to(self: StateT, device: torch.device) -> StateT:
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return type(self)(**moved)
+
+    def logits(self, unit: Tensor) -> Tensor:
+        """scale · unit · Wᵀ of unit features [B,D] -> [B,C], as the exported graph computes them."""
+        return self.scale * unit @ self.head.to(unit.dtype).T
+
+
+class Method(Protocol):
+    """A method is a frozen dataclass of its options with these three members.
+
+    `needs` names what the loop must read besides u: "feat_views" asks for u_mean whatever the view policy is.
+    `loss` returns the weighted parts and their sum under "total"; every part is a scalar tensor.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+
+    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State: ...
+
+    def loss(self, student: StudentOut, teacher: TeacherOut, state: Any) -> dict[str, Tensor]: ...
+
+
+class NonFiniteLoss(EdgeDistillError):
+    """A part of the loss is NaN or infinite."""
+
+
+def options(method: Method) -> dict[str, Any]:
+    """The method's name and every option, as written at the head of metrics.jsonl."""
+    return {"method": method.name, **dataclasses.asdict(method)}  # type: ignore[call-overload]
+
+
+def view_loss(method: Method, student: StudentOut, teacher: TeacherOut, state: State, eta: float) -> dict[str, Tensor]:
+    """(1−eta)·loss against this view's target + eta·loss against the mean of all views (methods 0.5).
+
+    eta 0 is the policy `match`, 1 is `mean`, between them `blend`. KL and cosine are linear in the teacher's side up
+    to a constant, so blending their losses has the gradient of the loss on blended targets. Leaves autocast: matrix
+    products of a loss in bfloat16 would blur the logits by whole units at CLIP's scale.
+    """
+    with torch.autocast(student.h.device.type, enabled=False):
+        if eta == 0:
+            return method.loss(student, teacher, state)
+        if teacher.u_mean is None:
+            raise ValueError("the mean-view target needs teacher.u_mean")
+        mean = method.loss(student, dataclasses.replace(teacher, u=teacher.u_mean), state)
+        if eta == 1:
+            return mean
+        match = method.loss(student, teacher, state)
+        return {part: (1 - eta) * match[part] + eta * mean[part] for part in match}
+
+
+def full(x: Tensor) -> Tensor:
+    """x in float32, or as it is if it is float64."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def kl(target_logits: Tensor, logits: Tensor, tau: float = 1.0) -> Tensor:
+    """(τ²/B)·Σ_i Σ_c qt·(log qt − log qs) over rows [B,C]: never divided by C, so its weight is the same for any C."""
+    target = F.log_softmax(full(target_logits) / tau, dim=-1)
+    log_q = F.log_softmax(full(logits) / tau, dim=-1)
+    return tau**2 * F.kl_div(log_q, target, reduction="batchmean", log_target=True)
+
+
+def cosine_distance(u: Tensor, g: Tensor) -> Tensor:
+    """mean_i (1 − ⟨u_i,g_i⟩) of unit rows [B,D]."""
+    return (1 - (full(u) * full(g)).sum(-1)).mean()
+
+
+def check_finite(parts: dict[str, Tensor], where: str) -> dict[str, float]:
+    """The parts as numbers. Raises NonFiniteLoss naming those that are not finite, and where."""
+    values = dict(zip(parts, torch.stack([part.detach().float() for part in parts.values()]).tolist()))
+    broken = [f"{name} = {value}" for name, value in values.items() if not abs(value) < float("inf")]
+    if broken:
+        raise NonFiniteLoss(
+            f"the loss is not finite in {where}: {', '.join(broken)}",
+            "Lower the learning rate or set the student's dtype to float32; if it stays, report it with metrics.jsonl.",
+        )
+    return values

@@ -1,0 +1,45 @@
+"""Distil the embedding alone: the student copies the teacher's unit vector and never sees the class list.
+
+`cosine` is mean_i (1 − ⟨u_i,g_i⟩), `mse` is mean_i ‖g_i − u_i‖², which on unit vectors is twice that. The wiser choice
+where classes will be added later or the pool is broad (CLIP-KD); on a narrow pool with a fixed list expect it behind
+`kd` (PromptKD, arXiv 2403.02781).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .base import State, StudentOut, TeacherOut, cosine_distance, full
+
+if TYPE_CHECKING:
+    from ..prompts import ClassVectors, TextBank
+    from ..store import TeacherStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """One option: which distance."""
+
+    name: ClassVar[str] = "embedding"
+    needs: ClassVar[frozenset[str]] = frozenset({"feat"})
+
+    distance: Literal["cosine", "mse"] = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.distance not in ("cosine", "mse"):
+            raise InputError(f"embedding: distance is {self.distance!r}", "Use one of: cosine, mse.")
+
+    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
+        return State(head=torch.from_numpy(classes.baked), scale=float(classes.scale))
+
+    def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
+        if self.distance == "cosine":
+            distance = cosine_distance(teacher.u, student.g)
+        else:
+            distance = (full(student.g) - full(teacher.u)).square().sum(-1).mean()
+        return {"total": distance, self.distance: distance}

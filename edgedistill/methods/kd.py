@@ -1,0 +1,48 @@
+"""Plain knowledge distillation: KL between the teacher's and the student's class probabilities, the honest baseline.
+
+Both sides are softmax(s·⟨·,W⟩/τ) with the teacher's own scale s, so τ = 1 is already sharp. With CLIP's scale τ is a
+real hyper-parameter (the small-logit argument for τ² does not hold at a logit spread of 3 and more). A cosine term on
+the embeddings may be added; PromptKD (arXiv 2403.02781, table on losses) found KL far ahead of feature losses on a
+fixed list of classes, CLIP-KD the reverse on broad pools, and the sum is a safe choice between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .base import State, StudentOut, TeacherOut, cosine_distance, kl
+
+if TYPE_CHECKING:
+    from ..prompts import ClassVectors, TextBank
+    from ..store import TeacherStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class KD:
+    """Options of plain distillation: temperature τ, and the weight of 1 − ⟨u,g⟩ (0: none)."""
+
+    name: ClassVar[str] = "kd"
+    needs: ClassVar[frozenset[str]] = frozenset({"feat"})
+
+    tau: float = 1.0
+    cosine: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.tau > 0:
+            raise InputError(f"kd: tau is {self.tau}", "It must be above 0; 1 is the default.")
+        if not self.cosine >= 0:
+            raise InputError(f"kd: cosine is {self.cosine}", "It must be 0 or more.")
+
+    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
+        return State(head=torch.from_numpy(classes.baked), scale=float(classes.scale))
+
+    def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
+        parts = {"kl": kl(state.logits(teacher.u), state.logits(student.g), self.tau)}
+        if self.cosine:
+            parts["cosine"] = self.cosine * cosine_distance(teacher.u, student.g)
+        return {"total": torch.stack(list(parts.values())).sum(), **parts}

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from edgedistill.errors import InputError
+from edgedistill.methods import KD, PRG
+from edgedistill.methods.prg import off_diagonal, one_minus_pearson
+
+from .reference import (
+    cross_entropy,
+    edge,
+    kl_rows,
+    loss_of,
+    mean_one_minus_pearson,
+    problem,
+    softmax,
+    unit,
+    without_diagonal,
+)
+
+EVERY_EDGE = [
+    PRG(edges=edges, edge_loss=kind, proxies=proxies)
+    for edges in (("E1",), ("E3",), ("E1", "E3"))
+    for kind in ("corr", "col", "row", "mse")
+    for proxies in ("PT1", "PT2")
+]
+
+
+def name(method: PRG) -> str:
+    return f"{'+'.join(method.edges)} {method.edge_loss} {method.proxies}"
+
+
+def slow(method: PRG, p: SimpleNamespace) -> dict[str, float]:
+    """PRG from its formulas, in loops."""
+    vectors, weights = p.bank.vectors.astype(np.float64), p.classes.prompt_weights
+    prompts = vectors.shape[1]
+    if method.targets == "W1":
+        weights = np.ones(prompts) / prompts
+    z_teacher = np.array(
+        [[sum(w * p.bank.scale * u @ t for w, t in zip(weights, row)) for row in vectors] for u in p.u]
+    )
+    g = unit(p.h)
+    z_student = p.classes.scale * g @ p.classes.baked.astype(np.float64).T
+    proxies = np.array([sum(w * t for w, t in zip(weights, row)) for row in vectors])
+    if method.proxies == "PT1":
+        proxies = unit(vectors.mean(axis=1))
+    tau, omega = method.tau_edge, method.omega
+    blocks = []
+    if "E1" in method.edges:
+        blocks.append(edge(method.edge_loss, p.u @ proxies.T, g @ proxies.T, tau, omega, symmetric=False))
+    if "E3" in method.edges:
+        teacher, student = without_diagonal(p.u @ p.u.T), without_diagonal(g @ g.T)
+        blocks.append(edge(method.edge_loss, teacher, student, tau, omega, symmetric=True))
+    threshold = method.confident if method.ce_rows == "confident" else 0.0
+    return {
+        "node": kl_rows(z_teacher, z_student),
+        "feature": method.feature * float(np.mean(1 - (p.u * g).sum(-1))),
+        "edge": method.alpha * float(np.mean(blocks)),
+        "ce": method.gamma * cross_entropy(z_teacher, z_student, threshold),
+    }
+
+
+@pytest.mark.parametrize("method", EVERY_EDGE, ids=name)
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_every_combination_equals_its_formula(method: PRG, classes: int) -> None:
+    p = problem(classes=classes)
+    got, expected = loss_of(method, p), slow(method, p)
+    for part in ("node", "feature", "edge"):
+        assert got[part].item() == pytest.approx(expected[part], rel=2e-5), part
+    assert got["total"].item() == pytest.approx(sum(got[part].item() for part in ("node", "feature", "edge")))
+
+
+@pytest.mark.parametrize("targets", ["W1", "W3"])
+@pytest.mark.parametrize("rows", ["all", "confident"])
+def test_targets_and_cross_entropy_equal_their_formulas(targets: str, rows: str) -> None:
+    p, method = problem(), PRG(targets=targets, gamma=0.3, ce_rows=rows, confident=0.5)
+    got, expected = loss_of(method, p), slow(method, p)
+    assert got["node"].item() == pytest.approx(expected["node"], rel=1e-5)
+    assert got["ce"].item() == pytest.approx(expected["ce"], rel=1e-5)
+    assert expected["ce"] > 0
+
+
+def test_cross_entropy_counts_only_rows_the_teacher_is_sure_of() -> None:
+    p = problem()
+    z = p.bank.scale * p.u @ p.classes.text.T
+    assert 0 < sum(max(softmax(row)) > 0.9 for row in z) < len(z)
+    assert loss_of(PRG(gamma=1, confident=0.9), p)["ce"] < loss_of(PRG(gamma=1, ce_rows="all"), p)["ce"]
+
+
+@pytest.mark.parametrize("method", EVERY_EDGE, ids=name)
+def test_gradients_are_those_of_the_function(method: PRG) -> None:
+    p = problem(batch=4, classes=3, dim=5)
+    method = dataclasses.replace(method, gamma=0.2)
+    h = torch.from_numpy(p.h).requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda h: loss_of(method, p, h)["total"], (h,))
+
+
+@pytest.mark.parametrize("method", EVERY_EDGE, ids=name)
+def test_a_student_equal_to_the_teacher_has_no_loss_and_no_gradient(method: PRG) -> None:
+    p = problem()
+    h = (2.7 * torch.from_numpy(p.u)).requires_grad_(True)
+    parts = loss_of(method, p, h)
+    parts["total"].backward()
+    assert all(abs(value.item()) < 1e-6 for value in parts.values())
+    assert h.grad is not None
+    assert h.grad.abs().max() < 1e-5
+
+
+def test_cross_entropy_and_foreign_targets_have_their_minimum_elsewhere() -> None:
+    p = problem()
+    for method in (PRG(gamma=1, ce_rows="all"), PRG(targets="W1")):
+        h = torch.from_numpy(p.u).clone().requires_grad_(True)
+        loss_of(method, p, h)["total"].backward()
+        assert h.grad is not None
+        assert h.grad.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", EVERY_EDGE, ids=name)
+def test_the_length_of_h_does_not_matter(method: PRG) -> None:
+    p = problem()
+    h = torch.from_numpy(p.h).requires_grad_(True)
+    total = loss_of(method, p, h)["total"]
+    total.backward()
+    assert loss_of(method, p, 2.7 * h)["total"].item() == pytest.approx(total.item(), rel=1e-6)
+    assert h.grad is not None
+    assert (h * h.grad).sum(-1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("method", [*EVERY_EDGE, PRG(gamma=1)], ids=name)
+def test_order_of_images_classes_and_prompts_does_not_matter(method: PRG) -> None:
+    p = problem()
+    before = loss_of(method, p)["total"].item()
+    draw = np.random.default_rng(1)
+    for axis in ("images", "classes", "prompts"):
+        q = copy.deepcopy(p)
+        if axis == "images":
+            order = draw.permutation(len(q.u))
+            q.u, q.h = q.u[order], q.h[order]
+        elif axis == "classes":
+            order = draw.permutation(len(q.classes.text))
+            q.bank.vectors = q.bank.vectors[order]
+            q.classes.text = q.classes.baked = q.classes.text[order]
+        else:
+            order = draw.permutation(len(q.classes.prompt_weights))
+            q.bank.vectors, q.classes.prompt_weights = q.bank.vectors[:, order], q.classes.prompt_weights[order]
+        assert loss_of(method, q)["total"].item() == pytest.approx(before, rel=1e-5), axis
+
+
+def test_targets_are_weighted_averages_of_the_prompts_logits() -> None:
+    p = problem()
+    for targets, weights in (("W1", np.full(3, 1 / 3)), ("W3", p.classes.prompt_weights)):
+        state = PRG(targets=targets).prepare(None, p.bank, p.classes)
+        combined = p.bank.scale * p.u @ state.target.double().numpy().T
+        averaged = np.einsum("p,cpd,bd->bc", weights, p.bank.vectors, p.bank.scale * p.u)
+        assert np.abs(combined - averaged).max() < 1e-5
+
+
+def test_targets_are_normalised_exactly_where_the_exported_vectors_are() -> None:
+    p = problem()
+    plain = PRG().prepare(None, p.bank, p.classes).target.norm(dim=-1)
+    p.classes.normalised = True
+    normalised = PRG().prepare(None, p.bank, p.classes).target.norm(dim=-1)
+    assert (plain < 0.999).all()
+    assert torch.allclose(normalised, torch.ones(5))
+
+
+def test_row_edges_at_the_logits_temperature_are_plain_kd() -> None:
+    p = problem()
+    edge_part = loss_of(PRG(edges=("E1",), edge_loss="row", tau_edge=1 / p.classes.scale), p)["edge"]
+    assert edge_part.item() == pytest.approx(loss_of(KD(), p)["kl"].item(), abs=1e-5)
+
+
+def test_a_duplicated_class_changes_kl_but_not_the_mse_of_the_other_edges() -> None:
+    p = problem()
+    method = PRG(edges=("E1",), edge_loss="mse")
+    before = loss_of(method, p)
+    q = copy.deepcopy(p)
+    q.bank.vectors = np.concatenate([p.bank.vectors, p.bank.vectors[:1]])
+    q.classes.text = q.classes.baked = np.concatenate([p.classes.text, p.classes.text[:1]])
+    after = loss_of(method, q)
+    g, vectors = unit(p.h), p.classes.text.astype(np.float64)
+    columns = method.omega * np.mean((p.u @ vectors.T - g @ vectors.T) ** 2, axis=0)
+    assert after["edge"].item() == pytest.approx((columns.sum() + columns[0]) / 6, rel=1e-5)
+    assert before["edge"].item() == pytest.approx(columns.mean(), rel=1e-5)
+    assert after["node"].item() != pytest.approx(before["node"].item(), rel=1e-3)
+
+
+def test_class_vectors_receive_no_gradient() -> None:
+    p = problem()
+    state = PRG().prepare(None, p.bank, p.classes)
+    assert not any(tensor.requires_grad for tensor in (state.head, state.target, state.proxies))
+
+
+def test_two_classes_train_on_columns_and_say_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    p, method = problem(classes=2), PRG(edges=("E1",), feature=0)
+    with caplog.at_level(logging.INFO):
+        parts = loss_of(method, p)
+    assert sum("two classes" in record.message for record in caplog.records) == 1
+    proxies = p.classes.text.astype(np.float64)
+    columns = mean_one_minus_pearson((p.u @ proxies.T).T, (unit(p.h) @ proxies.T).T)
+    assert parts["edge"].item() == pytest.approx(columns, rel=1e-5)
+
+
+def test_one_class_is_refused() -> None:
+    p = problem(classes=1)
+    with pytest.raises(InputError, match="at least two classes"):
+        PRG().prepare(None, p.bank, p.classes)
+
+
+@pytest.mark.parametrize(
+    ("method", "warned"),
+    [
+        (PRG(edges=("E1",), edge_loss="row", tau_edge=0.05), True),  # 1/s: the scale of the problem is 20
+        (PRG(edges=("E1",), edge_loss="mse"), True),
+        (PRG(edges=("E1",), edge_loss="row", tau_edge=0.1), False),
+        (PRG(edges=("E1",), edge_loss="mse", alpha=0), False),
+        (PRG(edges=("E1", "E3"), edge_loss="mse"), False),
+        (PRG(), False),
+    ],
+)
+def test_edges_that_only_repeat_the_nodes_are_warned_about(
+    method: PRG, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    p = problem()
+    method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    assert any("plain kd plus a cosine" in record.message for record in caplog.records) == warned
+
+
+def test_w3_takes_the_pool_only_variant_as_its_fallback_and_nothing_else() -> None:
+    p = problem()
+    p.classes.weighting = "W3-pool"
+    assert torch.allclose(PRG(targets="W3").prepare(None, p.bank, p.classes).target, torch.from_numpy(p.classes.text))
+    p.classes.weighting = "W1"
+    with pytest.raises(InputError, match="made with W1"):
+        PRG(targets="W3").prepare(None, p.bank, p.classes)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"edges": ()},
+        {"edges": ("E9",)},
+        {"edges": ("E1", "E1")},
+        {"edge_loss": "l1"},
+        {"targets": "W2"},
+        {"alpha": -1.0},
+        {"gamma": float("nan")},
+        {"tau_edge": 0.0},
+        {"confident": 1.0},
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        PRG(**wrong)  # type: ignore[arg-type]
+
+
+def test_constant_edges_stay_finite() -> None:
+    flat, other = torch.ones(2, 4, dtype=torch.float64), torch.arange(8.0, dtype=torch.float64).view(2, 4)
+    assert one_minus_pearson(flat, 3 * flat).item() == 0
+    assert one_minus_pearson(flat, other).item() == pytest.approx(0.5)
+    h = torch.ones(4, 16, dtype=torch.float64, requires_grad=True)  # all images alike: every pair has cosine 1
+    p = problem(batch=4)
+    loss_of(PRG(), p, h)["total"].backward()
+    assert h.grad is not None
+    assert torch.isfinite(h.grad).all()
+
+
+def test_off_diagonal_keeps_the_order_of_a_row() -> None:
+    square = torch.arange(9).view(3, 3)
+    assert off_diagonal(square).tolist() == [[1, 2], [3, 5], [6, 7]]
