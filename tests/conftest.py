@@ -1,0 +1,28 @@
+"""Shared by all tests: no request to any hub, tests/ importable, and one tiny real teacher."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local-dir teacher that knows the classes of tiny_images; do not change it, copy it."""
+    from tiny_teacher import write_tiny_teacher
+
+    return write_tiny_teacher(tmp_path_factory.mktemp("teacher") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tiny_teacher_folder: Path):
+    """The same, loaded: an edgedistill.teacher.Teacher in float32 on the CPU."""
+    from edgedistill.teacher import find_teacher
+
+    return find_teacher(f"local-dir:{tiny_teacher_folder}").load(dtype="float32")
