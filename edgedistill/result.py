@@ -1,0 +1,208 @@
+"""What `run.py verify` wrote on a device, read as the stranger's file it is.
+
+A result may come from any machine and any hand. Everything a verdict uses is checked here (schema, that it belongs to
+this bundle, ranges, counts, finite numbers), so that nothing behind this module has to doubt it; free text is made
+safe to print. Whether the numbers are good enough is verify.py's business.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+
+SCHEMA = 1
+MOST_BYTES = 8 << 20
+LONGEST_TEXT = 200
+PERCENTILES = ("p50", "p95", "p99")
+NOT_FINITE = -1  # the prediction for an image whose outputs were NaN or infinite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One measurement of one model file on one machine. None: the device could not say.
+
+    `latency_ms`: p50, p95, p99 (each float or None) and queries; `memory_mb`: peak (float or None) and kind;
+    `golden_diff`: largest difference of a golden probability, with `golden_ok` as the device judged it.
+    """
+
+    precision: str
+    model_file: str
+    model_bytes: int
+    runtime: str
+    runtime_version: str
+    device: str
+    matches_profile: bool | None
+    predictions: np.ndarray  # int64 [M], -1 where the outputs were not finite
+    golden_ok: bool
+    golden_diff: float
+    latency_ms: dict[str, float | None]
+    queries: int
+    memory_peak_mb: float | None
+    memory_kind: str
+    invalid: tuple[str, ...]
+
+
+class _Flaw(Exception):
+    """Where a result departs from its schema."""
+
+
+def read_result(path: Path, manifest: dict[str, Any], manifest_sha256: str, images: int) -> Result:
+    """Read and check `path` against the bundle: its manifest, the manifest's hash and the size of its check set.
+
+    Raises InputError for everything else than a well-formed result of exactly this bundle.
+    """
+    content = _load(path)
+    for name, own in (("build_id", manifest["build_id"]), ("manifest_sha256", manifest_sha256)):
+        theirs = content.get(name)
+        if theirs != own:
+            raise InputError(
+                f"{path} was measured on another bundle: its {name} is {safe(theirs)!r}, this one's is {own!r}",
+                "Copy this bundle to the device and run `python3 run.py verify` there again.",
+            )
+    try:
+        return _parse(content, manifest, images)
+    except _Flaw as flaw:
+        raise InputError(
+            f"{path} is not a valid result: {flaw}",
+            "Use the file that `python3 run.py verify` wrote, unchanged.",
+        ) from None
+
+
+def safe(value: object) -> str:
+    """Free text from a stranger, fit for a terminal and a report: printable, one line, short."""
+    text = "".join(char if char.isprintable() else " " for char in str(value))
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    todo = "Give the file that `python3 run.py verify` wrote into results/ on the device."
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise InputError(f"{path} is not a file", todo)
+        if facts.st_size > MOST_BYTES:
+            raise InputError(f"{path} holds {facts.st_size:,} bytes, a result holds at most {MOST_BYTES:,}", todo)
+        content = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", todo) from error
+    except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, NaN, an integer of 5000 digits
+        raise InputError(f"{path} is not JSON: {safe(error)}", todo) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a JSON {type(content).__name__}, not a result", todo)
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Result:
+    if _number(content, "schema") != SCHEMA:
+        raise _Flaw(f"schema is {content['schema']!r}, this version reads {SCHEMA}")
+    model, runtime, device = (_object(content, name) for name in ("model", "runtime", "device"))
+    golden, latency, memory = (_object(content, name) for name in ("golden", "latency_ms", "memory_mb"))
+    entry = _built_model(manifest, _text(model, "model.file"), _text(model, "model.sha256"))
+    matches = content.get("matches_profile", "missing")
+    if not (matches is None or isinstance(matches, bool)):
+        raise _Flaw(f"matches_profile is {safe(matches)!r}, expected true, false or null")
+    percentiles = {name: _figure(latency, f"latency_ms.{name}") for name in PERCENTILES}
+    known = [value for value in percentiles.values() if value is not None]
+    if known != sorted(known) or 0.0 in known:
+        raise _Flaw(f"latencies {known} are not positive and rising")
+    invalid = content.get("invalid")
+    if not isinstance(invalid, list) or not all(isinstance(reason, str) for reason in invalid):
+        raise _Flaw("invalid is not a list of reasons")
+    golden_ok = golden.get("ok")
+    if not isinstance(golden_ok, bool):
+        raise _Flaw("golden.ok is neither true nor false")
+    golden_diff = _number(golden, "golden.max_abs_diff")
+    return Result(
+        precision=entry["precision"],
+        model_file=entry["file"],
+        model_bytes=entry["bytes"],
+        runtime=_text(runtime, "runtime.name"),
+        runtime_version=_text(runtime, "runtime.version"),
+        device=_text(device, "device.name"),
+        matches_profile=matches,
+        predictions=_predictions(content.get("predictions"), images, len(manifest["labels"])),
+        golden_ok=golden_ok,
+        golden_diff=golden_diff,
+        latency_ms=percentiles,
+        queries=_count(latency, "latency_ms.queries"),
+        memory_peak_mb=_figure(memory, "memory_mb.peak"),
+        memory_kind=_text(memory, "memory_mb.kind"),
+        invalid=tuple(safe(reason) for reason in invalid),
+    )
+
+
+def _built_model(manifest: dict[str, Any], file: str, sha256: str) -> dict[str, Any]:
+    for entry in manifest["models"]:
+        if entry["file"] == file:
+            if manifest["files"][file] != sha256:
+                raise _Flaw(f"the device ran another {file} than this bundle holds")
+            return entry
+    raise _Flaw(f"this bundle holds no model {file!r}")
+
+
+def _predictions(value: Any, images: int, classes: int) -> np.ndarray:
+    if not isinstance(value, list) or len(value) != images:
+        count = len(value) if isinstance(value, list) else "no"
+        raise _Flaw(f"{count} predictions for {images} check images")
+    for index, choice in enumerate(value):
+        if type(choice) is not int or not NOT_FINITE <= choice < classes:
+            raise _Flaw(f"prediction {index} is {safe(choice)!r}, expected a class from 0 to {classes - 1}, or -1")
+    return np.array(value, dtype=np.int64)
+
+
+def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
+    value = content.get(name)
+    if not isinstance(value, dict):
+        raise _Flaw(f"{name} is missing or not an object")
+    return value
+
+
+def _text(content: dict[str, Any], name: str) -> str:
+    value = content.get(_key(name))
+    if not isinstance(value, str) or not value.strip():
+        raise _Flaw(f"{name} is missing or not a text")
+    return safe(value)
+
+
+def _number(content: dict[str, Any], name: str) -> float:
+    """A finite number, not negative."""
+    value = content.get(_key(name))
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _Flaw(f"{name} is missing or not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < 0:
+        raise _Flaw(f"{name} is {safe(value)}, expected a finite number, 0 or more")
+    return number
+
+
+def _count(content: dict[str, Any], name: str) -> int:
+    number = _number(content, name)
+    if number != int(number):
+        raise _Flaw(f"{name} is {number}, expected a whole number")
+    return int(number)
+
+
+def _figure(content: dict[str, Any], name: str) -> float | None:
+    """A number, or None where the device gives none (the key must be there)."""
+    if _key(name) not in content:
+        raise _Flaw(f"{name} is missing")
+    return None if content[_key(name)] is None else _number(content, name)
+
+
+def _key(name: str) -> str:
+    return name.rpartition(".")[2]

@@ -1,0 +1,211 @@
+"""A result file is a stranger's: what belongs to the bundle is read, everything else is a two-line error."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measured
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgedistill.errors import InputError
+from edgedistill.result import Result, read_result, safe
+
+IMAGES = 60
+
+
+def good() -> dict[str, Any]:
+    return measured.result(measured.check_set(IMAGES))
+
+
+def read(path: Path) -> Result:
+    return read_result(path, measured.manifest(), measured.MANIFEST_SHA256, IMAGES)
+
+
+def test_a_good_result_is_read(tmp_path: Path) -> None:
+    content = good()
+    result = read(measured.written(tmp_path, content))
+    assert result.precision == "fp16"
+    assert result.runtime == "tensorrt"
+    assert result.device == "Test Board"
+    assert result.matches_profile is True
+    assert result.predictions.tolist() == content["predictions"]
+    assert result.predictions.dtype == np.int64
+    assert result.latency_ms == {name: content["latency_ms"][name] for name in ("p50", "p95", "p99")}
+    assert result.queries == 1000
+    assert result.memory_peak_mb == 80.0
+    assert result.invalid == ()
+
+
+def test_figures_a_device_could_not_measure_are_none(tmp_path: Path) -> None:
+    content = good()
+    content["latency_ms"]["p99"] = None
+    content["memory_mb"]["peak"] = None
+    content["matches_profile"] = None
+    result = read(measured.written(tmp_path, content))
+    assert result.latency_ms["p99"] is None
+    assert result.memory_peak_mb is None
+    assert result.matches_profile is None
+
+
+def test_an_image_without_a_finite_answer_is_minus_one(tmp_path: Path) -> None:
+    content = good()
+    content["predictions"][3] = -1
+    assert read(measured.written(tmp_path, content)).predictions[3] == -1
+
+
+def put(*keys: str) -> Callable[[dict[str, Any], Any], None]:
+    def change(content: dict[str, Any], value: Any) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    return change
+
+
+WRONG = [
+    (("schema",), 2, "schema"),
+    (("build_id",), "d" * 64, "another bundle"),
+    (("manifest_sha256",), "d" * 64, "another bundle"),
+    (("build_id",), None, "another bundle"),
+    (("model",), None, "model"),
+    (("model", "file"), "../../etc/passwd", "holds no model"),
+    (("model", "file"), "models/fp32.onnx", "another models/fp32.onnx"),
+    (("model", "sha256"), "e" * 64, "another models/fp16.onnx"),
+    (("runtime", "name"), "", "runtime.name"),
+    (("device", "name"), 7, "device.name"),
+    (("matches_profile",), "yes", "matches_profile"),
+    (("matches_profile",), 1, "matches_profile"),
+    (("predictions",), [0] * (IMAGES - 1), "59 predictions for 60"),
+    (("predictions",), {"0": 1}, "no predictions"),
+    (("predictions",), [0] * (IMAGES - 1) + [3], "prediction 59"),
+    (("predictions",), [0] * (IMAGES - 1) + [-2], "prediction 59"),
+    (("predictions",), [0] * (IMAGES - 1) + [True], "prediction 59"),
+    (("predictions",), [0] * (IMAGES - 1) + [1.0], "prediction 59"),
+    (("golden", "ok"), "true", "golden.ok"),
+    (("golden", "max_abs_diff"), -1, "golden.max_abs_diff"),
+    (("latency_ms", "p95"), "fast", "latency_ms.p95"),
+    (("latency_ms", "p95"), 0.1, "rising"),
+    (("latency_ms", "p50"), 0, "rising"),
+    (("latency_ms", "p95"), 10**400, "finite"),
+    (("latency_ms", "queries"), 10.5, "whole number"),
+    (("memory_mb", "peak"), -3, "memory_mb.peak"),
+    (("memory_mb",), [], "memory_mb"),
+    (("invalid",), "throttled", "invalid"),
+    (("invalid",), [1], "invalid"),
+]
+
+
+@pytest.mark.parametrize(("keys", "value", "named"), WRONG)
+def test_what_departs_from_the_schema_is_named(tmp_path: Path, keys: tuple[str, ...], value: Any, named: str) -> None:
+    content = good()
+    put(*keys)(content, value)
+    path = measured.written(tmp_path, content)
+    with pytest.raises(InputError) as raised:
+        read(path)
+    assert named in raised.value.wrong
+    assert str(path) in raised.value.wrong
+    assert raised.value.todo
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[1, 2]",
+        b"null",
+        b'{"schema": NaN}',
+        b'{"schema": Infinity}',
+        b"[" * 100_000,
+        b'{"schema": ' + b"9" * 5000 + b"}",
+        b'{"a": 1',
+    ],
+)
+def test_what_is_not_a_json_object_is_refused(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"result\.json"):
+        read(path)
+
+
+def test_numbers_that_only_become_infinite_when_read_are_refused(tmp_path: Path) -> None:
+    path = measured.written(tmp_path, good())
+    path.write_text(path.read_text().replace('"peak": 80.0', '"peak": 1e999'))
+    with pytest.raises(InputError, match=r"memory_mb\.peak"):
+        read(path)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match="at most"):
+        read(path)
+
+
+def test_a_pipe_a_folder_and_a_missing_file_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", ".", "missing"):
+        with pytest.raises(InputError):
+            read(tmp_path / name)
+
+
+def test_text_from_a_device_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    content = good()
+    content["device"]["name"] = "Board\x1b[2J\nPASS\u202e" + "x" * 1000
+    content["invalid"] = ["hot\x07"]
+    result = read(measured.written(tmp_path, content))
+    assert result.device.startswith("Board [2J PASS x")
+    assert len(result.device) == 200
+    assert result.invalid == ("hot ",)
+
+
+@given(st.text())
+def test_safe_text_is_one_short_printable_line(text: str) -> None:
+    assert safe(text).isprintable()
+    assert len(safe(text)) <= 200
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] * bool(path) + [leaf for key, item in items for leaf in leaves(item, (*path, key))]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(path=st.sampled_from(leaves(good())), value=JSON, drop=st.booleans())
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_change_gives_a_sound_result_or_a_two_line_error(
+    tmp_path: Path, path: tuple[Any, ...], value: Any, drop: bool
+) -> None:
+    content = copy.deepcopy(good())
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    if drop:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(content))
+    try:
+        result = read(file)
+    except InputError:
+        return
+    assert len(result.predictions) == IMAGES
+    assert set(result.predictions.tolist()) <= {-1, 0, 1, 2}
+    known = [result.latency_ms[name] for name in ("p50", "p95", "p99") if result.latency_ms[name] is not None]
+    assert all(0 < value < float("inf") for value in known)
