@@ -1,0 +1,98 @@
+"""Labels are read as written, compared generously, and every mistake is named by its line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgedistill.errors import InputError
+from edgedistill.labels import Label, Labels
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    def read(text: str | bytes) -> Labels:
+        path = tmp_path / "labels.txt"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return Labels.read(path)
+
+    return read
+
+
+def test_names_synonyms_comments_and_blank_lines(read):
+    labels = read("# parts\n\nhex bolt | screw|bolt  # the long one\n  C# keyboard\n\tcafé \n")
+    assert labels.entries == (Label("hex bolt", ("screw", "bolt")), Label("C# keyboard"), Label("café"))
+    assert labels.names == ("hex bolt", "C# keyboard", "café")
+    assert len(labels) == 3
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(read):
+    assert read(b"\xef\xbb\xbfnut\r\nbolt\r\n").names == ("nut", "bolt")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("nut\nbolt\n\nNUT\n", 4, "'NUT' is the same as 'nut' in line 1"),
+        ("ball bearing\nBall_Bearing\n", 2, "same as 'ball bearing' in line 1"),
+        ("nut | hex-nut\nhex nut\n", 2, "same as 'hex-nut' in line 1"),
+        ("nut | nut\nbolt\n", 1, "same as 'nut' in line 1"),
+        ("nut\nbolt | | screw\n", 2, "an empty name"),
+        ("| nut\nbolt\n", 1, "an empty name"),
+        ("nut\n_\n", 2, "an empty name"),
+        ("nut\nbo\x07lt\n", 2, "a control character"),
+        ("nut\r\n\r\nbo\x0clt\r\n", 3, "a control character"),
+        (b"nut\nb\xf6lt\n", 2, "not UTF-8 (byte 0xf6)"),
+        ("nut\nbolt\n".encode("utf-16"), 1, "not UTF-8"),
+    ],
+)
+def test_a_mistake_is_named_by_its_line(read, text, line: int, what: str):
+    with pytest.raises(InputError) as raised:
+        read(text)
+    assert f"labels.txt, line {line}: " in raised.value.wrong
+    assert what in raised.value.wrong
+
+
+@pytest.mark.parametrize(("text", "count"), [("", "0 classes"), ("# nothing\n", "0 classes"), ("nut\n", "1 class:")])
+def test_fewer_than_two_classes_are_no_classifier(read, text: str, count: str):
+    with pytest.raises(InputError, match=count):
+        read(text)
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "absent", "."):
+        with pytest.raises(InputError, match="labels"):
+            Labels.read(tmp_path / name)
+
+
+def test_folders_match_by_name_or_synonym(read):
+    labels = read("hex bolt | machine screw\ncafé\n")
+    assert labels.match("Hex_Bolt") == 0
+    assert labels.match("MACHINE-SCREW") == 0
+    assert labels.match("hex  bolt") == 0
+    assert labels.match("cafe\N{COMBINING ACUTE ACCENT}") == 1
+    assert labels.match("hexbolt") is None
+
+
+def test_json_holds_all_of_it(read):
+    labels = read("hex bolt | screw\nnut\n")
+    assert labels.to_json() == [{"name": "hex bolt", "synonyms": ["screw"]}, {"name": "nut", "synonyms": []}]
+    assert Labels.from_json(labels.to_json()) == labels
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_labels_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, data: bytes):
+    path = tmp_path_factory.getbasetemp() / "any-labels.txt"
+    path.write_bytes(data)
+    try:
+        labels = Labels.read(path)
+    except InputError:
+        return
+    assert len(labels) >= 2
+    for index, label in enumerate(labels.entries):
+        assert all(labels.match(word) == index for word in label.words)
