@@ -1,0 +1,549 @@
+"""One plain loop: the student looks at a crop, the store says what the teacher saw in the very same crop.
+
+The teacher is never here, nor any label. Epochs are fixed beforehand and the last one is kept (its moving average):
+nothing is chosen by looking at check images. Everything random is a function of (seed, epoch), so a killed run goes on
+from its last checkpoint to the same bytes on a CPU, given the same number of threads.
+
+    folder/
+        metrics.jsonl            first line: what was run; then one line an epoch (times are the only part that varies)
+        checkpoint.safetensors   while it runs, about every 30 s
+        student.safetensors, student.json     when it is done
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from . import atomic, methods
+from .console import SILENT, Progress
+from .errors import InputError
+from .methods import Method, StudentOut, TeacherOut, view_loss
+from .students import Student, save_student
+from .unfold import is_folded, unfold
+
+if TYPE_CHECKING:
+    from .prompts import ClassVectors, TextBank
+    from .store import TeacherStore
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint.safetensors"
+CHECKPOINT_SECONDS = 30.0
+TIMES = ("seconds", "images_per_s")  # the keys of an epoch's line that no two runs share
+LEAST_IMAGES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, how fast and where. None: derived from the number of images (`batch_for`, `epochs_for`).
+
+    `lr` is for the backbone, `head_lr` for the projector; both warm up linearly over `warmup` of all steps and fall to
+    0 on a cosine. Weight decay skips biases and BatchNorm. `ema` is the ceiling of the moving average's decay
+    min(ema, (1+t)/(10+t)); the average is what is kept.
+    `views`: match, mean or blend (methods/base.py: view_loss); blend rises to `eta` over the first fifth and is match
+    where the store has fewer than 4 views.
+    `dtype`: float32 or bfloat16 arithmetic of the student's forward pass ("auto": `choose_dtype`, by measurement);
+    weights, loss and optimiser stay float32.
+    """
+
+    size: int
+    epochs: int | None = None
+    batch: int | None = None
+    lr: float = 1e-3
+    head_lr: float = 3e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    clip: float = 5.0
+    ema: float = 0.999
+    views: Literal["match", "mean", "blend"] = "blend"
+    eta: float = 0.5
+    seed: int = 0
+    train_on: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("size", 16), ("epochs", 1), ("batch", 2), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}", f"It must be at least {least}.")
+        for name in ("lr", "head_lr", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}", "It must be above 0 and finite.")
+        for name in ("weight_decay", "warmup", "ema", "eta"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}", "It must be between 0 and 1.")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} is {getattr(self, name)!r}", f"Use one of: {', '.join(allowed)}.")
+
+
+_CHOICES = {
+    "views": ("match", "mean", "blend"),
+    "train_on": ("auto", "cpu", "cuda"),
+    "dtype": ("auto", "float32", "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The averaged student, in eval mode on the CPU; one dict an epoch; and what was decided on the way."""
+
+    student: Student
+    metrics: list[dict[str, Any]]
+    epochs: int
+    batch: int
+    device: str
+    dtype: str
+    warnings: list[str]
+
+
+def batch_for(images: int) -> int:
+    """128 images a step, or a quarter of a small pool."""
+    return max(2, min(128, images // 4))
+
+
+def epochs_for(images: int) -> int:
+    """About 60,000 images in all, between 20 and 100 epochs."""
+    return min(100, max(20, round(60_000 / images)))
+
+
+# ---- device and arithmetic -------------------------------------------------------------------------------------------
+
+
+def choose_device(train_on: str) -> torch.device:
+    """`auto` takes a GPU if torch has one. Raises InputError if cuda was asked for and is not there."""
+    if train_on == "cpu" or (train_on == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        build = f"a build for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+        raise InputError(
+            f"--train-on cuda, but torch {torch.__version__} ({build}) finds no GPU",
+            "Install a CUDA build of torch and check nvidia-smi, or use --train-on cpu.",
+        )
+    return torch.device("cuda")
+
+
+def choose_dtype(
+    student: Student, size: int, batch: int, device: torch.device
+) -> tuple[Literal["float32", "bfloat16"], str]:
+    """("float32" | "bfloat16", why). bf16 on a GPU that has it; on a CPU whichever trains faster, by a short try.
+
+    There the answer depends on the network as much as on the processor: ResNets gain two- to threefold, MobileNets
+    lose. Leaves the student as it was.
+    """
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16", f"{torch.cuda.get_device_name(device)} computes in bfloat16"
+        return "float32", f"{torch.cuda.get_device_name(device)} has no bfloat16"
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "float32", "this processor has no bfloat16 instructions"
+    trial = _placed(student, device).train()
+    images = torch.zeros(min(batch, 32), size, size, 3, dtype=torch.uint8)
+    best: dict[str, float] = {}
+    for _ in range(3):  # interleaved; the first round warms up and is the slowest of the three
+        for dtype in ("float32", "bfloat16"):
+            began = time.perf_counter()
+            with _autocast(device, dtype):
+                h = trial(images)[1]
+            h.float().square().mean().backward()
+            trial.zero_grad(set_to_none=True)
+            best[dtype] = min(best.get(dtype, math.inf), time.perf_counter() - began)
+    ratio = best["float32"] / best["bfloat16"]
+    if ratio > 1.1:
+        return "bfloat16", f"{ratio:.1f} times as fast as float32 in a short try"
+    return "float32", f"bfloat16 is {ratio:.2f} times as fast in a short try"
+
+
+def _placed(student: Student, device: torch.device) -> Student:
+    """A trainable copy on `device`, its convolutions in channels-last memory: faster on CPUs and GPUs alike."""
+    placed = copy.deepcopy(student).requires_grad_(True).to(device)
+    for parameter in placed.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return placed
+
+
+def _autocast(device: torch.device, dtype: str) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+@contextmanager
+def _reproducible(device: torch.device, threads: int | None) -> Iterator[None]:
+    """On a CPU: deterministic algorithms and a fixed number of threads. On a GPU: the fastest convolutions instead."""
+    before = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    benchmark = torch.backends.cudnn.benchmark
+    try:
+        if threads:
+            torch.set_num_threads(threads)
+        if device.type == "cpu":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        else:
+            torch.backends.cudnn.benchmark = True
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = benchmark
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+
+
+def epoch_plan(seed: int, epoch: int, rows: np.ndarray, views: int, batch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The (rows, views) of every step of one epoch: each image once, in batches of nearly equal size.
+
+    An image goes through all its V views, in an order of its own, before it sees one again.
+    """
+    rounds, turn = divmod(epoch, views)
+    order = np.random.default_rng([seed, 1, rounds]).random((len(rows), views), dtype=np.float32).argsort(axis=1)
+    shuffled = np.random.default_rng([seed, 2, epoch]).permutation(len(rows))
+    parts = np.array_split(shuffled, max(1, round(len(rows) / batch)))
+    return [(rows[part], order[part, turn]) for part in parts]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    images: Tensor  # uint8 [B,S,S,3]
+    teacher: TeacherOut
+    row: Tensor
+    view: Tensor
+
+    def to(self, device: torch.device) -> _Batch:
+        def move(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=True)
+
+        u_mean = self.teacher.u_mean
+        teacher = TeacherOut(u=move(self.teacher.u), u_mean=None if u_mean is None else move(u_mean))
+        return _Batch(move(self.images), teacher, move(self.row), move(self.view))
+
+
+def _read_batch(
+    store: TeacherStore, rows: np.ndarray, views: np.ndarray, size: int, with_mean: bool, pin: bool
+) -> _Batch:
+    def tensor(x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).pin_memory() if pin else torch.from_numpy(x)
+
+    u, u_mean = store.view_targets(rows, views) if with_mean else (store.features(rows, views), None)
+    images = store.pixels.crops(rows, views, size)
+    return _Batch(
+        images=images.pin_memory() if pin else images,
+        teacher=TeacherOut(u=tensor(u), u_mean=None if u_mean is None else tensor(u_mean)),
+        row=tensor(rows),
+        view=tensor(views),
+    )
+
+
+def prefetch(make: Callable[..., T], jobs: Iterable[tuple[Any, ...]], ahead: int = 2) -> Iterator[T]:
+    """make(*job) for every job, in order, computed in a background thread up to `ahead` jobs early."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        try:
+            for job in jobs:
+                waiting.append(thread.submit(make, *job))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+# ---- the loop --------------------------------------------------------------------------------------------------------
+
+
+def train(
+    student: Student,
+    store: TeacherStore,
+    keep_rows: np.ndarray,
+    method: Method,
+    classes: ClassVectors,
+    bank: TextBank,
+    config: TrainConfig,
+    folder: Path,
+    progress: Progress = SILENT,
+) -> TrainResult:
+    """Distil the store's `keep_rows` (int64 row numbers) into `student`; writes into `folder` and resumes from it.
+
+    `student` itself is the start and is not changed. Same inputs, config and thread count: same student.safetensors
+    on a CPU, however often the run was interrupted. Raises InputError for too few images, and NonFiniteLoss naming the
+    part of the loss and the step.
+    """
+    rows = np.asarray(keep_rows, dtype=np.int64)
+    if len(rows) < LEAST_IMAGES:
+        raise InputError(
+            f"{len(rows)} images are left to train on",
+            f"Give more photos: at least {LEAST_IMAGES}, better 200 or more.",
+        )
+    device = choose_device(config.train_on)
+    with _reproducible(device, config.threads):
+        if config.dtype == "auto":
+            dtype, why = choose_dtype(student, config.size, config.batch or batch_for(len(rows)), device)
+            log.info("the student trains in %s: %s", dtype, why)
+            config = dataclasses.replace(config, dtype=dtype)
+        run = _Run(student, store, rows, method, classes, bank, config, device, folder)
+        run.resume()
+        progress.start("distil", run.epochs * len(rows))
+        progress.advance(run.epoch * len(rows))
+        while run.epoch < run.epochs:
+            run.one_epoch(progress)
+            if run.epoch < run.epochs and time.monotonic() - run.saved >= CHECKPOINT_SECONDS:
+                run.checkpoint()
+        progress.done()
+        shipped = run.average.cpu().eval().requires_grad_(False)
+    save_student(folder, shipped, teacher_id=bank.teacher_id, teacher_hash=bank.teacher_hash, size=config.size)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return TrainResult(shipped, run.metrics, run.epochs, run.batch, device.type, config.dtype, run.warnings)
+
+
+class _Run:
+    """The state of one training: live student, its average, optimiser, metrics so far."""
+
+    def __init__(
+        self,
+        student: Student,
+        store: TeacherStore,
+        rows: np.ndarray,
+        method: Method,
+        classes: ClassVectors,
+        bank: TextBank,
+        config: TrainConfig,
+        device: torch.device,
+        folder: Path,
+    ) -> None:
+        self.store, self.rows, self.method = store, rows, method
+        self.config, self.device, self.folder = config, device, folder
+        self.batch, self.epochs = config.batch or batch_for(len(rows)), config.epochs or epochs_for(len(rows))
+        self.steps_per_epoch = len(epoch_plan(0, 0, rows, 1, self.batch))
+        self.steps = self.epochs * self.steps_per_epoch
+        self.state = method.prepare(store, bank, classes).to(device)
+        self.with_mean = config.views == "mean" or self._blends() or "feat_views" in method.needs
+        self.live = _placed(student, device).train()
+        if is_folded(self.live.backbone):
+            log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
+            unfold(self.live.backbone, self._sample_of_pixels())
+        self.average = copy.deepcopy(self.live).eval()
+        self.optimiser = torch.optim.AdamW(_groups(self.live, config), fused=True)
+        self.header = {
+            **methods.options(method),
+            **{f"train_{k}": v for k, v in dataclasses.asdict(config).items()},
+            "train_batch": self.batch,
+            "train_epochs": self.epochs,
+            "images": len(rows),
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        start = {name: _checksum(value) for name, value in student.state_dict().items()}
+        self.key = atomic.digest({**self.header, "start": start, "store": store.inputs, "rows": _checksum(rows)})
+        self.epoch = 0
+        self.metrics: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
+        self.saved = time.monotonic()
+
+    def _blends(self) -> bool:
+        return self.config.views == "blend" and self.store.views >= 4
+
+    def eta(self, step: int) -> float:
+        """Share of the mean-view target at this step (methods 0.5)."""
+        if self.config.views == "mean":
+            return 1.0
+        return self.config.eta * min(1.0, step / (0.2 * self.steps)) if self._blends() else 0.0
+
+    def lr_factor(self, step: int) -> float:
+        """Linear warm-up, then a cosine to 0."""
+        warm = max(1, round(self.config.warmup * self.steps))
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+
+    def _sample_of_pixels(self, images: int = 512) -> Iterator[Tensor]:
+        """Centre views of some of the pool, as the backbone takes them."""
+        some = np.random.default_rng([self.config.seed, 0]).permutation(self.rows)[:images]
+        for part in np.array_split(some, math.ceil(len(some) / 64)):
+            yield self.live.normalise(
+                self.store.pixels.crops(part, np.zeros_like(part), self.config.size).to(self.device)
+            )
+
+    def one_epoch(self, progress: Progress) -> None:
+        """Every image once; appends a line of metrics."""
+        config, epoch = self.config, self.epoch
+        torch.manual_seed(int(np.random.default_rng([config.seed, 3, epoch]).integers(2**62)))  # for dropout
+        plan = epoch_plan(config.seed, epoch, self.rows, self.store.views, self.batch)
+        jobs = ((self.store, r, v, config.size, self.with_mean, self.device.type == "cuda") for r, v in plan)
+        began, seen, sums = time.perf_counter(), 0, dict[str, float]()
+        for k, batch in enumerate(prefetch(_read_batch, jobs)):
+            step = epoch * len(plan) + k
+            numbers = self._step(batch.to(self.device), step, f"epoch {epoch + 1}, step {k + 1} of {len(plan)}")
+            count = len(batch.row)
+            seen += count
+            for name, value in numbers.items():
+                sums[name] = sums.get(name, 0.0) + count * value
+            progress.advance(count, note=f"epoch {epoch + 1}, agreement {sums['agreement'] / seen:.3f}")
+        seconds = time.perf_counter() - began
+        row: dict[str, Any] = {"epoch": epoch + 1, "step": self.steps_per_epoch * (epoch + 1)}
+        row |= {name: float(f"{value / seen:.6g}") for name, value in sums.items()}
+        row |= {"seconds": round(seconds, 3), "images_per_s": round(seen / seconds, 1)}
+        self.metrics.append(row)
+        self.epoch += 1
+        self._warn_if_stalled()
+        self._write_metrics()
+
+    def _step(self, batch: _Batch, step: int, where: str) -> dict[str, float]:
+        factor = self.lr_factor(step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = factor * group["peak"]
+        with _autocast(self.device, self.config.dtype):
+            f, h = self.live(batch.images)
+        out = StudentOut.of(f, h, batch.row, batch.view)
+        parts = view_loss(self.method, out, batch.teacher, self.state, self.eta(step))
+        self.optimiser.zero_grad(set_to_none=True)
+        parts["total"].backward()
+        norm = nn.utils.clip_grad_norm_(self.live.parameters(), self.config.clip)
+        with torch.no_grad():
+            same = self.state.logits(out.g).argmax(-1) == self.state.logits(batch.teacher.u).argmax(-1)
+        numbers = methods.check_finite({**parts, "agreement": same.float().mean(), "grad_norm": norm}, where)
+        self.optimiser.step()
+        self._update_average(step)
+        return {**numbers, "lr": factor * self.config.lr}
+
+    @torch.no_grad()
+    def _update_average(self, step: int) -> None:
+        """Weights move by 1 − min(ema, (1+t)/(10+t)); buffers (BatchNorm's statistics) are copied."""
+        decay = min(self.config.ema, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), 1 - decay)
+        for mine, theirs in zip(self.average.buffers(), self.live.buffers()):
+            mine.copy_(theirs)
+
+    def _warn_if_stalled(self) -> None:
+        warning = stalled([row["agreement"] for row in self.metrics], self.epochs)
+        if warning and not self.warnings:
+            self.warnings.append(warning)
+            log.warning("%s", warning)
+
+    # ---- what is written ---------------------------------------------------------------------------------------------
+
+    def _write_metrics(self) -> None:
+        lines = [json.dumps(row, allow_nan=False) for row in [self.header, *self.metrics]]
+        atomic.write_bytes(self.folder / METRICS, ("\n".join(lines) + "\n").encode())
+
+    def checkpoint(self) -> None:
+        """Everything the rest of the run depends on, in one file that is whole or not there."""
+        tensors = {f"live.{k}": v for k, v in self.live.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items()}
+        about = {"key": self.key, "epoch": str(self.epoch), "metrics": json.dumps(self.metrics)}
+        about["warnings"] = json.dumps(self.warnings)
+        data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata=about)
+        atomic.write_bytes(self.folder / CHECKPOINT, data)
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint, if it is there, sound, and of this very run."""
+        path = self.folder / CHECKPOINT
+        if not path.is_file():
+            return
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            log.warning("%s is damaged (%s): training starts again", path, error)
+            return
+        if about.get("key") != self.key:
+            log.warning("%s belongs to a run with other settings: training starts again", path)
+            return
+        self.live.load_state_dict(_under("live.", tensors))
+        self.average.load_state_dict(_under("average.", tensors))
+        self._load_optimiser(_under("optimiser.", tensors))
+        self.epoch, self.metrics = int(about["epoch"]), json.loads(about["metrics"])
+        self.warnings = json.loads(about["warnings"])
+        log.info("training goes on after epoch %d", self.epoch)
+
+    def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
+        """Moments take their parameter's memory format: the fused step walks both in the same order."""
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, _, kind = name.partition(".")
+            like = parameters[int(index)]
+            same_shape = kind != "step"
+            states.setdefault(int(index), {})[kind] = torch.empty_like(like).copy_(value) if same_shape else value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _groups(student: Student, config: TrainConfig) -> list[dict[str, Any]]:
+    """Backbone and projector, each with and without weight decay: vectors (biases, BatchNorm) have none."""
+    groups = []
+    for part, peak in ((student.backbone, config.lr), (student.projector, config.head_lr)):
+        for vectors, decay in ((False, config.weight_decay), (True, 0.0)):
+            params = [p for p in part.parameters() if (p.ndim <= 1) == vectors]
+            groups.append({"params": params, "peak": peak, "lr": peak, "weight_decay": decay})
+    return [group for group in groups if group["params"]]
+
+
+def _checksum(value: Tensor | np.ndarray) -> str:
+    array = value.detach().cpu().contiguous().numpy() if isinstance(value, Tensor) else np.ascontiguousarray(value)
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def stalled(agreements: list[float], epochs: int) -> str | None:
+    """A warning if agreement with the teacher on the pool stopped rising while it is still low, else None."""
+    window = max(5, epochs // 5)
+    if len(agreements) < 2 * window or len(agreements) >= epochs:
+        return None
+    before, now = np.mean(agreements[-2 * window : -window]), np.mean(agreements[-window:])
+    if now >= 0.8 or now - before >= 0.01:
+        return None
+    return (
+        f"agreement with the teacher stalls at {now:.2f} (epoch {len(agreements)} of {epochs}): "
+        "the student is too small, the photos too few or unlike the classes, or the learning rate is wrong"
+    )
+
+
+@torch.inference_mode()
+def evaluate(student: Student, images: np.ndarray, class_vectors: np.ndarray, batch: int = 64) -> np.ndarray:
+    """int64 [M]: the class the student chooses for each of the uint8 images [M,S,S,3]; class vectors are [C,D].
+
+    In eval mode and float32, whatever mode the student was in. The scale changes no choice and is not needed.
+    """
+    training = student.training
+    device = next(student.parameters()).device
+    head = torch.from_numpy(np.asarray(class_vectors, np.float32)).to(device)
+    student.eval()
+    chosen = []
+    for start in range(0, len(images), batch):
+        part = torch.from_numpy(np.array(images[start : start + batch])).to(device)
+        chosen.append((nn.functional.normalize(student(part)[1], dim=-1) @ head.T).argmax(-1).cpu())
+    student.train(training)
+    return torch.cat(chosen).numpy() if chosen else np.empty(0, np.int64)

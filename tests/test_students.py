@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from edgedistill.errors import InputError
+from edgedistill.students import Plan, Student, create_student, load_student, plan, read_card, save_student
+
+TINY = {"name": "resnet10t", "kwargs": {"channels": (8, 8, 16, 16), "stem_width": 8}}
+DIM, SIZE = 12, 32
+
+
+def tiny(seed: int = 0, dim: int = DIM) -> Student:
+    torch.manual_seed(seed)
+    return Student(TINY["name"], dim, size=SIZE, kwargs=TINY["kwargs"]).eval()  # type: ignore[arg-type]
+
+
+def pixels(n: int = 4) -> torch.Tensor:
+    return torch.randint(0, 256, (n, SIZE, SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def saved(folder: Path, student: Student | None = None, half: bool = False) -> Path:
+    folder.mkdir(exist_ok=True)
+    save_student(folder, student or tiny(), teacher_id="T", teacher_hash="abc", size=SIZE, half=half)
+    return folder
+
+
+def test_takes_raw_pixels_and_gives_features_and_projection() -> None:
+    f, h = tiny()(pixels())
+    assert f.shape == (4, 16)
+    assert h.shape == (4, DIM)
+
+
+def test_normalises_as_timm_says_in_channels_last_memory() -> None:
+    student = tiny()
+    image = pixels()
+    normalised = student.normalise(image)
+    config = student.backbone.pretrained_cfg
+    expected = (image[2, 5, 7].double() / 255 - torch.tensor(config["mean"])) / torch.tensor(config["std"])
+    assert torch.allclose(normalised[2, :, 5, 7].double(), expected, atol=1e-6)
+    assert normalised.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mobilenetv4_conv_small_035"])
+def test_width_is_what_the_network_really_gives(name: str) -> None:
+    student = Student(name, DIM, size=64).eval()
+    assert student(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))[0].shape[1] == student.width
+
+
+def test_saved_and_loaded_it_is_the_same_student(tmp_path: Path) -> None:
+    student = tiny()
+    loaded, kept = load_student(saved(tmp_path / "s", student), dim=DIM, teacher_hash="abc", size=SIZE)
+    assert kept
+    assert torch.equal(loaded.eval()(pixels())[1], student(pixels())[1])
+    again = saved(tmp_path / "again", loaded)
+    for file in ("student.safetensors", "student.json"):
+        assert (again / file).read_bytes() == (tmp_path / "s" / file).read_bytes()
+
+
+def test_a_half_precision_file_is_half_the_size_and_loads_as_float32(tmp_path: Path) -> None:
+    whole, half = saved(tmp_path / "whole"), saved(tmp_path / "half", half=True)
+    assert (half / "student.safetensors").stat().st_size < 0.65 * (whole / "student.safetensors").stat().st_size
+    loaded, _ = load_student(half, dim=DIM, teacher_hash="abc", size=SIZE)
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
+    assert torch.allclose(loaded.eval()(pixels())[1], tiny()(pixels())[1], atol=0.02)
+
+
+def test_half_precision_that_would_overflow_is_refused(tmp_path: Path) -> None:
+    student = tiny()
+    student.projector[1].running_var.fill_(1e6)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match=r"projector\.1\.running_var"):
+        saved(tmp_path, student, half=True)
+
+
+@pytest.mark.parametrize(("dim", "teacher_hash"), [(DIM, "another"), (DIM + 1, "abc")])
+def test_another_teachers_projector_is_dropped_with_a_warning(
+    tmp_path: Path, dim: int, teacher_hash: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    student = tiny()
+    loaded, kept = load_student(saved(tmp_path, student), dim=dim, teacher_hash=teacher_hash, size=SIZE)
+    assert not kept
+    assert "another teacher (T)" in caplog.text
+    assert torch.equal(loaded.eval()(pixels())[0], student(pixels())[0])  # the backbone stays
+    assert loaded(pixels())[1].shape == (4, dim)
+    assert not torch.equal(loaded.projector[0].weight, student.projector[0].weight)
+
+
+def test_a_start_without_projector_gets_a_fresh_one_silently(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = saved(tmp_path)
+    card = json.loads((folder / "student.json").read_text())
+    card["projector"] = None
+    (folder / "student.json").write_text(json.dumps(card))
+    state = load_file(folder / "student.safetensors")
+    save_file({k: v for k, v in state.items() if k.startswith("backbone.")}, folder / "student.safetensors")
+    _, kept = load_student(folder, dim=DIM, teacher_hash="abc", size=SIZE)
+    assert not kept
+    assert not caplog.records
+
+
+def test_plan_prefers_the_folder_and_refuses_another_name(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    found = plan(None, str(folder), "resnet18")
+    assert (found.name, found.source) == ("resnet10t", "folder")
+    assert plan("resnet10t", str(folder), "resnet18").key == found.key
+    with pytest.raises(InputError, match="'resnet18'"):
+        plan("resnet18", str(folder), "resnet10t")
+
+
+def test_plan_key_follows_the_weights_not_the_path(tmp_path: Path) -> None:
+    first, same, other = saved(tmp_path / "a"), saved(tmp_path / "b"), saved(tmp_path / "c", tiny(seed=1))
+    keys = [plan(None, str(folder), "resnet18").key for folder in (first, same, other)]
+    assert keys[0] == keys[1] != keys[2]
+    assert str(tmp_path) not in str(keys)
+
+
+def test_from_scratch_as_asked() -> None:
+    found = plan(None, "none", "mobilenetv3_small_050", input_size=64)
+    assert (found.source, found.input_size) == ("scratch", 64)
+    assert "as asked" in found.reason
+
+
+def test_without_the_hub_auto_is_scratch_at_once_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    began = time.monotonic()
+    found = plan(None, "auto", "resnet18")
+    assert time.monotonic() - began < 5
+    assert found.source == "scratch"
+    assert "scratch" in caplog.text
+    assert "resnet18" in caplog.text
+
+
+def test_cached_hub_weights_are_used_without_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import timm
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = timm.get_pretrained_cfg("mobilenetv3_small_050").hf_hub_id
+    snapshot = tmp_path / f"models--{repository.replace('/', '--')}" / "snapshots" / "0000"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0000")
+    torch.manual_seed(3)
+    published = timm.create_model("mobilenetv3_small_050")
+    save_file(published.state_dict(), snapshot / "model.safetensors")
+    found = plan("mobilenetv3_small_050", "auto", "resnet18")
+    assert (found.source, found.weights) == ("hub", snapshot / "model.safetensors")
+    student, kept = create_student(found, DIM, "abc", size=64)
+    assert not kept
+    assert torch.equal(student.backbone.conv_stem.weight, published.conv_stem.weight)  # type: ignore[union-attr]
+
+
+def test_creation_depends_on_the_seed_alone_and_leaves_torchs_random_state(tmp_path: Path) -> None:
+    start = Plan(name="mobilenetv3_small_050", source="scratch", reason="")
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first, _ = create_student(start, DIM, "abc", size=64, seed=5)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(3)
+    second, _ = create_student(start, DIM, "abc", size=64, seed=5)
+    other, _ = create_student(start, DIM, "abc", size=64, seed=6)
+    weights = [s.projector[0].weight for s in (first, second, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_unknown_names_are_answered_with_near_ones() -> None:
+    with pytest.raises(InputError, match="mobilenetv3_smal_100") as error:
+        Student("mobilenetv3_smal_100", DIM)
+    assert "mobilenetv3_small_100" in error.value.todo
+
+
+def test_a_size_the_network_does_not_take_is_named() -> None:
+    with pytest.raises(InputError, match="40 px") as error:
+        Student("vit_tiny_patch16_224", DIM, size=40)
+    assert "224" in error.value.todo
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format": 9}, "format 1"),
+        ({"name": 3}, "name"),
+        ({"preprocessing": {"mean": [0.5], "std": [1, 1, 1]}}, r"preprocessing\.mean"),
+        ({"projector": {"depth": 7, "hidden": 1, "dim": 1}}, r"projector\.depth"),
+        ({"projector": {"depth": 2, "hidden": 10**9, "dim": 1}}, r"projector\.hidden"),
+        ({"teacher": {}}, r"teacher\.hash"),
+    ],
+)
+def test_a_hostile_card_is_refused_by_field(tmp_path: Path, change: dict[str, object], says: str) -> None:
+    folder = saved(tmp_path)
+    card = json.loads((folder / "student.json").read_text()) | change
+    (folder / "student.json").write_text(json.dumps(card))
+    with pytest.raises(InputError, match=says):
+        read_card(folder)
+
+
+def test_damaged_and_missing_weights_are_input_errors(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "s")
+    weights = folder / "student.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:1000])
+    with pytest.raises(InputError, match="damaged"):
+        load_student(folder, dim=DIM, teacher_hash="abc", size=SIZE)
+    save_file({"backbone.nothing": torch.zeros(1)}, weights)
+    with pytest.raises(InputError, match="not the network"):
+        load_student(folder, dim=DIM, teacher_hash="abc", size=SIZE)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"no student\.safetensors"):
+        plan(None, str(folder), "resnet18")
+    with pytest.raises(InputError, match=r"no student\.json"):
+        plan(None, str(tmp_path), "resnet18")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    student = tiny()
+    student.projector[0].weight.data[0, 0] = float("nan")  # type: ignore[union-attr,operator,index]
+    caplog.set_level(logging.ERROR)
+    with pytest.raises(InputError, match="not finite"):
+        load_student(saved(tmp_path, student), dim=DIM, teacher_hash="abc", size=SIZE)
