@@ -1,0 +1,388 @@
+"""The verdict: what decides, what only informs, and that nothing missing ever passes."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measured
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from measured import check_set, manifest
+
+from edgedistill.checkset import CheckSet
+from edgedistill.errors import InputError
+from edgedistill.intervals import wilson
+from edgedistill.result import read_result
+from edgedistill.verify import EXIT_CODES, REASONS, Verdict, decide, quality, sentence
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Callable[..., Verdict]:
+    """decide() on results that went through a file, as they do in life."""
+
+    def verdict(check: CheckSet, *contents: dict[str, Any], named: bool = True, of: Any = None) -> Verdict:
+        bundle = of or manifest()
+        paths = [measured.written(tmp_path, content, f"{index}.json") for index, content in enumerate(contents)]
+        results = [read_result(path, bundle, measured.MANIFEST_SHA256, len(check)) for path in paths]
+        return decide(bundle, check, results, named=named)
+
+    return verdict
+
+
+Judge = Callable[..., Verdict]
+
+
+def test_inside_every_budget_on_the_board_is_a_pass(judge: Judge) -> None:
+    check = check_set(200)
+    verdict = judge(check, measured.result(check, different=4))
+    assert (verdict.verdict, verdict.reasons, verdict.exit_code) == ("pass", (), 0)
+    assert verdict.selected == "fp16"
+    assert verdict.agreement == {
+        "value": 0.98,
+        "low": wilson(196, 200)[0],
+        "high": wilson(196, 200)[1],
+        "images": 200,
+    }
+    assert verdict.device == {"name": "Test Board", "matches_profile": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "figure", "by"),
+    [
+        (lambda r: r["latency_ms"].update(p50=9, p95=12.5, p99=13), "latency", "2.50 over the 10 allowed"),
+        (lambda r: r["memory_mb"].update(peak=130.25), "memory", "30.25 over the 100 allowed"),
+        (lambda r: r.update(predictions=measured.answers(check_set(200), 30)), "agreement", "under the 0.9 asked for"),
+    ],
+)
+def test_one_budget_exceeded_is_a_fail_that_says_which_and_by_how_much(
+    judge: Judge, change: Change, figure: str, by: str
+) -> None:
+    check = check_set(200)
+    content = measured.result(check)
+    change(content)
+    verdict = judge(check, content)
+    assert (verdict.verdict, verdict.exit_code) == ("fail", 3)
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith(f"{figure}: ")
+    assert by in verdict.reasons[0]
+
+
+def test_a_figure_exactly_at_its_budget_is_inside(judge: Judge) -> None:
+    check = check_set(200)
+    content = measured.result(check, p95=10.0)
+    content["memory_mb"]["peak"] = 100.0
+    assert judge(check, content).verdict == "pass"
+
+
+def test_every_exceeded_budget_is_named(judge: Judge) -> None:
+    check = check_set(200)
+    content = measured.result(check, different=100, p95=20.0)
+    content["memory_mb"]["peak"] = 1000
+    reasons = judge(check, content).reasons
+    assert [reason.partition(":")[0] for reason in reasons] == ["agreement", "latency", "memory"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "reason"),
+    [
+        (lambda r: r.update(matches_profile=False), False, "not-reached"),
+        (lambda r: r.update(matches_profile=False), True, "wrong-board"),
+        (lambda r: r.update(matches_profile=None), True, "unrecognised"),
+        (lambda r: r.update(matches_profile=None), False, "unrecognised"),
+        (lambda r: r.update(invalid=["throttled: soft temperature limit"]), True, "unstable"),
+        (lambda r: r["golden"].update(ok=False), True, "unstable"),
+        (lambda r: r["latency_ms"].update(queries=399), True, "unstable"),
+        (lambda r: r["latency_ms"].update(p95=None), True, "unstable"),
+        (lambda r: r["memory_mb"].update(peak=None), True, "unstable"),
+        (lambda r: r["runtime"].update(name="onnxruntime-cpu"), True, "not-reached"),
+    ],
+)
+def test_a_result_that_may_not_decide_is_unmeasured_with_its_reason(
+    judge: Judge, change: Change, named: bool, reason: str
+) -> None:
+    check = check_set(200)
+    content = measured.result(check)
+    change(content)
+    verdict = judge(check, content, named=named)
+    assert (verdict.verdict, verdict.reasons, verdict.exit_code) == ("unmeasured", (reason,), 4)
+    assert verdict.selected == "fp32"
+    assert verdict.details
+    assert verdict.agreement is not None  # still shown
+    assert verdict.device is not None
+    assert verdict.device["name"] == "Test Board"
+
+
+def test_without_any_result_the_board_was_not_reached(judge: Judge) -> None:
+    verdict = judge(check_set(200))
+    assert (verdict.verdict, verdict.reasons) == ("unmeasured", ("not-reached",))
+    assert verdict.agreement is None
+    assert verdict.latency_ms is None
+
+
+@pytest.mark.parametrize(("images", "verdict"), [(49, "unmeasured"), (50, "pass")])
+def test_fewer_than_fifty_check_images_are_too_few(judge: Judge, images: int, verdict: str) -> None:
+    check, bundle = check_set(images), manifest()
+    bundle["budget"]["agreement_min"] = 0.5
+    found = judge(check, measured.result(check), of=bundle)
+    assert found.verdict == verdict
+    assert found.reasons == (("too-few-images",) if images < 50 else ())
+
+
+def test_several_reasons_are_all_named_in_a_fixed_order(judge: Judge) -> None:
+    check = check_set(20)
+    hot, foreign = measured.result(check), measured.result(check, precision="fp32")
+    hot["invalid"] = ["hot"]
+    foreign["matches_profile"] = False
+    assert judge(check, hot, foreign).reasons == ("wrong-board", "unstable", "too-few-images")
+
+
+def test_a_sound_result_decides_beside_an_unsound_one(judge: Judge) -> None:
+    check = check_set(200)
+    hot = measured.result(check, precision="fp32")
+    hot["invalid"] = ["hot"]
+    verdict = judge(check, hot, measured.result(check))
+    assert (verdict.verdict, verdict.selected) == ("pass", "fp16")
+
+
+def test_of_two_that_pass_the_faster_is_selected(judge: Judge) -> None:
+    check = check_set(200)
+    slow, fast = measured.result(check, precision="fp32", p95=6.0), measured.result(check, precision="fp16", p95=4.0)
+    for order in ((slow, fast), (fast, slow)):
+        verdict = judge(check, *order)
+        assert (verdict.selected, verdict.latency_ms["p95"]) == ("fp16", 4.0)
+
+
+def test_a_fast_precision_that_lost_quality_is_never_selected_over_one_that_kept_it(judge: Judge) -> None:
+    check = check_set(200)
+    poor_but_fast = measured.result(check, different=60, precision="fp16", p95=1.0)
+    good_but_slow = measured.result(check, precision="fp32", p95=15.0)
+    verdict = judge(check, poor_but_fast, good_but_slow)
+    assert (verdict.verdict, verdict.selected) == ("fail", "fp32")
+    assert [reason.partition(":")[0] for reason in verdict.reasons] == ["latency"]
+
+
+def test_from_500_labelled_images_on_accuracy_decides(judge: Judge) -> None:
+    # The teacher is wrong on 100 of 600; the student disagrees with it exactly there, and is right.
+    check = check_set(600, labelled=600, teacher_wrong=100)
+    content = measured.result(check)
+    content["predictions"] = check.labels.tolist()
+    verdict = judge(check, content)
+    assert verdict.verdict == "pass"
+    assert verdict.agreement["low"] < 0.9
+    assert verdict.accuracy["student"] == 1.0
+    assert verdict.accuracy["teacher"] == pytest.approx(5 / 6)
+    assert verdict.accuracy["low"] > 0
+
+
+def test_below_500_labelled_images_agreement_decides_and_accuracy_is_shown(judge: Judge) -> None:
+    check = check_set(600, labelled=499, teacher_wrong=100)
+    content = measured.result(check)
+    content["predictions"] = np.where(check.labelled, check.labels, check.teacher_class).tolist()
+    verdict = judge(check, content)
+    assert (verdict.verdict, verdict.accuracy["images"]) == ("fail", 499)
+    assert verdict.reasons[0].startswith("agreement")
+
+
+def test_a_student_that_may_be_more_than_the_allowed_drop_behind_fails(judge: Judge) -> None:
+    check = check_set(600, labelled=600)
+    verdict = judge(check, measured.result(check, different=18))  # 3.0 points below, the interval reaches further
+    assert verdict.verdict == "fail"
+    assert verdict.reasons[0].startswith("accuracy")
+    # ±1.96 sqrt(4 - 16/600) / 600 around -4/600 stays above -0.03
+    assert judge(check, measured.result(check, different=4)).verdict == "pass"
+
+
+def test_without_labels_accuracy_is_unknown_not_zero(judge: Judge) -> None:
+    check = check_set(200)
+    assert judge(check, measured.result(check)).accuracy is None
+
+
+def test_outputs_that_are_not_finite_fail(judge: Judge) -> None:
+    check = check_set(1000)
+    content = measured.result(check)
+    content["predictions"][7] = -1
+    verdict = judge(check, content)
+    assert verdict.verdict == "fail"
+    assert verdict.reasons[0].startswith("outputs: not finite on 1 of 1000")
+
+
+def test_agreement_class_by_class_adds_up() -> None:
+    check = check_set(100)
+    predictions = np.array(measured.answers(check, 10))
+    found = quality(check, predictions, measured.NAMES)
+    assert [row["name"] for row in found.classes] == list(measured.NAMES)
+    assert sum(row["images"] for row in found.classes) == 100
+    assert sum(row["agree"] for row in found.classes) == 90
+
+
+def test_the_verdict_holds_every_key_and_is_json(judge: Judge) -> None:
+    check = check_set(200, labelled=10)
+    content = json.loads(json.dumps(judge(check, measured.result(check)).to_json(), allow_nan=False))
+    assert set(content) >= {
+        "schema",
+        "verdict",
+        "reasons",
+        "profile",
+        "build_id",
+        "selected",
+        "budget",
+        "agreement",
+        "accuracy",
+        "latency_ms",
+        "memory_mb",
+        "model",
+        "precision_candidates",
+        "device",
+        "teacher",
+        "check",
+        "start",
+        "seeds",
+        "skipped",
+    }
+    assert set(content["agreement"]) == {"value", "low", "high", "images"}
+    assert set(content["accuracy"]) == {"teacher", "student", "low", "high", "images"}
+    assert set(content["latency_ms"]) >= {"p50", "p95", "p99"}
+    assert set(content["memory_mb"]) == {"peak", "kind"}
+    assert content["model"] == {"bytes": 2000, "precision": "fp16"}
+    assert content["teacher"] == {"id": "local-dir:teacher", "hash": "c" * 64}
+    assert content["check"] == {"images": 200, "source": "pool split", "synthetic": False}
+    candidates = {row["precision"]: row for row in content["precision_candidates"]}
+    assert candidates["int8"]["not_built"] == "this version builds fp32 and fp16"
+    assert candidates["fp16"]["measured"][0]["decides"] is True
+    assert candidates["fp32"]["measured"] == []
+
+
+def test_facts_of_the_build_and_changed_budgets_are_carried_over(judge: Judge) -> None:
+    bundle, check = manifest(), check_set(200)
+    bundle |= {
+        "budget_overrides": {"memory_mb": 64.0},
+        "start": {"agreement": 0.5, "accuracy": None},
+        "seeds": [{"seed": 0, "agreement": 0.9}],
+        "skipped": {"truncated": 3},
+    }
+    verdict = judge(check, measured.result(check), of=bundle)
+    assert verdict.budget["overrides"] == {"memory_mb": 64.0}
+    assert verdict.start == {"agreement": 0.5, "accuracy": None}
+    assert verdict.seeds == [{"seed": 0, "agreement": 0.9}]
+    assert verdict.skipped == {"images": {"truncated": 3}, "check": {"truncated": 1}}
+
+
+@pytest.mark.parametrize("key", ["latency_p95_ms", "memory_mb", "agreement_min", "accuracy_drop_max"])
+@pytest.mark.parametrize("value", [None, float("nan"), "10", True])
+def test_a_manifest_without_a_budget_is_refused(judge: Judge, key: str, value: object) -> None:
+    bundle, check = manifest(), check_set(200)
+    bundle["budget"][key] = value
+    with pytest.raises(InputError, match=key):
+        judge(check, measured.result(check), of=bundle)
+
+
+# ---- what must hold whatever was measured ----------------------------------------------------------------------------
+
+LEVELS = st.fixed_dictionaries(
+    {
+        "different": st.integers(0, 80),
+        "p95": st.none() | st.floats(0.1, 30),
+        "peak": st.none() | st.floats(0, 300),
+        "matches": st.sampled_from([True, True, True, False, None]),
+        "invalid": st.sampled_from([[], [], [], ["hot"]]),
+        "golden": st.sampled_from([True, True, True, False]),
+        "runtime": st.sampled_from(["tensorrt", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"]),
+        "queries": st.sampled_from([1000, 1000, 400, 20]),
+        "precision": st.sampled_from(["fp32", "fp16"]),
+        "named": st.booleans(),
+    }
+)
+
+
+def content_of(check: CheckSet, levels: dict[str, Any]) -> dict[str, Any]:
+    content = measured.result(check, different=levels["different"], precision=levels["precision"])
+    p95 = levels["p95"]
+    content["latency_ms"].update(p50=p95 and 0.9 * p95, p95=p95, p99=p95 and 1.1 * p95, queries=levels["queries"])
+    content["memory_mb"]["peak"] = levels["peak"]
+    content["golden"]["ok"] = levels["golden"]
+    content["runtime"]["name"] = levels["runtime"]
+    content |= {"matches_profile": levels["matches"], "invalid": levels["invalid"]}
+    return content
+
+
+def decides(levels: dict[str, Any]) -> bool:
+    return (
+        levels["matches"] is True
+        and not levels["invalid"]
+        and levels["golden"]
+        and levels["runtime"] != "onnxruntime-cpu"
+        and levels["queries"] >= 400
+        and levels["p95"] is not None
+        and levels["peak"] is not None
+    )
+
+
+@given(levels=LEVELS, images=st.sampled_from([20, 49, 50, 200]))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_pass_means_that_everything_was_measured_and_inside(
+    judge: Judge, levels: dict[str, Any], images: int
+) -> None:
+    check = check_set(images)
+    levels = {**levels, "different": min(levels["different"], images)}
+    verdict = judge(check, content_of(check, levels), named=levels["named"])
+    assert (verdict.verdict != "unmeasured") == (decides(levels) and images >= 50)
+    if verdict.verdict == "pass":
+        assert levels["p95"] <= 10
+        assert levels["peak"] <= 100
+        assert wilson(images - levels["different"], images)[0] >= 0.9
+    if verdict.verdict == "fail":
+        assert verdict.reasons
+    if verdict.verdict == "unmeasured":
+        assert verdict.reasons
+        assert set(verdict.reasons) <= set(REASONS)
+        assert verdict.selected == "fp32"
+    assert verdict.exit_code == EXIT_CODES[verdict.verdict]
+    assert sentence(verdict).endswith(".")
+
+
+@given(levels=LEVELS, slower=st.floats(0, 20), larger=st.floats(0, 200), worse=st.integers(0, 60))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_worse_measurement_never_turns_into_a_pass(
+    judge: Judge, levels: dict[str, Any], slower: float, larger: float, worse: int
+) -> None:
+    check = check_set(200)
+    before = judge(check, content_of(check, levels))
+    spoilt = copy.deepcopy(levels)
+    spoilt["different"] += worse
+    spoilt["p95"] = spoilt["p95"] and spoilt["p95"] + slower
+    spoilt["peak"] = spoilt["peak"] and spoilt["peak"] + larger
+    after = judge(check, content_of(check, spoilt))
+    assert not (after.verdict == "pass" and before.verdict != "pass")
+    assert (after.verdict == "unmeasured") == (before.verdict == "unmeasured")
+
+
+@given(first=LEVELS, second=LEVELS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_order_of_results_does_not_matter(judge: Judge, first: dict[str, Any], second: dict[str, Any]) -> None:
+    check = check_set(100)
+    one, two = content_of(check, first), content_of(check, second)
+    forth, back = judge(check, one, two), judge(check, two, one)
+    assert (forth.verdict, forth.reasons, forth.selected) == (back.verdict, back.reasons, back.selected)
+    alone = [judge(check, content).verdict for content in (one, two)]
+    assert (forth.verdict == "pass") == ("pass" in alone)
+
+
+def test_the_sentence_says_what_a_person_needs(judge: Judge) -> None:
+    check = check_set(200)
+    passed = sentence(judge(check, measured.result(check, different=4)))
+    assert passed == (
+        "On Test Board the fp16 model chooses what its teacher chooses on 98.0 % of 200 images, answers within 5.0 ms "
+        "(95 of 100 times) and takes 80 MB: inside every budget."
+    )
+    assert "latency: p95 is 20.00 ms" in sentence(judge(check, measured.result(check, p95=20.0)))
+    foreign = measured.result(check)
+    foreign["matches_profile"] = False
+    assert "Measured on Test Board" in sentence(judge(check, foreign, named=False))
