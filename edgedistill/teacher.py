@@ -20,6 +20,7 @@ import json
 import logging
 import math
 import pickle
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ LICENCES = (
 TAG_LICENCES = (("openai", "MIT"), ("metaclip_", "CC-BY-NC-4.0"))
 UNKNOWN_LICENCE = "unknown: see the weights' page"
 
+PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
+
 _INTERPOLATIONS = ("bicubic", "bilinear")
 _RESIZE_MODES = ("shortest", "longest", "squash")
 
@@ -95,8 +98,14 @@ class TeacherFiles:
 
     @cached_property
     def weight_hash(self) -> str:
-        """SHA-256 of the weights file, hex; read from disk on first use."""
-        return atomic.sha256_file(self.weights)
+        """SHA-256 of the weights file, hex; read from disk on first use. Raises InputError if it cannot be read."""
+        try:
+            return atomic.sha256_file(self.weights)
+        except OSError as error:
+            raise InputError(
+                f"the weights of teacher {self.id} cannot be read: {self.weights}: {error.strerror}",
+                "make the file readable, or choose another teacher",
+            ) from error
 
     @property
     def transform_id(self) -> str:
@@ -142,6 +151,8 @@ class Teacher:
         convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in self._model.visual.modules())
         self._layout = torch.channels_last if convolutions > 1 else torch.contiguous_format
         self._model.visual.to(memory_format=self._layout)
+        if dtype not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"dtype {dtype!r} is not auto, float32 or bfloat16")
         if dtype == "auto":
             chosen, self.dtype_reason = choose_dtype(self._model.visual, self._example_batch(), self.device)
         else:
@@ -288,12 +299,14 @@ def _from_table(name: str, given: dict[str, Any] | None, fetch: bool) -> Teacher
 
     model, _, tag = name.rpartition("/")
     model = model.replace("/", "-")  # ViT-B/32 is ViT-B-32
-    architecture = open_clip.get_model_config(model) if model else None
-    entry = open_clip.get_pretrained_cfg(model, tag) if architecture else {}
-    if not entry:
-        raise _no_such_teacher(name, model, tag, architecture is not None)
+    known: dict[str, Any] | None = open_clip.get_model_config(model) if model else None
+    entry = open_clip.get_pretrained_cfg(model, tag) if known is not None else {}
+    if known is None or not entry:
+        raise _no_such_teacher(name, model, tag, known is not None)
     # The table knows which weights were trained with the quick activation; the architecture of that name does not.
-    quick_gelu = bool(entry.get("quick_gelu") or architecture.get("quick_gelu"))
+    quick_gelu = bool(entry.get("quick_gelu") or known.get("quick_gelu"))
+    architecture = {**known, "quick_gelu": True} if quick_gelu else known
+    settled = _settle_preprocess(given or entry, architecture, name)
     repo, _, filename = entry.get("hf_hub", "").rpartition("/")
     filenames = (filename,) if filename else HUB_WEIGHT_FILES
     if filename.endswith((".bin", ".pth")):
@@ -301,16 +314,16 @@ def _from_table(name: str, given: dict[str, Any] | None, fetch: bool) -> Teacher
     try:
         weights = _hub_file(repo, filenames, fetch)
     except hub.HubUnavailable as reason:
+        arch = model if architecture is known or known.get("quick_gelu") else f"{model}-quickgelu"
         raise InputError(
             f"no weights for teacher {name}: looked for {' or '.join(filenames)} of {repo}: {reason}",
-            _alternatives(f"{model}-quickgelu" if quick_gelu and not architecture.get("quick_gelu") else model),
+            _alternatives(_as_a_file(repo, arch, settled)),
         ) from reason
-    settled = {**architecture, "quick_gelu": True} if quick_gelu else architecture
     return TeacherFiles(
         id=f"{model}/{tag}",
         weights=weights,
-        architecture=settled,
-        preprocess=_settle_preprocess(given or entry, settled, name),
+        architecture=architecture,
+        preprocess=settled,
         licence=_licence_of(repo, tag),
         mean_feature=None,
         source=model,
@@ -321,17 +334,18 @@ def _from_table(name: str, given: dict[str, Any] | None, fetch: bool) -> Teacher
 def _from_hub(repo: str, given: dict[str, Any] | None, fetch: bool) -> TeacherFiles:
     try:
         config = _hub_file(repo, (CONFIG_FILE,), fetch)
-        weights = _hub_file(repo, HUB_WEIGHT_FILES, fetch)
+        _hub_file(repo, HUB_WEIGHT_FILES, fetch)
     except hub.HubUnavailable as reason:
         raise InputError(
             f"no weights for teacher hf-hub:{repo}: looked for {CONFIG_FILE} and {' or '.join(HUB_WEIGHT_FILES)}: "
             f"{reason}",
-            _alternatives("MODEL"),
+            _alternatives("fetch them elsewhere into one folder and give --teacher local-dir:FOLDER"),
         ) from reason
     architecture, shipped = _read_config(config)
-    if config.parent != weights.parent:
+    weights = _weights_in(config.parent)
+    if weights is None:
         raise InputError(
-            f"the cached files of hf-hub:{repo} belong to different revisions: {config}, {weights}",
+            f"the cached weights of hf-hub:{repo} belong to another revision than {config}",
             "delete the older revision from the hub's cache, or fetch both again",
         )
     tokenizer_elsewhere = bool(architecture.get("text_cfg", {}).get("hf_tokenizer_name"))
@@ -354,15 +368,15 @@ def _from_folder(folder: Path, given: dict[str, Any] | None) -> TeacherFiles:
         raise InputError(
             f"no teacher in {folder}: {CONFIG_FILE} is not there"
             + ("" if folder.is_dir() else " (and neither is the folder)"),
-            _alternatives("MODEL"),
+            _alternatives(),
         )
     architecture, shipped = _read_config(config)
-    weights = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    weights = _weights_in(folder)
     if weights is None:
         there = ", ".join(sorted(path.name for path in folder.iterdir()))
         raise InputError(
             f"no weights for teacher local-dir:{folder}: looked for {', '.join(WEIGHT_FILES)}; it holds {there}",
-            f"put the weights there as {WEIGHT_FILES[0]}. {_alternatives('MODEL')}",
+            _alternatives(f"put the weights there as {WEIGHT_FILES[0]}"),
         )
     return TeacherFiles(
         id=f"local-dir:{folder.resolve().name}",
@@ -380,7 +394,7 @@ def _from_checkpoint(path: Path, arch: str | None, given: dict[str, Any] | None)
     import open_clip
 
     if not path.is_file():
-        raise InputError(f"no weights for the teacher: {path} is not there", _alternatives(arch or "MODEL"))
+        raise InputError(f"no weights for the teacher: {path} is not there", _alternatives("correct the path"))
     if arch is None or given is None:
         missing = [flag for flag, value in (("--teacher-arch", arch), ("--teacher-preprocess", given)) if value is None]
         raise InputError(
@@ -407,6 +421,11 @@ def _from_checkpoint(path: Path, arch: str | None, given: dict[str, Any] | None)
     )
 
 
+def _weights_in(folder: Path) -> Path | None:
+    """The weights file that open_clip loads from a model folder."""
+    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+
+
 def _hub_file(repo: str, filenames: Sequence[str], fetch: bool) -> Path:
     if fetch:
         return hub.fetch(repo, filenames)
@@ -423,23 +442,29 @@ def _no_such_teacher(name: str, model: str, tag: str, model_known: bool) -> Inpu
         tags = open_clip.list_pretrained_tags_by_model(model)
         return InputError(
             f"{name}: open_clip has no weights {tag!r} for {model}",
-            f"it has: {', '.join(tags)}" if tags else f"it has none for {model}. {_alternatives(model)}",
+            f"it has: {', '.join(tags)}" if tags else f"it has none for {model}: {_alternatives()}",
         )
     known = [f"{model}/{tag}" for model, tag in open_clip.list_pretrained()]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return InputError(
         f"{name!r} is no teacher: neither MODEL/PRETRAINED of open_clip, nor hf-hub:ID, nor a folder, nor a file",
-        f"did you mean {' or '.join(near)}?" if near else _alternatives("MODEL"),
+        f"did you mean {' or '.join(near)}?" if near else _alternatives(),
     )
 
 
-def _alternatives(arch: str) -> str:
+def _alternatives(bring: str = "give --teacher local-dir:FOLDER") -> str:
     """The second line of a missing-weights error: what this machine has, then how to bring weights to it."""
-    here = [f"--teacher {name}" for name in (*_cached_teachers(), *_folders_nearby())]
-    bring = f"--teacher FILE --teacher-arch {arch} --teacher-preprocess JSON for a weights file brought from elsewhere"
-    if not here:
-        return f"nothing usable is cached or in the folders here; give {bring}, or --teacher local-dir:FOLDER"
-    return f"available here: {', '.join(here[:6])}; or {bring}"
+    here = [f"--teacher {shlex.quote(name)}" for name in (*_cached_teachers(), *_folders_nearby())]
+    return f"available here: {', '.join(here[:6])}; or {bring}" if here else f"no other teacher is here; {bring}"
+
+
+def _as_a_file(repo: str, arch: str, preprocess: dict[str, Any]) -> str:
+    """How to use a table entry's weights on a machine that cannot fetch them."""
+    stated = json.dumps({key: preprocess[key] for key in PREPROCESS_KEYS})
+    return (
+        f"fetch it elsewhere from https://huggingface.co/{repo} and give --teacher FILE --teacher-arch {arch} "
+        f"--teacher-preprocess JSON, a file with {stated}"
+    )
 
 
 def _cached_teachers() -> list[str]:
@@ -511,7 +536,7 @@ def _read_preprocess(path: Path) -> dict[str, Any]:
     """--teacher-preprocess: an object with the four values, or an open_clip_config.json that has them."""
     given = _read_json_object(path, "--teacher-preprocess")
     given = given.get("preprocess_cfg", given)
-    missing = [key for key in ("mean", "std", "interpolation", "resize_mode") if key not in given]
+    missing = [key for key in PREPROCESS_KEYS if key not in given]
     if missing:
         raise InputError(
             f"--teacher-preprocess {path} does not say {', '.join(missing)}",

@@ -130,7 +130,11 @@ def test_a_missing_weight_names_what_was_looked_for_and_what_is_here(hub_cache, 
     for alternative in ("ViT-B-32/datacomp_xl_s13b_b90k", "hf-hub:someone/own-model", "local-dir:mine"):
         assert f"--teacher {alternative}" in raised.value.todo
     assert "no-clip-at-all" not in raised.value.todo
-    assert "--teacher FILE --teacher-arch ViT-B-16 --teacher-preprocess" in raised.value.todo
+    assert "https://huggingface.co/laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K" in raised.value.todo
+    assert "--teacher FILE --teacher-arch ViT-B-16 --teacher-preprocess JSON" in raised.value.todo
+    stated = json.loads(raised.value.todo.partition("a file with ")[2])
+    assert stated["interpolation"] == "bicubic"
+    assert len(stated["mean"]) == 3
 
 
 def test_the_file_route_names_the_quick_architecture_where_the_weights_need_it(hub_cache):
