@@ -224,14 +224,14 @@ def _judge(
 def _obstacle(manifest: dict[str, Any], result: Result, named: bool) -> tuple[str, str] | None:
     """Why this result may not decide: the reason, and words about this very run."""
     profile, runtime = manifest["profile"], result.runtime
+    wanted = f"{profile['title']} with {' or '.join(profile['runtime']['prefer'])}"
     if result.matches_profile is False:
         reason = "wrong-board" if named else "not-reached"
-        return reason, f"{result.device} is not the profile's device ({profile['title']})"
+        return reason, f"{result.device} with {runtime} is not what the profile is about: {wanted}"
     if result.matches_profile is None:
         return "unrecognised", f"{result.device} could not be recognised as {profile['title']}"
     if runtime not in profile["runtime"]["prefer"]:
-        wanted = " or ".join(profile["runtime"]["prefer"])
-        return "not-reached", f"measured with {runtime}; {profile['name']} is decided with {wanted}"
+        return "not-reached", f"{result.device} measured with {runtime}; the profile is about {wanted}"
     if result.invalid:
         return "unstable", f"the run on {result.device} was not valid: {'; '.join(result.invalid)}"
     if not result.golden_ok:
@@ -356,7 +356,7 @@ def board_lines(manifest: Manifest) -> tuple[str, ...]:
         *(["python3 run.py compile"] if compiled else []),
         f"python3 run.py verify --out {BOARD_RESULT}",
         "# here: fetch the measurement, and decide",
-        f"scp USER@BOARD:{name}/{BOARD_RESULT} {bundle}/{BOARD_RESULT}",
+        f"scp -r USER@BOARD:{name}/results {bundle}",
         f"edgedistill verify {bundle} --result {bundle}/{BOARD_RESULT}",
     )
 

@@ -1,0 +1,166 @@
+"""Measuring a bundle here: a verdict on the right machine, agreement on the wrong one, the way to the board."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_bundle
+from edgedistill.profiles import Profile
+from edgedistill.targets.manifest import read_manifest
+
+from edgedistill.atomic import sha256_file
+from edgedistill.bundle import write_bundle
+from edgedistill.devices import local
+from edgedistill.errors import InputError
+from edgedistill.verify import Verdict, board_lines, measure
+
+
+def built(folder: Path, board: Profile | None = None, images: int = 60) -> Path:
+    return write_bundle(folder / "parts bundle", tiny_bundle.parts(images, board))
+
+
+def measured(bundle: Path, result: Path | None = None) -> Verdict:
+    verdict = measure(bundle, result, threads=1)
+    assert json.loads((bundle / "verdict.json").read_text()) == json.loads(json.dumps(verdict.to_json()))
+    read_manifest(bundle)  # measuring changes no listed file
+    return verdict
+
+
+def test_the_profile_of_this_machine_gets_a_verdict(tmp_path: Path) -> None:
+    verdict = measured(built(tmp_path))
+    assert (verdict.verdict, verdict.selected, verdict.reasons) == ("pass", "fp32", ())
+    assert verdict.agreement["value"] == 1.0
+    assert verdict.device["matches_profile"] is True
+    assert verdict.latency_ms["queries"] >= 400
+    assert verdict.memory_mb["kind"] == "rss_growth"
+    assert verdict.next == ()
+
+
+def test_a_budget_that_cannot_be_met_fails(tmp_path: Path) -> None:
+    board = tiny_bundle.profile()
+    board = replace(board, budget=replace(board.budget, latency_p95_ms=0.0001))
+    verdict = measured(built(tmp_path, board))
+    assert (verdict.verdict, verdict.exit_code) == ("fail", 3)
+    assert verdict.reasons[0].startswith("latency")
+
+
+def test_another_machine_shows_agreement_under_its_own_name_and_decides_nothing(tmp_path: Path) -> None:
+    bundle = built(tmp_path, tiny_bundle.profile("jetson-orin"))
+    verdict = measured(bundle)
+    assert (verdict.verdict, verdict.reasons, verdict.selected) == ("unmeasured", ("not-reached",), "fp32")
+    assert verdict.agreement["value"] == 1.0
+    assert verdict.device["name"]
+    assert verdict.device["matches_profile"] is False
+    assert verdict.runtime["name"] == "onnxruntime-cpu"
+    assert any(line.startswith("scp -r ") for line in verdict.next)
+    assert measured(bundle, bundle / "results/fp32.json").reasons == ("wrong-board",)  # named by the user as the board
+
+
+def test_the_right_machine_without_its_runtime_is_never_measured_on_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = tiny_bundle.profile("cuda")
+    board = replace(
+        board,
+        identify=replace(
+            board.identify, gpu=False, min_compute_capability=None, not_compatible=(), machine=(platform.machine(),)
+        ),
+        runtime=replace(board.runtime, prefer=("tensorrt",)),
+    )
+    with caplog.at_level(logging.WARNING, logger="edgedistill"):
+        verdict = measured(built(tmp_path, board))
+    assert (verdict.verdict, verdict.reasons) == ("unmeasured", ("not-reached",))
+    assert "tensorrt" in caplog.text.lower()
+
+
+def test_a_result_of_another_build_is_refused(tmp_path: Path) -> None:
+    one, other = built(tmp_path / "one"), built(tmp_path / "other", images=61)
+    measured(one)
+    with pytest.raises(InputError, match="another bundle"):
+        measure(other, one / "results/fp32.json")
+
+
+def test_a_damaged_bundle_is_not_measured(tmp_path: Path) -> None:
+    bundle = built(tmp_path)
+    (bundle / "models/fp32.onnx").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"fp32\.onnx"):
+        measure(bundle)
+    assert not (bundle / "verdict.json").exists()
+
+
+def test_what_run_py_says_reaches_the_user(tmp_path: Path) -> None:
+    bundle = built(tmp_path)
+    with pytest.raises(InputError) as raised:
+        local.verify(bundle, "int8")
+    assert "int8" in raised.value.wrong
+    assert "fp32" in raised.value.todo
+
+
+def test_the_bundles_own_program_is_not_run_by_the_workshop(tmp_path: Path) -> None:
+    bundle = built(tmp_path)
+    for path in [bundle / "run.py", *(bundle / "targets").iterdir()]:
+        path.write_text("raise SystemExit('a stranger was here')")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for name in manifest["files"]:
+        manifest["files"][name] = sha256_file(bundle / name)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert measured(bundle).verdict == "pass"
+
+
+SCP = """#!{python}
+import os, shutil, sys
+assert sys.argv[1] == "-r"
+source, target = (word.replace("USER@BOARD:", os.environ["BOARD_HOME"] + "/") for word in sys.argv[2:])
+shutil.copytree(source, os.path.join(target, os.path.basename(source)), dirs_exist_ok=True)
+"""
+
+
+def test_the_lines_for_the_board_work_as_they_are_printed(tmp_path: Path) -> None:
+    """Runs them in a shell, with an scp that copies to another folder and a board that has no edgedistill."""
+    tools, home, hidden = tmp_path / "bin", tmp_path / "board", tmp_path / "hidden"
+    for folder in (tools, home, hidden):
+        folder.mkdir()
+    (tools / "scp").write_text(SCP.format(python=sys.executable))
+    (tools / "python3").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (tools / "edgedistill").write_text(
+        f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c 'from edgedistill.cli import main; main()' \"$@\"\n"
+    )
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    (hidden / "edgedistill.py").write_text("raise ImportError('not installed on the board')")
+    bundle = built(tmp_path)
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "BOARD_HOME": str(home)}
+    codes = []
+    for line in board_lines(read_manifest(bundle)):
+        if line.startswith("#"):
+            there = line.startswith("# there")
+            folder = home if there else tmp_path
+        elif line.startswith("cd "):
+            folder = folder / shlex.split(line)[1]
+        else:
+            path = {"PYTHONPATH": str(hidden)} if there else {}
+            ran = subprocess.run(line, shell=True, cwd=folder, env={**environment, **path}, check=False)
+            codes.append(ran.returncode)
+    assert codes == [0, 0, 0, 0]
+    verdict = json.loads((bundle / "verdict.json").read_text())
+    assert verdict["verdict"] == "pass"
+    assert (home / "parts bundle" / "results" / "board.json").is_file()
+
+
+def test_a_tensorrt_board_is_told_to_compile_first(tmp_path: Path) -> None:
+    lines = board_lines(read_manifest(built(tmp_path, tiny_bundle.profile("jetson-orin"))))
+    commands = [line for line in lines if not line.startswith("#")]
+    assert commands[1:4] == [
+        "cd 'parts bundle'",
+        "python3 run.py compile",
+        "python3 run.py verify --out results/board.json",
+    ]
