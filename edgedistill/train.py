@@ -30,14 +30,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from . import atomic, methods
 from .console import SILENT, Progress
 from .errors import InputError
 from .methods import Method, StudentOut, TeacherOut, view_loss
-from .students import Student, save_student
+from .students import CARD, WEIGHTS, Student, save_student
 from .unfold import is_folded, unfold
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def choose_dtype(
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bfloat16", f"{torch.cuda.get_device_name(device)} computes in bfloat16"
         return "float32", f"{torch.cuda.get_device_name(device)} has no bfloat16"
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return "float32", "this processor has no bfloat16 instructions"
     trial = _placed(student, device).train()
     images = torch.zeros(min(batch, 32), size, size, 3, dtype=torch.uint8)
@@ -291,8 +291,8 @@ def train(
     """Distil the store's `keep_rows` (int64 row numbers) into `student`; writes into `folder` and resumes from it.
 
     `student` itself is the start and is not changed. Same inputs, config and thread count: same student.safetensors
-    on a CPU, however often the run was interrupted. Raises InputError for too few images, and NonFiniteLoss naming the
-    part of the loss and the step.
+    on a CPU, however often the run was interrupted; a finished one is read back. Raises InputError for too few images,
+    and NonFiniteLoss naming the part of the loss and the step.
     """
     rows = np.asarray(keep_rows, dtype=np.int64)
     if len(rows) < LEAST_IMAGES:
@@ -307,17 +307,17 @@ def train(
             log.info("the student trains in %s: %s", dtype, why)
             config = dataclasses.replace(config, dtype=dtype)
         run = _Run(student, store, rows, method, classes, bank, config, device, folder)
-        run.resume()
-        progress.start("distil", run.epochs * len(rows))
-        progress.advance(run.epoch * len(rows))
-        while run.epoch < run.epochs:
-            run.one_epoch(progress)
-            if run.epoch < run.epochs and time.monotonic() - run.saved >= CHECKPOINT_SECONDS:
-                run.checkpoint()
-        progress.done()
+        if not run.finished():
+            run.resume()
+            progress.start("distil", run.epochs * len(rows))
+            progress.advance(run.epoch * len(rows))
+            while run.epoch < run.epochs:
+                run.one_epoch(progress)
+                if run.epoch < run.epochs and time.monotonic() - run.saved >= CHECKPOINT_SECONDS:
+                    run.checkpoint()
+            progress.done()
+            run.save()
         shipped = run.average.cpu().eval().requires_grad_(False)
-    save_student(folder, shipped, teacher_id=bank.teacher_id, teacher_hash=bank.teacher_hash, size=config.size)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
     return TrainResult(shipped, run.metrics, run.epochs, run.batch, device.type, config.dtype, run.warnings)
 
 
@@ -361,6 +361,8 @@ class _Run:
         }
         start = {name: _checksum(value) for name, value in student.state_dict().items()}
         self.key = atomic.digest({**self.header, "start": start, "store": store.inputs, "rows": _checksum(rows)})
+        self.header["run"] = self.key
+        self.teacher = {"teacher_id": bank.teacher_id, "teacher_hash": bank.teacher_hash}
         self.epoch = 0
         self.metrics: list[dict[str, Any]] = []
         self.warnings: list[str] = []
@@ -451,6 +453,22 @@ class _Run:
     def _write_metrics(self) -> None:
         lines = [json.dumps(row, allow_nan=False) for row in [self.header, *self.metrics]]
         atomic.write_bytes(self.folder / METRICS, ("\n".join(lines) + "\n").encode())
+
+    def save(self) -> None:
+        """The two files that others read. student.json is written last: where it stands, the run is finished."""
+        save_student(self.folder, self.average, size=self.config.size, **self.teacher)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def finished(self) -> bool:
+        """Whether the folder holds this very run's result; then it is read back. Another run's is taken away."""
+        if (self.folder / CARD).is_file() and (self.folder / METRICS).is_file():
+            header, *rows = map(json.loads, (self.folder / METRICS).read_text().splitlines())
+            if header["run"] == self.key and len(rows) == self.epochs:
+                self.average.load_state_dict(load_file(self.folder / WEIGHTS))
+                self.epoch, self.metrics = self.epochs, rows
+                return True
+        (self.folder / CARD).unlink(missing_ok=True)
+        return False
 
     def checkpoint(self) -> None:
         """Everything the rest of the run depends on, in one file that is whole or not there."""

@@ -169,6 +169,17 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert not (broken / "checkpoint.safetensors").exists()
 
 
+def test_a_finished_run_is_read_back_and_another_ones_result_is_not(store: TeacherStore, tmp_path: Path) -> None:
+    first = run(store, tmp_path, epochs=2)
+    written = (tmp_path / "student.safetensors").stat().st_mtime_ns
+    again = run(store, tmp_path, epochs=2)
+    assert (tmp_path / "student.safetensors").stat().st_mtime_ns == written
+    assert again.metrics == first.metrics
+    assert all(torch.equal(v, first.student.state_dict()[k]) for k, v in again.student.state_dict().items())
+    run(store, tmp_path, epochs=2, seed=1)
+    assert (tmp_path / "student.safetensors").stat().st_mtime_ns > written
+
+
 @pytest.mark.parametrize("spoil", ["settings", "bytes"])
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, spoil: str

@@ -1,0 +1,237 @@
+"""A training step: what distilling from the store costs beside ordinary supervised training, and beside a live teacher.
+
+    python benchmarks/step_time.py                                  tf_mobilenetv3_small_100 at 160 and 224 px
+    python benchmarks/step_time.py --student resnet18 --sizes 224
+    python benchmarks/step_time.py --train-on cuda
+
+Four candidates, interleaved in every round, the same student, batch, dtype, threads and memory format for all:
+
+    distil      the product's epoch: crops from the store's pixels, prg loss, clipping, moving average, metrics
+    supervised  the same crops, prefetched the same way, a linear classifier, cross-entropy, AdamW, nothing else
+    bare        the product's step on one batch that lies ready in memory: no cropping, no reading
+    live        the product's step with a ViT-B/32-shaped teacher run on every batch, in the dtype the product picks
+
+Photos are generated; the teacher's weights and the features in the store are random: no figure here depends on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import rows
+import torch
+from PIL import Image
+from torch import nn
+
+from edgedistill import train as training
+from edgedistill.console import SILENT
+from edgedistill.methods import PRG
+from edgedistill.pixels import short_side_for
+from edgedistill.store import TeacherStore, build_store
+from edgedistill.students import Student
+from edgedistill.torchvision_ops import ensure_torchvision
+
+DIM, CLASSES, TEACHER_SIZE = 512, 10, 224
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", default="tf_mobilenetv3_small_100")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[160, 224])
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=5, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--train-on", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--no-live", action="store_true", help="leave the live teacher out")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    found = []
+    for size in options.sizes:
+        found += measure(options, size)
+    rows.report(found, options.json)
+
+
+def measure(options: argparse.Namespace, size: int) -> list[rows.Row]:
+    device = training.choose_device(options.train_on)
+    torch.manual_seed(0)
+    student = Student(options.student, DIM, size=size)
+    dtype = options.dtype
+    if dtype == "auto":
+        dtype, _ = training.choose_dtype(student, size, options.batch, device)
+    config = training.TrainConfig(size=size, epochs=10_000, batch=options.batch, dtype=dtype, train_on=options.train_on)
+    with tempfile.TemporaryDirectory() as scratch, training._reproducible(device, options.threads):
+        store = random_store(Path(scratch), options.batch * options.steps, short_side_for(size, TEACHER_SIZE))
+        bank, classes = random_classes()
+        run = training._Run(student, store, np.arange(len(store)), PRG(), classes, bank, config, device, Path(scratch))
+        candidates: dict[str, Callable[[], object]] = {
+            "distil": lambda: run.one_epoch(SILENT),
+            "supervised": supervised(student, store, config, device),
+            "bare": bare(run, options.steps),
+        }
+        if not options.no_live:
+            candidates["live"] = live(run, options.steps)
+        if device.type == "cuda":
+            candidates = {name: synchronised(call) for name, call in candidates.items()}
+        seconds = rows.interleave(candidates, rounds=options.rounds)
+    images = options.batch * options.steps
+    title = f"{options.student} {size} px {dtype} batch {options.batch}"
+    result = [
+        rows.row(
+            f"{title}: distil step / supervised step", seconds["distil"] / seconds["supervised"], "ratio", "<= 1.10"
+        ),
+        rows.row(f"{title}: loop / bare step in images/s", seconds["bare"] / seconds["distil"], "ratio", ">= 0.90"),
+    ]
+    if "live" in seconds:
+        ratio = seconds["live"] / seconds["distil"]
+        result.append(rows.row(f"{title}: step with a live teacher / distil step", ratio, "ratio"))
+    result += [rows.row(f"{title}: {name}", images / taken, "images/s") for name, taken in seconds.items()]
+    return result
+
+
+def supervised(
+    student: Student, store: TeacherStore, config: training.TrainConfig, device: torch.device
+) -> Callable[[], None]:
+    """One epoch of ordinary training on the same crops: nothing of distillation in it."""
+    backbone = training._placed(student, device).train()
+    head = nn.Linear(student.width, CLASSES).to(device)
+    optimiser = torch.optim.AdamW([*backbone.backbone.parameters(), *head.parameters()], lr=1e-3, fused=True)
+    labels = torch.randint(0, CLASSES, (len(store),), device=device)
+    every = np.arange(len(store))
+    pin = device.type == "cuda"
+
+    def crops(part: np.ndarray, views: np.ndarray) -> torch.Tensor:
+        images = store.pixels.crops(part, views, config.size)
+        return images.pin_memory() if pin else images
+
+    def epoch() -> None:
+        plan = training.epoch_plan(0, 0, every, store.views, config.batch or 1)
+        for (part, _), images in zip(plan, training.prefetch(crops, plan)):
+            with training._autocast(device, config.dtype):
+                f = backbone.backbone(backbone.normalise(images.to(device, non_blocking=True)))
+            loss = nn.functional.cross_entropy(head(f.float()), labels[torch.from_numpy(part).to(device)])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            loss.item()  # what any loop logs
+
+    return epoch
+
+
+def bare(run: Any, steps: int) -> Callable[[], None]:
+    """The product's own step on one fixed batch."""
+    batch = first_batch(run)
+
+    def epoch() -> None:
+        for _ in range(steps):
+            run._step(batch, 0, "the bare step")
+
+    return epoch
+
+
+def live(run: Any, steps: int) -> Callable[[], None]:
+    """The product's step, the teacher's features computed on the spot instead of read."""
+    batch = first_batch(run)
+    tower, dtype = vit_b_32(run.device)
+    images = torch.rand(len(batch.row), 3, TEACHER_SIZE, TEACHER_SIZE, device=run.device).to(dtype)
+
+    def epoch() -> None:
+        for _ in range(steps):
+            with torch.inference_mode():
+                tower(images)
+            run._step(batch, 0, "the live step")
+
+    return epoch
+
+
+def vit_b_32(device: torch.device) -> tuple[nn.Module, torch.dtype]:
+    """open_clip's ViT-B/32 image tower with random weights, in the dtype a build would pick for it here."""
+    ensure_torchvision()
+    import open_clip
+
+    from edgedistill.teacher import choose_dtype
+
+    tower = open_clip.create_model("ViT-B-32", pretrained=None).visual.eval().requires_grad_(False).to(device)
+    dtype, _ = choose_dtype(tower, torch.rand(16, 3, TEACHER_SIZE, TEACHER_SIZE, device=device), device)
+    return tower.to(dtype), dtype
+
+
+def first_batch(run: Any) -> Any:
+    every = np.arange(run.batch)
+    batch = training._read_batch(run.store, every, np.ones_like(every), run.config.size, run.with_mean, False)
+    return batch.to(run.device)
+
+
+def synchronised(call: Callable[[], object]) -> Callable[[], None]:
+    """So that a GPU's queue is empty when the clock is read."""
+
+    def run() -> None:
+        call()
+        torch.cuda.synchronize()
+
+    return run
+
+
+class RandomTeacher:
+    """Random unit vectors: the store's speed does not depend on what is in it."""
+
+    id, dim, image_size = "random", DIM, 16
+
+    def __init__(self) -> None:
+        self._draw = np.random.default_rng(0)
+
+    def centre(self, image: Image.Image) -> np.ndarray:
+        return np.asarray(image.resize((16, 16)))
+
+    def encode_images(self, images: np.ndarray) -> np.ndarray:
+        vectors = self._draw.normal(size=(len(images), DIM)).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class GeneratedPhotos:
+    """JPEGs of short side 256, of blurred noise: about the detail of a photo."""
+
+    def __init__(self, count: int) -> None:
+        draw, found = np.random.default_rng(0), {}
+        for _ in range(count):
+            coarse = Image.fromarray(draw.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+            data = io.BytesIO()
+            coarse.resize((341, 256), Image.Resampling.BICUBIC).save(data, "JPEG", quality=90)
+            found[sha256(data.getvalue()).digest()] = data.getvalue()
+        self._bytes = [found[key] for key in sorted(found)]
+        self.hashes = np.frombuffer(b"".join(sorted(found)), np.uint8).reshape(-1, 32)
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def read(self, row: int) -> bytes:
+        return self._bytes[row]
+
+
+def random_store(folder: Path, count: int, short_side: int) -> TeacherStore:
+    build_store(folder, GeneratedPhotos(count), RandomTeacher(), seed=0, views=8, short_side=short_side)
+    return TeacherStore.open(folder, verify=False)
+
+
+def random_classes() -> tuple[Any, Any]:
+    """A text bank of one prompt a class, and the class vectors made of it."""
+    vectors = RandomTeacher().encode_images(np.empty(CLASSES))
+    bank = SimpleNamespace(vectors=vectors[:, None], teacher_id="random", teacher_hash="random")
+    return bank, SimpleNamespace(
+        baked=vectors, text=vectors, prompt_weights=np.ones(1), weighting="W3", normalised=False, scale=100.0
+    )
+
+
+if __name__ == "__main__":
+    main()
