@@ -1,0 +1,42 @@
+"""Writing a file so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import TargetError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write to a temporary sibling, flush to disk, rename over `path`. Missing folders are made."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TargetError(
+            f"cannot write {path}: {error.strerror}", "Free some space, or name another place to write to."
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as UTF-8 JSON; NaN and infinity are refused (ValueError), since JSON has neither."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,221 @@
+"""Reads and checks a bundle: every path stays inside it, every hash is right, the format is one we know.
+
+Nothing in a bundle is trusted before it is checked, and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from .atomic import sha256_file
+from .errors import TargetError
+
+FORMAT = 1
+MAX_JSON_BYTES = 64 << 20
+REBUILD = "Build the bundle again, or copy it again from where it was built."
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json of a bundle. `data` is the whole of it; the properties are the parts a device needs."""
+
+    path: Path  # the bundle's folder
+    sha256: str  # of manifest.json itself
+    data: dict[str, Any]
+
+    @property
+    def build_id(self) -> str:
+        return self.data["build_id"]
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names, in the order of the model's outputs."""
+        return [label["name"] for label in self.data["labels"]]
+
+    @property
+    def size(self) -> int:
+        """Side of the model's square input, in pixels."""
+        return self.data["preprocessing"]["size"]
+
+    @property
+    def batch(self) -> tuple[int, int]:
+        """Smallest and largest batch the graphs take."""
+        return self.data["batch"]["min"], self.data["batch"]["max"]
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """The profile the bundle was built for, with every default filled in."""
+        return self.data["profile"]
+
+    @property
+    def golden_pixel_tolerance(self) -> int:
+        """How far (of 255) pixels decoded here may be from the golden ones: JPEG decoders round differently."""
+        return self.data["golden"]["pixel_tolerance"]
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        """One entry a precision: file, precision, bytes, parity, golden_tolerance."""
+        return self.data["models"]
+
+    @property
+    def precisions(self) -> list[str]:
+        return [model["precision"] for model in self.models]
+
+    def model(self, precision: str) -> dict[str, Any]:
+        """The entry of one precision. TargetError names those there are."""
+        for model in self.models:
+            if model["precision"] == precision:
+                return model
+        raise TargetError(
+            f"{self.path} holds no {precision} model", f"It holds {', '.join(self.precisions)}: name one of these."
+        )
+
+    def file(self, name: str) -> Path:
+        """The path of a file listed in the manifest, with its hash checked now."""
+        if name not in self.data["files"]:
+            raise TargetError(f"{self.path / 'manifest.json'} does not list {name}", REBUILD)
+        _check_file(self.path, name, self.data["files"][name])
+        return self.path / name
+
+
+def read_manifest(bundle: str | Path, check_hashes: bool = True) -> Manifest:
+    """The manifest of a bundle folder, checked.
+
+    `check_hashes=False` checks the manifest alone; `Manifest.file` then checks each file that is really opened.
+    Raises TargetError for: no bundle, a format of another version, a path that leaves the bundle, a file that is
+    missing or has another content.
+    """
+    folder = Path(bundle)
+    path = folder / "manifest.json"
+    try:
+        if not folder.is_dir() or not path.is_file():
+            raise TargetError(f"{folder} is not a bundle: it has no manifest.json", "Name the folder `build` wrote.")
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise TargetError(f"{path} is larger than {MAX_JSON_BYTES >> 20} MB", REBUILD)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror}", "Check the path and its permissions.") from error
+    data = _parse(raw, path)
+    _check_data(data, path)
+    manifest = Manifest(path=folder, sha256=hashlib.sha256(raw).hexdigest(), data=data)
+    for name in data["files"]:
+        _check_path(folder, name)
+    if check_hashes:
+        for name, digest in data["files"].items():
+            _check_file(folder, name, digest)
+    return manifest
+
+
+def selected_precision(manifest: Manifest) -> str:
+    """The precision in use: verdict.json's `selected` when it was measured for this very build, else fp32."""
+    path = manifest.path / "verdict.json"
+    if not path.is_file():
+        return "fp32"
+    verdict = read_json(path)
+    selected = verdict.get("selected")
+    if verdict.get("build_id") != manifest.build_id or selected not in manifest.precisions:
+        return "fp32"
+    return selected
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. TargetError when it cannot be read, is oversized, or is no object."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise TargetError(f"{path} is larger than {MAX_JSON_BYTES >> 20} MB", "Remove it or write it again.")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror}", "Check the path and its permissions.") from error
+    return _parse(raw, path)
+
+
+def _parse(raw: bytes, path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are both ValueErrors
+        raise TargetError(f"{path} is not valid JSON: {error}", REBUILD) from error
+    if not isinstance(data, dict):
+        raise TargetError(f"{path} holds a {type(data).__name__}, not an object", REBUILD)
+    return data
+
+
+def _check_data(data: dict[str, Any], path: Path) -> None:
+    """The keys a device relies on, with their types; everything else in the manifest is left alone."""
+    if data.get("format") != FORMAT:
+        raise TargetError(
+            f"{path} has format {data.get('format')!r}; this version reads format {FORMAT}",
+            "Read it with the edgedistill that made it, or build it again with this one.",
+        )
+    _need(data, "build_id", str, path)
+    labels = _need(data, "labels", list, path)
+    if len(labels) < 2:
+        raise TargetError(f"{path} names {len(labels)} classes, a classifier has at least 2", REBUILD)
+    for label in labels:
+        _need(label, "name", str, path)
+    preprocessing = _need(data, "preprocessing", dict, path)
+    for key, known in (("layout", "NHWC"), ("dtype", "uint8"), ("channels", "RGB")):
+        if _need(preprocessing, key, str, path) != known:
+            raise TargetError(f"{path}: preprocessing.{key} is {preprocessing[key]!r}, not {known!r}", REBUILD)
+    if not 16 <= _need(preprocessing, "size", int, path) <= 4096:
+        raise TargetError(f"{path}: preprocessing.size is {preprocessing['size']}", REBUILD)
+    batch = _need(data, "batch", dict, path)
+    if not 1 <= _need(batch, "min", int, path) <= _need(batch, "max", int, path):
+        raise TargetError(f"{path}: batch is {batch}", REBUILD)
+    _need(data, "profile", dict, path)
+    _need(_need(data, "golden", dict, path), "pixel_tolerance", int, path)
+    files = _need(data, "files", dict, path)
+    for name, digest in files.items():
+        if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+            raise TargetError(f"{path}: the hash of {name!r} is no SHA-256", REBUILD)
+    models = _need(data, "models", list, path)
+    for model in models:
+        _need(model, "precision", str, path)
+        if _need(model, "file", str, path) not in files:
+            raise TargetError(f"{path} names the model {model['file']!r} without a hash", REBUILD)
+        _need(model, "golden_tolerance", float, path)
+    if not any(model["precision"] == "fp32" for model in models):
+        raise TargetError(f"{path} names no fp32 model", REBUILD)
+
+
+def _need(table: Any, key: str, kind: type[T], path: Path) -> T:
+    """`table[key]`, which has to be a `kind`."""
+    value = table.get(key) if isinstance(table, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TargetError(f"{path}: {key} is {value!r}, not a {kind.__name__}", REBUILD)
+    return value
+
+
+def _check_path(folder: Path, name: str) -> None:
+    """A listed name is a plain relative path, and following links does not lead out of the bundle."""
+    parts = PurePosixPath(name).parts
+    plain = bool(parts) and not name.startswith("/") and ".." not in parts and "\\" not in name and "\0" not in name
+    if not plain or ":" in parts[0]:
+        raise TargetError(f"{folder / 'manifest.json'} names {name!r}, which is not a path inside the bundle", REBUILD)
+    try:
+        inside = (folder / name).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise TargetError(f"cannot follow {folder / name}: {error}", REBUILD) from error
+    if not inside:
+        raise TargetError(f"{folder / name} is a link that leaves the bundle", REBUILD)
+
+
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    path = folder / name
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise TargetError(f"{path} is not a regular file", REBUILD)
+        found = sha256_file(path)
+    except FileNotFoundError as error:
+        raise TargetError(f"{path} is missing", REBUILD) from error
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror}", "Check its permissions, or copy again.") from error
+    if found != digest:
+        raise TargetError(f"{path} is not the file that was built (its SHA-256 differs)", REBUILD)

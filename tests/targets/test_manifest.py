@@ -1,0 +1,156 @@
+"""A bundle is believed only when its format, paths and hashes are right."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import NAMES, SIZE, change_manifest, colour_model, write_bundle
+from edgedistill.targets.errors import TargetError
+from edgedistill.targets.manifest import read_manifest, selected_precision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "bundle", models={"fp32": colour_model(), "fp16": colour_model()})
+
+
+def refused(bundle: Path, **options: Any) -> str:
+    with pytest.raises(TargetError) as caught:
+        read_manifest(bundle, **options)
+    assert caught.value.exit_code == 2
+    assert "\n" not in caught.value.wrong + caught.value.todo
+    return caught.value.wrong
+
+
+def test_a_whole_bundle_is_read(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    assert manifest.labels == list(NAMES)
+    assert (manifest.size, manifest.batch, manifest.precisions) == (SIZE, (1, 1), ["fp32", "fp16"])
+    assert manifest.file(manifest.model("fp16")["file"]) == bundle / "models" / "fp16.onnx"
+
+
+def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
+    assert "is not a bundle" in refused(tmp_path)
+    assert "is not a bundle" in refused(tmp_path / "nowhere")
+
+
+def test_another_format_names_both_versions(bundle: Path) -> None:
+    change_manifest(bundle, format=2)
+    assert "format 2; this version reads format 1" in refused(bundle)
+
+
+def test_a_changed_file_is_found(bundle: Path) -> None:
+    model = bundle / "models" / "fp32.onnx"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    assert "models/fp32.onnx is not the file that was built" in refused(bundle)
+
+
+def test_without_the_full_check_a_file_is_still_checked_when_opened(bundle: Path) -> None:
+    (bundle / "models" / "fp16.onnx").write_bytes(b"other")
+    manifest = read_manifest(bundle, check_hashes=False)
+    assert manifest.file("models/fp32.onnx").is_file()
+    with pytest.raises(TargetError, match="is not the file that was built"):
+        manifest.file("models/fp16.onnx")
+
+
+def test_missing_files_and_unlisted_names_are_errors(bundle: Path) -> None:
+    with pytest.raises(TargetError, match="does not list"):
+        read_manifest(bundle).file("verdict.json")
+    (bundle / "golden.npz").unlink()
+    assert "golden.npz is missing" in refused(bundle)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/../../b", "C:/x", "a\\b", "", ".."])
+def test_a_name_never_leaves_the_bundle(bundle: Path, name: str) -> None:
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    change_manifest(bundle, files={**files, name: "0" * 64})
+    assert "not a path inside the bundle" in refused(bundle, check_hashes=False)
+
+
+def test_a_link_never_leaves_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    model = bundle / "models" / "fp32.onnx"
+    model.rename(tmp_path / "elsewhere.onnx")
+    model.symlink_to(tmp_path / "elsewhere.onnx")
+    assert "is a link that leaves the bundle" in refused(bundle)
+
+
+def test_a_fifo_in_place_of_a_file_is_refused_and_not_read(bundle: Path) -> None:
+    (bundle / "golden.npz").unlink()
+    os.mkfifo(bundle / "golden.npz")
+    assert "is not a regular file" in refused(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": []}, "names 0 classes"),
+        ({"labels": ["red", "blue"]}, "name is None, not a str"),
+        ({"preprocessing": {"layout": "NCHW"}}, "preprocessing.layout is 'NCHW'"),
+        ({"batch": {"min": 2, "max": 1}}, "batch is"),
+        ({"models": []}, "names no fp32 model"),
+        ({"models": [{"precision": "fp32", "file": "run.sh", "golden_tolerance": 1.0}]}, "without a hash"),
+        ({"files": {"run.py": "abc"}}, "is no SHA-256"),
+        ({"build_id": 7}, "build_id is 7, not a str"),
+    ],
+)
+def test_a_wrong_value_is_named(bundle: Path, change: dict[str, Any], said: str) -> None:
+    change_manifest(bundle, **change)
+    assert said in refused(bundle)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{", b"[" * 100_000])
+def test_a_manifest_that_is_no_object_is_refused(bundle: Path, content: bytes) -> None:
+    (bundle / "manifest.json").write_bytes(content)
+    refused(bundle)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("shared") / "bundle")
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["format", "build_id", "labels", "preprocessing", "batch", "profile", "models", "files"]),
+    json_values,
+)
+def test_any_json_in_a_key_is_read_or_refused(shared_bundle: Path, key: str, value: Any) -> None:
+    path = shared_bundle / "manifest.json"
+    before = path.read_bytes()
+    change_manifest(shared_bundle, **{key: value})
+    try:
+        read_manifest(shared_bundle, check_hashes=False)
+    except TargetError as error:
+        said = error.wrong
+    else:
+        said = str(path)
+    finally:
+        path.write_bytes(before)
+    assert str(path) in said
+
+
+def test_the_selected_precision_counts_only_for_this_build(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    assert selected_precision(manifest) == "fp32"
+    verdict = bundle / "verdict.json"
+    verdict.write_text(json.dumps({"build_id": manifest.build_id, "selected": "fp16"}))
+    assert selected_precision(manifest) == "fp16"
+    verdict.write_text(json.dumps({"build_id": "another", "selected": "fp16"}))
+    assert selected_precision(manifest) == "fp32"
+    verdict.write_text(json.dumps({"build_id": manifest.build_id, "selected": "int8"}))
+    assert selected_precision(manifest) == "fp32"
