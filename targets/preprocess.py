@@ -101,20 +101,35 @@ def decode(data: bytes) -> Image:
     except _PILLOW_RAISES as error:
         raise _bad(error) from error
     with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise BadImage("over 100 megapixels", f"{width} x {height}")
-        if min(width, height) < MIN_SIDE:
-            raise BadImage("side under 16 px", f"{width} x {height}")
-        try:
-            image.load()
-            return to_rgb(image)
-        except _PILLOW_RAISES as error:
-            raise _bad(error) from error
+        return from_pil(image)
 
 
-def to_rgb(image: Image) -> Image:
-    """A loaded PIL image of any mode -> upright RGB, 8 bit; alpha over white. Raises BadImage for unknown ranges."""
+def from_pil(image: Image) -> Image:
+    """A PIL image of any mode, loaded or not -> upright RGB, 8 bit, as `decode` describes. Raises BadImage."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadImage("over 100 megapixels", f"{width} x {height}")
+    if min(width, height) < MIN_SIDE:
+        raise BadImage("side under 16 px", f"{width} x {height}")
+    try:
+        image.load()
+        return _to_rgb(image)
+    except _PILLOW_RAISES as error:
+        raise _bad(error) from error
+
+
+def from_array(array: np.ndarray) -> Image:
+    """uint8 [H,W,3] RGB, [H,W] grey or [H,W,4] with alpha -> RGB image. Raises BadImage."""
+    pillow, _ = _pillow()
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        found = f"{array.dtype} {list(array.shape)}, not uint8 [H,W,3], [H,W] or [H,W,4]"
+        raise BadImage("unsupported pixel format", found)
+    if min(array.shape[:2]) < MIN_SIDE:
+        raise BadImage("side under 16 px", f"{array.shape[1]} x {array.shape[0]}")
+    return from_pil(pillow.fromarray(np.ascontiguousarray(array)))
+
+
+def _to_rgb(image: Image) -> Image:
     pillow, _ = _pillow()
     turn = _turns().get(_orientation(image))
     if image.mode.startswith(("I", "F")):
