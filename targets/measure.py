@@ -1,0 +1,169 @@
+"""How fast, and in how much memory: one query after the other, batch 1, in the state the machine is in.
+
+A query is host wall time from raw pixels in to outputs back: copies included, decoding not. Percentiles are order
+statistics of all queries (nearest rank); one with fewer than 20 queries above it is not given. 1 MB is 2**20 bytes.
+
+Which machine this is, and the state it is in, is `machine.py`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import math
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter, perf_counter_ns
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from .session import Outputs
+
+NEEDED_ABOVE = 20  # queries above a percentile before it is given
+LEAST_QUERIES = 400  # so that p95 always has its 20
+MB = 1 << 20
+
+
+class Session(Protocol):
+    """What is measured (session.py)."""
+
+    def run(self, images: np.ndarray) -> Outputs: ...
+    def warm_up(self, seconds: float) -> None: ...
+
+
+def time_queries(
+    session: Session, images: np.ndarray, *, warmup_s: float, min_s: float, min_queries: int
+) -> np.ndarray:
+    """Nanoseconds of every query, int64 [n]: batch 1 over `images` (uint8 [M,S,S,3]) again and again.
+
+    Runs for at least `min_s` seconds, `min_queries` queries and the 400 that p95 needs. Garbage collection is off
+    meanwhile: its pauses belong to this loop, not to the model.
+    """
+    queries = [images[i : i + 1] for i in range(len(images))]
+    session.warm_up(warmup_s)
+    at_least = max(min_queries, LEAST_QUERIES)
+    times: list[int] = []
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        run, clock, record = session.run, perf_counter_ns, times.append
+        deadline = clock() + int(min_s * 1e9)
+        for query in itertools.cycle(queries):
+            start = clock()
+            run(query)
+            end = clock()
+            record(end - start)
+            if end >= deadline and len(times) >= at_least:
+                break
+    finally:
+        if collecting:
+            gc.enable()
+    return np.array(times, np.int64)
+
+
+def latency_summary(nanoseconds: np.ndarray) -> dict[str, Any]:
+    """p50, p95, p99, min, max, mean in ms, queries and batch; a percentile that is too thinly covered is None."""
+    ordered = np.sort(nanoseconds) / 1e6
+    count = len(ordered)
+    summary: dict[str, Any] = {}
+    for percent in (50, 95, 99):
+        rank = math.ceil(count * percent / 100)
+        summary[f"p{percent}"] = round(float(ordered[rank - 1]), 4) if count - rank >= NEEDED_ABOVE else None
+    for name, value in (("min", ordered[0]), ("max", ordered[-1]), ("mean", ordered.mean())):
+        summary[name] = round(float(value), 4)
+    return {**summary, "queries": count, "batch": 1}
+
+
+def predict_all(session: Session, images: np.ndarray) -> np.ndarray:
+    """The most probable class of every image, int64 [M]; −1 where an output is not finite."""
+    outputs = session.run(images)
+    chosen = outputs.probabilities.argmax(axis=1).astype(np.int64)
+    finite = np.isfinite(outputs.probabilities).all(axis=1) & np.isfinite(outputs.embedding).all(axis=1)
+    chosen[~(finite & np.isfinite(outputs.known))] = -1
+    return chosen
+
+
+def under_load(session: Session, images: np.ndarray, probe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `probe` finds while the session keeps working: idle clocks and fallen temperatures would tell nothing."""
+    with ThreadPoolExecutor(1) as pool:
+        probing = pool.submit(probe)
+        while not probing.done():
+            session.run(images[:1])
+        return probing.result()
+
+
+class ResidentGrowth:
+    """How much a fresh process's resident memory grows: the peak after, minus what was resident before.
+
+    The kernel's own high-water mark is read (VmHWM; ru_maxrss would still hold the peak of the process that started
+    this one), and reset at the start so that a peak of the imports does not hide a smaller one of the model.
+    """
+
+    kind = "rss_growth"
+
+    def __init__(self) -> None:
+        with contextlib.suppress(OSError):  # if refused, the imports stay in: the growth can only come out too large
+            Path("/proc/self/clear_refs").write_text("5")
+        self._before_kb = _status_kb("VmRSS")
+
+    def peak_mb(self) -> float | None:
+        """MB; None where the system has no /proc/self/status (then nothing honest can be said)."""
+        peak_kb = _status_kb("VmHWM")
+        return None if peak_kb is None or self._before_kb is None else max(0.0, (peak_kb - self._before_kb) / 1024)
+
+
+class LowWater:
+    """How far a free amount fell below where it stood: sampled by a thread, every 5 ms, while the block runs.
+
+    For memory the process does not own alone: a GPU's (`free` reads cudaMemGetInfo) or a Jetson's (MemAvailable).
+    """
+
+    def __init__(self, kind: str, free_mb: Callable[[], float]) -> None:
+        self.kind = kind
+        self._free_mb = free_mb
+        self._before = self._lowest = free_mb()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> LowWater:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._lowest = min(self._lowest, self._free_mb())
+
+    def peak_mb(self) -> float:
+        return max(0.0, self._before - self._lowest)
+
+    def _sample(self) -> None:
+        while not self._stop.wait(0.005):
+            self._lowest = min(self._lowest, self._free_mb())
+
+
+def serve(session: Session, images: np.ndarray, seconds: float) -> None:
+    """Queries for `seconds`, at least one over every image."""
+    start, first = perf_counter(), True
+    while first or perf_counter() - start < seconds:
+        for index in range(len(images)):
+            session.run(images[index : index + 1])
+        first = False
+
+
+def _status_kb(key: str) -> int | None:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found.group(1)) if found else None

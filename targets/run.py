@@ -1,0 +1,352 @@
+"""The device's command line: look at the machine, compile, verify, bench, predict.
+
+Inside a bundle: `python run.py verify` (the bundle's run.py is this file, beside targets/). From the workshop:
+`python -m edgedistill.targets.run verify --bundle DIR`. Needs Python 3.10, numpy and one runtime; `predict` also
+Pillow. Exit codes: 0 done and valid, 4 measured but invalid, 2 the input or the machine, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+if __name__ == "__main__" and not __package__:
+    # Started as a file: a bundle's run.py lies beside targets/, the original inside it. Either way `targets` is the
+    # package that the relative imports below mean (PEP 366).
+    _here = Path(__file__).resolve().parent
+    sys.path.insert(0, str(_here if (_here / "targets").is_dir() else _here.parent))
+    __package__ = "targets"
+
+import numpy as np
+
+from . import cudart, machine, measure, result, runtimes
+from .atomic import write_json
+from .errors import TargetError
+from .manifest import Manifest, read_manifest, selected_precision
+
+INVALID = 4
+MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. Errors are two lines on stderr."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        return options.command(options)
+    except TargetError as error:
+        print(f"error: {error.wrong}\n{error.todo}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """What this machine is, which runtimes it has, and whether it is the board the bundle was built for."""
+    facts = machine.read_facts()
+    gpu = facts.gpus[0] if facts.gpus else None
+    _say("machine", f"{machine.device_name(facts)}, {facts.machine}, {facts.memory_mb} MB memory")
+    _say("python", f"{platform.python_version()}; a CPU session uses {machine.physical_cores()} threads")
+    if facts.gpus is None:
+        _say("gpu", "the driver is there but refuses: check nvidia-smi, and that this user may use the GPU")
+    else:
+        words = f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.multiprocessors} SMs" if gpu else "none"
+        _say("gpu", words)
+    for name in runtimes.RUNTIMES:
+        error = runtimes.problem(name)
+        _say(name, "usable" if error is None else f"not usable: {error.wrong}")
+    for key, value in machine.read_state(gpu=gpu).items():
+        _say(key.replace("_", " "), json.dumps(value))
+    folder = _bundle(options)
+    if not (folder / "manifest.json").is_file():
+        _say("bundle", f"none in {folder}: name one with --bundle DIR")
+        return 0
+    manifest = read_manifest(folder)
+    profile = manifest.profile
+    identity = machine.identify(profile, facts=facts)
+    _say("bundle", f"{len(manifest.labels)} classes, {', '.join(manifest.precisions)}; every hash is right")
+    _say("profile", f"{profile['name']} ({profile['title']}): {_identity_words(identity)}")
+    try:
+        runtime = runtimes.choose(manifest, None)
+    except TargetError as error:
+        _say("next", error.todo)
+        return 0
+    _say(
+        "next", "python run.py compile, then python run.py verify" if runtime == "tensorrt" else "python run.py verify"
+    )
+    return 0
+
+
+def compile_engines(options: argparse.Namespace) -> int:
+    """Build the TensorRT engine of every model, or of --model, unless one is there that fits this machine."""
+    manifest = read_manifest(_bundle(options))
+    for precision in [options.model] if options.model else runtimes.precisions(manifest):
+        print(runtimes.engine_of(manifest, precision, again=options.again))
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Measure one model on the check set and write the result; 0 when it is valid, 4 when not."""
+    manifest = read_manifest(_bundle(options))
+    precision = options.model or runtimes.precisions(manifest)[0]
+    runtime = runtimes.choose(manifest, options.runtime)
+    images = result.load_check_images(manifest)
+    session = runtimes.open_session(manifest, precision, runtime, options.threads)
+    try:
+        found = result.take(
+            manifest, precision, runtime, session, images, machine.read_facts(), _loop(manifest, options)
+        )
+    finally:
+        session.close()
+    found["memory_mb"] = _memory_of_fresh_process(manifest, precision, runtime, options)
+    out = options.out or manifest.path / "results" / f"{precision}-{runtime}.json"
+    write_json(out, found)
+    latency, memory = found["latency_ms"], found["memory_mb"]
+    _say("model", f"{precision}, {found['model']['bytes'] / 1e6:.1f} MB, {runtime} {found['runtime']['version']}")
+    _say("device", f"{found['device']['name']}: {_identity_words(machine.identify(manifest.profile))}")
+    _say(
+        "latency",
+        f"p50 {_ms(latency['p50'])}, p95 {_ms(latency['p95'])}, p99 {_ms(latency['p99'])} ms"
+        f" over {latency['queries']} queries of one image",
+    )
+    _say("memory", f"{memory['peak']} MB ({memory['kind']})")
+    for reason in found["invalid"]:
+        _say("invalid", reason)
+    print(f"{out}")
+    return INVALID if found["invalid"] else 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Latency of every model, or of --model, on the check set: a table, and rows with --json."""
+    manifest = read_manifest(_bundle(options))
+    runtime = runtimes.choose(manifest, options.runtime)
+    images = result.load_check_images(manifest)
+    device = machine.device_name(gpu=runtime != runtimes.CPU)
+    print(f"{device}, {runtime}, one image a query, ms\n")
+    print(f"{'model':<8} {'p50':>9} {'p95':>9} {'p99':>9} {'min':>9} {'max':>9} {'queries':>9}")
+    rows = []
+    for precision in [options.model] if options.model else runtimes.precisions(manifest):
+        session = runtimes.open_session(manifest, precision, runtime, options.threads)
+        loop = _loop(manifest, options)
+        try:
+            times = measure.time_queries(
+                session, images, warmup_s=loop.warmup_s, min_s=loop.min_s, min_queries=loop.min_queries
+            )
+        finally:
+            session.close()
+        latency = measure.latency_summary(times)
+        numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99", "min", "max"))
+        print(f"{precision:<8} {numbers} {latency['queries']:>9}", flush=True)
+        low, high = (round(float(quartile), 4) for quartile in np.percentile(times / 1e6, [25, 75]))
+        row = {"figure": f"{precision} on {runtime}, p50", "value": latency["p50"], "low": low, "high": high}
+        rows.append({**row, "unit": "ms", "bar": "", "met": None, "machine": device, "command": _command()})
+    if options.json:
+        write_json(options.json, rows)
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Classify image files: a line an image, or with --json an object a line."""
+    from .preprocess import BadImage, decode, read_file, to_pixels
+
+    manifest = read_manifest(_bundle(options), check_hashes=False)
+    precision = options.model or selected_precision(manifest)
+    runtime = runtimes.choose(manifest, options.runtime)
+    session = runtimes.open_session(manifest, precision, runtime, options.threads)
+    try:
+        for path in options.images:
+            try:
+                pixels = to_pixels(decode(read_file(path)), manifest.size)
+            except BadImage as error:
+                raise TargetError(f"{path}: {error}", "Name a readable photo, such as a JPEG or PNG.") from error
+            except ImportError as error:
+                raise TargetError(f"Pillow cannot be imported: {error}", "pip install pillow") from error
+            outputs = session.run(pixels[None])
+            probabilities = outputs.probabilities[0]
+            best = int(probabilities.argmax())
+            label, probability = manifest.labels[best], float(probabilities[best])
+            if options.json:
+                known = {"known": float(outputs.known[0])}
+                every = {"probabilities": dict(zip(manifest.labels, map(float, probabilities)))}
+                line = {"path": str(path), "label": label, "probability": probability, **known, **every}
+                print(json.dumps(line, ensure_ascii=False))
+            else:
+                print(f"{path}  {label}  {probability:.3f}")
+    finally:
+        session.close()
+    return 0
+
+
+def memory(options: argparse.Namespace) -> int:
+    """How much memory serving takes, as JSON; `verify` starts this in a fresh process and it is not listed."""
+    manifest = read_manifest(_bundle(options), check_hashes=False)
+    images = result.load_check_images(manifest)
+    runtime = options.runtime
+    if error := runtimes.problem(runtime):  # imports the runtime: that belongs to the process, not to serving
+        raise error
+    resident = measure.ResidentGrowth()
+
+    def serve() -> None:
+        session = runtimes.open_session(manifest, options.model, runtime, options.threads)
+        measure.serve(session, images, min(MEMORY_S, _loop(manifest, options).min_s))
+
+    if runtime == runtimes.CPU:
+        serve()
+        found: dict[str, Any] = {"peak": resident.peak_mb(), "kind": resident.kind}
+    else:
+        with _shared_memory() as low:
+            serve()
+        found = {"peak": low.peak_mb(), "kind": low.kind, resident.kind: resident.peak_mb()}
+    print(json.dumps({key: round(value, 1) if isinstance(value, float) else value for key, value in found.items()}))
+    return 0
+
+
+def _shared_memory() -> measure.LowWater:
+    """What a GPU session takes: of a Jetson's one memory, or of a discrete GPU's own (its CUDA context excluded)."""
+    gpus = cudart.gpus()
+    if gpus and gpus[0].integrated:
+        return measure.LowWater("memavailable_drop", machine.memory_available_mb)
+    cuda = cudart.Cudart()
+    return measure.LowWater("gpu_free_drop", lambda: cuda.memory()[0] / measure.MB)
+
+
+def _memory_of_fresh_process(
+    manifest: Manifest, precision: str, runtime: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    itself = ["-m", __name__] if __name__ != "__main__" else ["-m", __spec__.name] if __spec__ else [__file__]
+    command = [sys.executable, *itself, "memory", "--bundle", str(manifest.path)]
+    command += ["--model", precision, "--runtime", runtime, "--min-s", str(_loop(manifest, options).min_s)]
+    if options.threads is not None:
+        command += ["--threads", str(options.threads)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    try:
+        return json.loads(done.stdout)
+    except ValueError as error:
+        last = (done.stderr.strip().split("\n") or [""])[-1]
+        raise TargetError(
+            f"the fresh process that measures memory ended with {done.returncode}: {last}",
+            "Free some memory and run verify again.",
+        ) from error
+
+
+def _bundle(options: argparse.Namespace) -> Path:
+    """--bundle, else the folder this file stands in, or above it when that is where the manifest is."""
+    if options.bundle is not None:
+        return options.bundle
+    here = Path(__file__).resolve().parent
+    return here if (here / "manifest.json").is_file() else here.parent
+
+
+def _loop(manifest: Manifest, options: argparse.Namespace) -> result.Loop:
+    """How long to measure: the profile's lengths, or what tests ask for."""
+    wanted = manifest.profile["measure"]
+    given = {"warmup_s": options.warmup_s, "min_s": options.min_s, "min_queries": options.min_queries}
+    return result.Loop(**{key: wanted[key] if value is None else value for key, value in given.items()})
+
+
+def _identity_words(identity: machine.Identity) -> str:
+    if identity.status == machine.MATCH:
+        return "this is that board"
+    if identity.status == machine.UNREADABLE:
+        return (
+            "cannot tell, the device tree or the GPU cannot be read; in a container, mount /proc/device-tree "
+            "read-only, or run on the host"
+        )
+    wrong = [f"{key} is {check['found']!r}" for key, check in identity.evidence.items() if _failed(check)]
+    return f"another machine ({'; '.join(wrong)})"
+
+
+def _failed(check: Any) -> bool:
+    return isinstance(check, dict) and check.get("ok") is False
+
+
+def _say(what: str, found: str) -> None:
+    print(f"{what:<20} {found}", flush=True)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _command() -> str:
+    return " ".join(["python", "run.py", *sys.argv[1:]])
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors in our two lines."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(TargetError.exit_code, f"error: {message}\nSee: {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="run.py",
+        description="Measure and use this bundle's classifier on the machine you are on.",
+        epilog="Start with `doctor`; it ends with what to run next. Exit codes: 0 done and valid, 4 measured but "
+        "invalid (too hot, throttled, wrong outputs), 2 wrong input or machine.",
+    )
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle (default: where this file is)")
+    # Accepted after the command as well; suppressed as default, or it would hide one given before.
+    bundle: dict[str, Any] = {"type": Path, "metavar": "DIR", "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, help: str | None) -> argparse.ArgumentParser:
+        shown: dict[str, Any] = {} if help is None else {"help": help}  # a command without help is not listed
+        added = commands.add_parser(name, description=run.__doc__, **shown)
+        added.set_defaults(command=run, warmup_s=None, min_s=None, min_queries=None)
+        added.add_argument("--bundle", **bundle)
+        return added
+
+    def choices(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--model", metavar="PRECISION", help="fp32, fp16 ... (default: the profile's first)")
+        added.add_argument("--runtime", metavar="NAME", help=f"{', '.join(runtimes.RUNTIMES)} (default: the profile's)")
+        added.add_argument("--threads", type=_count, metavar="N", help="of a CPU runtime; 0: physical cores, at most 8")
+
+    def lengths(added: argparse.ArgumentParser) -> None:
+        for name, kind in (("--warmup-s", float), ("--min-s", float), ("--min-queries", int)):
+            added.add_argument(name, type=kind, help=argparse.SUPPRESS)
+
+    command("doctor", doctor, "say what this machine is and has, and what to run next")
+
+    added = command("compile", compile_engines, "build TensorRT engines for this very machine")
+    added.add_argument("--model", metavar="PRECISION", help="only this one")
+    added.add_argument("--again", action="store_true", help="build even where an engine fits")
+
+    added = command("verify", verify, "measure on the check set and write the result")
+    choices(added)
+    lengths(added)
+    added.add_argument("--out", type=Path, metavar="FILE", help="default: results/<precision>-<runtime>.json")
+
+    added = command("bench", bench, "latency of every model")
+    choices(added)
+    lengths(added)
+    added.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+
+    added = command("predict", predict, "classify image files (needs Pillow)")
+    added.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    choices(added)
+    added.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    added = command("memory", memory, None)
+    choices(added)
+    lengths(added)
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("it cannot be negative")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Which runtime a bundle is run with, and the Session for it.
+
+A profile names runtimes in order of preference, and the first that works here is taken. A GPU profile names no CPU
+runtime, so it never falls back to one: the CPU has to be asked for by name, and the result then says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from . import cudart, ort, trt
+from .errors import TargetError
+from .manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+CPU = "onnxruntime-cpu"
+RUNTIMES = (*ort.PROVIDERS, "tensorrt")
+
+
+def problem(runtime: str) -> TargetError | None:
+    """Why `runtime` cannot be used on this machine; None when it can. Imports it, opens nothing."""
+    try:
+        if runtime == "tensorrt":
+            trt.load_tensorrt()
+        else:
+            ort.check_provider(runtime)
+    except TargetError as error:
+        return error
+    if runtime != CPU and not cudart.gpus():
+        return TargetError(f"{runtime} needs an NVIDIA GPU and this machine shows none", "Check nvidia-smi.")
+    return None
+
+
+def choose(manifest: Manifest, asked: str | None) -> str:
+    """`asked`, or the profile's first runtime that works here. TargetError says what is wrong with each."""
+    if asked is not None:
+        if asked not in RUNTIMES:
+            raise TargetError(f"unknown runtime {asked!r}", f"Known: {', '.join(RUNTIMES)}.")
+        if (error := problem(asked)) is not None:
+            raise error
+        return asked
+    preferred = manifest.profile["runtime"]["prefer"]
+    errors = {}
+    for name in preferred:
+        if name in RUNTIMES:
+            errors[name] = problem(name)
+            if errors[name] is None:
+                return name
+    found = "; ".join(f"{name}: {error.wrong}" for name, error in errors.items() if error) or "none is known here"
+    raise TargetError(
+        f"no runtime of the profile {manifest.profile['name']} works here ({found})",
+        f"Install one of them, or name another: --runtime {CPU}",
+    )
+
+
+def precisions(manifest: Manifest) -> list[str]:
+    """The bundle's precisions in the profile's order; fp32 last where the profile does not list it."""
+    listed = [name for name in manifest.profile["model"]["precisions"] if name in manifest.precisions]
+    return listed + [name for name in manifest.precisions if name not in listed]
+
+
+def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Path:
+    """The path of this precision's TensorRT engine, built now if there is none that fits this machine (or `again`)."""
+    library = trt.load_tensorrt()
+    onnx = manifest.file(manifest.model(precision)["file"])
+    engine = manifest.path / "engines" / f"{precision}.engine"
+    stale = "asked for" if again else trt.why_stale(onnx, engine, library)
+    if stale is not None:
+        budget = manifest.profile["budget"]
+        log.warning("building %s (%s); this can take minutes", engine, stale)
+        sidecar = trt.compile(
+            onnx,
+            engine,
+            library,
+            workspace_mb=budget.get("build_workspace_mb"),
+            free_mb=budget.get("build_free_mb"),
+        )
+        log.warning("built in %s s", sidecar["build_seconds"])
+    return engine
+
+
+def open_session(manifest: Manifest, precision: str, runtime: str, threads: int | None) -> ort.Session | trt.Session:
+    """A Session for one of the bundle's models, its file checked. threads None: the profile's."""
+    if runtime == "tensorrt":
+        graph = bool(manifest.profile["runtime"].get("cuda_graph"))
+        return trt.Session(engine_of(manifest, precision), trt.load_tensorrt(), cuda_graph=graph)
+    if threads is None:
+        threads = manifest.profile["runtime"].get("threads", 0)
+    return ort.Session(manifest.file(manifest.model(precision)["file"]), threads=threads, provider=runtime)

@@ -1,0 +1,122 @@
+"""Latency and memory are what the loop saw: counted, ordered, and given only where there is enough of it."""
+
+from __future__ import annotations
+
+import threading
+from time import sleep
+
+import numpy as np
+import pytest
+from bundles import colour_pixels
+from edgedistill.targets import measure
+from edgedistill.targets.session import Outputs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+class CountingSession:
+    """Answers with fixed outputs and remembers how it was called."""
+
+    def __init__(self, probabilities: np.ndarray | None = None) -> None:
+        self.calls: list[int] = []
+        self.warmed: list[float] = []
+        self._probabilities = probabilities
+
+    def run(self, images: np.ndarray) -> Outputs:
+        self.calls.append(len(images))
+        probabilities = (
+            np.full((len(images), 3), 1 / 3, np.float32) if self._probabilities is None else self._probabilities
+        )
+        return Outputs(probabilities, np.ones((len(images), 2), np.float32), np.ones(len(images), np.float32))
+
+    def warm_up(self, seconds: float) -> None:
+        self.warmed.append(seconds)
+
+
+def test_queries_are_single_images_after_the_warm_up() -> None:
+    session = CountingSession()
+    images, _ = colour_pixels(7)
+    times = measure.time_queries(session, images, warmup_s=0.25, min_s=0, min_queries=900)
+    assert session.warmed == [0.25]
+    assert session.calls == [1] * 900
+    assert len(times) == 900
+    assert (times > 0).all()
+
+
+def test_p95_always_gets_its_queries() -> None:
+    times = measure.time_queries(CountingSession(), colour_pixels(3)[0], warmup_s=0, min_s=0, min_queries=1)
+    assert measure.latency_summary(times)["p95"] is not None
+
+
+def test_it_runs_at_least_as_long_as_asked() -> None:
+    times = measure.time_queries(CountingSession(), colour_pixels(3)[0], warmup_s=0, min_s=0.05, min_queries=1)
+    assert len(times) > 400
+
+
+def test_percentiles_are_nearest_rank_and_need_twenty_above() -> None:
+    milliseconds = np.random.default_rng(0).permutation(np.arange(1, 1001))
+    found = measure.latency_summary(milliseconds * 1_000_000)
+    assert (found["p50"], found["p95"], found["min"], found["max"]) == (500, 950, 1, 1000)
+    assert found["p99"] is None  # ten above
+    assert measure.latency_summary(np.arange(1, 2001) * 1_000_000)["p99"] == 1980
+    assert (found["queries"], found["batch"]) == (1000, 1)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(400, 3000))
+def test_percentiles_rise(seed: int, count: int) -> None:
+    times = np.random.default_rng(seed).lognormal(14, 1, count)
+    found = measure.latency_summary(times)
+    known = [found[key] for key in ("min", "p50", "p95", "p99", "max") if found[key] is not None]
+    assert known == sorted(known)
+    assert found["p50"] == pytest.approx(np.median(times) / 1e6, rel=0.05)
+
+
+def test_an_output_that_is_not_finite_is_no_prediction() -> None:
+    probabilities = np.array([[0.1, 0.2, 0.7], [np.nan, 0.5, 0.5], [0.6, 0.3, 0.1]], np.float32)
+    predictions = measure.predict_all(CountingSession(probabilities), colour_pixels(3)[0])
+    assert predictions.tolist() == [2, -1, 0]
+
+
+def test_the_session_works_while_the_machine_is_asked() -> None:
+    session = CountingSession()
+
+    def probe() -> dict[str, int]:
+        sleep(0.05)
+        return {"calls": len(session.calls)}
+
+    assert measure.under_load(session, colour_pixels(2)[0], probe)["calls"] > 0
+    assert session.calls[0] == 1
+
+
+def test_a_probe_that_fails_is_not_hidden() -> None:
+    def probe() -> dict[str, int]:
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        measure.under_load(CountingSession(), colour_pixels(2)[0], probe)
+
+
+def test_resident_growth_sees_memory_that_was_given_back() -> None:
+    growth = measure.ResidentGrowth()
+    block = np.ones(8 << 20, np.uint8)
+    del block
+    peak = growth.peak_mb()
+    assert peak is not None
+    assert 6 < peak < 64
+
+
+def test_the_low_water_mark_is_seen_between_start_and_end() -> None:
+    free = [1000.0]
+    dipped = threading.Event()
+
+    def read() -> float:
+        if free[0] < 1000:
+            dipped.set()
+        return free[0]
+
+    with measure.LowWater("kind", read) as low:
+        free[0] = 600
+        assert dipped.wait(5)
+        free[0] = 990
+    assert low.peak_mb() == 400

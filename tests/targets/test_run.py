@@ -1,0 +1,218 @@
+"""run.py as a board runs it: a copied bundle, no edgedistill, and every error in two lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles import NAMES, change_manifest, colour_model, png, write_bundle
+from edgedistill.profiles import load_profile
+from edgedistill.targets import run
+from edgedistill.targets.manifest import read_manifest
+
+QUICK = ["--warmup-s", "0", "--min-s", "0", "--min-queries", "1"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "bundle"
+    return write_bundle(folder, models={"fp32": colour_model(), "fp16": colour_model()})
+
+
+@pytest.fixture
+def copied(bundle: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(bundle, tmp_path / "copied")
+
+
+def on_the_board(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the bundle's own run.py in a process that cannot import edgedistill."""
+    guard = bundle.parent / "guard"
+    guard.mkdir(exist_ok=True)
+    (guard / "edgedistill.py").write_text("raise ImportError('the device side imported edgedistill')\n")
+    command = [sys.executable, str(bundle / "run.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(guard), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=bundle.parent, env=environment)
+
+
+def two_lines(text: str) -> tuple[str, str]:
+    lines = text.strip().split("\n")
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ")
+    return lines[0], lines[1]
+
+
+def test_verify_writes_a_valid_result(copied: Path) -> None:
+    done = on_the_board(copied, "verify", *QUICK, "--threads", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads((copied / "results" / "fp32-onnxruntime-cpu.json").read_text())
+    manifest = read_manifest(copied)
+    assert (found["build_id"], found["manifest_sha256"]) == (manifest.build_id, manifest.sha256)
+    assert found["model"]["file"] == "models/fp32.onnx"
+    assert found["model"]["sha256"] == manifest.data["files"]["models/fp32.onnx"]
+    assert found["predictions"] == np.load(copied / "check" / "teacher_class.npy").tolist()
+    assert found["golden"]["ok"]
+    assert found["golden"]["max_abs_diff"] < 1e-5
+    assert found["golden"]["pixels_max_diff"] == 0
+    assert found["latency_ms"]["queries"] >= 400
+    assert 0 < found["latency_ms"]["min"] <= found["latency_ms"]["p50"] <= found["latency_ms"]["p95"]
+    assert found["memory_mb"]["kind"] == "rss_growth"
+    assert 0 < found["memory_mb"]["peak"] < 200
+    assert found["runtime"]["threads"] == 1
+    assert found["matches_profile"] is True
+    assert found["invalid"] == []
+    assert set(found["machine_state"]) == {"before", "after"}
+
+
+def test_the_manifest_does_not_change_by_measuring(copied: Path) -> None:
+    before = read_manifest(copied).sha256
+    assert on_the_board(copied, "verify", "--model", "fp16", *QUICK, "--out", "other.json").returncode == 0
+    assert json.loads((copied.parent / "other.json").read_text())["model"]["precision"] == "fp16"
+    assert read_manifest(copied).sha256 == before
+
+
+def test_another_board_is_measured_only_when_asked_and_never_called_the_profiles(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", profile="jetson-orin", models={"fp32": colour_model()})
+    done = on_the_board(bundle, "verify", *QUICK)
+    wrong, todo = two_lines(done.stderr)
+    assert done.returncode == 2
+    assert "no runtime of the profile jetson-orin works here" in wrong
+    assert todo == "Install one of them, or name another: --runtime onnxruntime-cpu"
+    done = on_the_board(bundle, "verify", "--runtime", "onnxruntime-cpu", *QUICK)
+    assert done.returncode == 0
+    found = json.loads((bundle / "results" / "fp32-onnxruntime-cpu.json").read_text())
+    assert found["matches_profile"] is False
+    assert found["device"]["evidence"]["compatible"]["ok"] is False
+
+
+def test_the_right_board_with_another_runtime_is_not_the_profiles_number(tmp_path: Path) -> None:
+    profile = load_profile("cpu").to_json()
+    profile["runtime"]["prefer"] = ["tensorrt"]
+    bundle = write_bundle(tmp_path / "bundle", profile=profile)
+    assert run.main(["verify", "--bundle", str(bundle), "--runtime", "onnxruntime-cpu", *QUICK]) == 0
+    found = json.loads((bundle / "results" / "fp32-onnxruntime-cpu.json").read_text())
+    assert found["matches_profile"] is False
+    assert found["device"]["evidence"]["runtime"] == {"wanted": ["tensorrt"], "found": "onnxruntime-cpu", "ok": False}
+
+
+def test_wrong_outputs_make_a_result_invalid(tmp_path: Path) -> None:
+    broken = colour_model(extra=np.full((3, 3), np.nan))
+    bundle = write_bundle(tmp_path / "bundle", models={"fp32": broken})
+    assert run.main(["--bundle", str(bundle), "verify", *QUICK]) == 4
+    found = json.loads((bundle / "results" / "fp32-onnxruntime-cpu.json").read_text())
+    assert found["predictions"] == [-1] * 60
+    assert found["golden"]["max_abs_diff"] == 1.0
+    assert [reason.split(":")[0] for reason in found["invalid"]] == [
+        "non-finite outputs for 60 of 60 check images",
+        "golden images",
+    ]
+
+
+def test_other_answers_than_the_workshops_make_a_result_invalid(tmp_path: Path) -> None:
+    swapped = colour_model(extra=np.eye(3)[[1, 0, 2]])
+    bundle = write_bundle(tmp_path / "bundle", models={"fp32": swapped})
+    assert run.main(["verify", "--bundle", str(bundle), *QUICK]) == 4
+
+
+def test_the_workshop_measures_with_its_own_program(copied: Path, tmp_path: Path) -> None:
+    for path in copied.glob("targets/*.py"):
+        path.write_text("raise SystemExit('the bundle was executed')")
+    files = read_manifest(copied, check_hashes=False).data["files"]
+    kept = {name: digest for name, digest in files.items() if not name.startswith("targets/")}
+    change_manifest(copied, files=kept)
+    command = [sys.executable, "-m", "edgedistill.targets.run", "--bundle", str(copied), "verify", *QUICK]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_doctor_names_the_machine_the_board_and_the_next_step(copied: Path) -> None:
+    done = on_the_board(copied, "doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = {line.split("  ")[0]: line[20:].strip() for line in done.stdout.split("\n") if line}
+    assert lines["onnxruntime-cpu"] == "usable"
+    assert lines["tensorrt"].startswith("not usable: tensorrt cannot be imported")
+    assert lines["profile"] == "cpu (Any CPU (x86-64 or arm64)): this is that board"
+    assert lines["next"] == "python run.py verify"
+
+
+def test_bench_prints_every_model_and_writes_rows(copied: Path) -> None:
+    done = on_the_board(copied, "bench", *QUICK, "--json", str(copied / "rows.json"))
+    assert done.returncode == 0
+    rows = json.loads((copied / "rows.json").read_text())
+    assert [row["figure"] for row in rows] == ["fp32 on onnxruntime-cpu, p50", "fp16 on onnxruntime-cpu, p50"]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+    assert [line.split()[0] for line in done.stdout.strip().split("\n")[-2:]] == ["fp32", "fp16"]
+
+
+def test_predict_names_the_class_of_each_image(copied: Path, tmp_path: Path) -> None:
+    paths = []
+    for index, name in enumerate(NAMES):
+        pixels = np.zeros((30, 40, 3), np.uint8)
+        pixels[..., index] = 200
+        (tmp_path / f"{name}.jpg").write_bytes(png(pixels))
+        paths.append(str(tmp_path / f"{name}.jpg"))
+    done = on_the_board(copied, "predict", *paths)
+    assert [line.split("  ")[1] for line in done.stdout.strip().split("\n")] == list(NAMES)
+    done = on_the_board(copied, "predict", "--json", *paths)
+    records = [json.loads(line) for line in done.stdout.strip().split("\n")]
+    assert [record["path"] for record in records] == paths
+    assert all(record["probabilities"][record["label"]] == record["probability"] for record in records)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["verify", "--model", "int8"], "holds no int8 model"),
+        (["verify", "--runtime", "magic"], "unknown runtime 'magic'"),
+        (["verify", "--threads", "-1"], "it cannot be negative"),
+        (["compile"], "tensorrt cannot be imported"),
+        (["predict", "/dev/null"], "not a regular file"),
+        (["predict"], "the following arguments are required: IMAGE"),
+        (["polish"], "invalid choice: 'polish'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_errors_are_two_lines_and_exit_2(
+    bundle: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    try:
+        code = run.main(["--bundle", str(bundle), *arguments])
+    except SystemExit as stopped:  # argparse's own
+        code = stopped.code  # type: ignore[assignment]
+    captured = capsys.readouterr()
+    assert code == 2
+    assert said in two_lines(captured.err)[0]
+    assert captured.out == ""
+
+
+def test_a_damaged_bundle_is_refused_before_anything_runs(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "check" / "images.npy").write_bytes(b"cut")
+    assert run.main(["verify", "--bundle", str(copied)]) == 2
+    assert "check/images.npy is not the file that was built" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((3, 8, 8, 3), np.uint8), np.zeros((0, 16, 16, 3), np.uint8), np.array([None])]
+)
+def test_a_check_set_of_another_kind_is_refused(copied: Path, array: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copied / "check" / "images.npy"
+    np.save(path, array, allow_pickle=True)
+    files = read_manifest(copied, check_hashes=False).data["files"]
+    change_manifest(copied, files={**files, "check/images.npy": sha256(path.read_bytes()).hexdigest()})
+    assert run.main(["verify", "--bundle", str(copied)]) == 2
+    assert str(path) in two_lines(capsys.readouterr().err)[0]
+
+
+def test_the_help_lists_every_command_and_hides_what_is_internal(copied: Path) -> None:
+    done = on_the_board(copied, "--help")
+    assert done.returncode == 0
+    for command in ("doctor", "compile", "verify", "bench", "predict"):
+        assert f"\n    {command} " in done.stdout
+    assert "memory" not in done.stdout
