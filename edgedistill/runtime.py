@@ -1,0 +1,117 @@
+"""The light half: a bundle as a classifier in an application. numpy, Pillow and onnxruntime, nothing else.
+
+    from edgedistill import Classifier
+    Classifier("bundle").predict("x.jpg").label
+
+Pixels and session are those of `targets/`, so what answers here is what was measured.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from .errors import InputError
+from .targets.errors import TargetError
+from .targets.manifest import read_manifest, selected_precision
+from .targets.ort import Session
+from .targets.preprocess import BadImage, decode, from_array, from_pil, read_file, to_pixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    ImageLike = str | os.PathLike[str] | bytes | np.ndarray | Image
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    label: the most probable class; probability: its share, 0..1; known: how sure the model is that the image shows
+    any of the classes, 0..1; probabilities: float32 [C], in the order of `Classifier.labels`.
+    """
+
+    label: str
+    probability: float
+    known: float
+    probabilities: np.ndarray
+
+
+class Classifier:
+    """A bundle's model, loaded once.
+
+    bundle: the folder that `edgedistill build` wrote. threads: of the CPU session; None is the profile's choice, 0 the
+    physical cores, at most 8. precision: "fp32", "fp16" ...; None is the one the verdict selected, fp32 before any.
+    Loading checks the manifest and the one model file it opens; `edgedistill verify` checks every file.
+    Raises InputError: no bundle, a damaged one, no such precision.
+    """
+
+    def __init__(
+        self, bundle: str | os.PathLike[str], *, threads: int | None = None, precision: str | None = None
+    ) -> None:
+        try:
+            manifest = read_manifest(Path(bundle), check_hashes=False)
+            model = manifest.model(precision or selected_precision(manifest))
+            if threads is None:
+                threads = int(manifest.profile["runtime"]["threads"])
+            self._session = Session(manifest.file(model["file"]), threads=threads)
+        except TargetError as error:
+            raise InputError(error.wrong, error.todo) from error
+        self.labels: list[str] = manifest.labels
+        self.size: int = manifest.size
+        self.precision: str = model["precision"]
+
+    @overload
+    def predict(self, image: list[Any]) -> list[Prediction]: ...
+    @overload
+    def predict(self, image: ImageLike) -> Prediction: ...
+
+    def predict(self, image: ImageLike | list[Any]) -> Prediction | list[Prediction]:
+        """Classify one image, or each of a list (then a list comes back).
+
+        An image is a path, the bytes of a file, a PIL image, or an array: uint8 [H,W,3] RGB, [H,W] grey or [H,W,4]
+        with alpha, of any size. Raises InputError for what is not a usable image, naming it and the reason.
+        """
+        if isinstance(image, list):
+            return [self._predict_one(item, f"image {index}") for index, item in enumerate(image)]
+        return self._predict_one(image, "the image")
+
+    def predict_array(self, images: np.ndarray) -> np.ndarray:
+        """Pixels at the model's size, uint8 [N,S,S,3] RGB -> probabilities float32 [N,C]. Nothing but the run."""
+        try:
+            return self._session.run(images).probabilities
+        except TargetError as error:
+            raise InputError(error.wrong, error.todo) from error
+
+    def _predict_one(self, image: ImageLike, what: str) -> Prediction:
+        try:
+            pixels = to_pixels(_opened(image), self.size)
+        except BadImage as error:
+            name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else what
+            raise InputError(f"{name}: {error}", "Give a readable photo, such as a JPEG or PNG.") from error
+        try:
+            outputs = self._session.run(pixels[None])
+        except TargetError as error:
+            raise InputError(error.wrong, error.todo) from error
+        probabilities = outputs.probabilities[0]
+        best = int(probabilities.argmax())
+        return Prediction(self.labels[best], float(probabilities[best]), float(outputs.known[0]), probabilities)
+
+
+def _opened(image: ImageLike) -> Image:
+    if isinstance(image, (str, os.PathLike)):
+        return decode(read_file(image))
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return decode(bytes(image))
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    if hasattr(image, "convert") and hasattr(image, "getexif"):  # a PIL image, without importing Pillow to ask
+        return from_pil(image)
+    raise InputError(
+        f"cannot classify a {type(image).__name__}",
+        "Give a path, the bytes of a file, a PIL image, an array, or a list.",
+    )
