@@ -31,6 +31,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from edgedistill import batches
 from edgedistill import train as training
 from edgedistill.console import SILENT
 from edgedistill.methods import PRG
@@ -116,8 +117,8 @@ def supervised(
         return images.pin_memory() if pin else images
 
     def epoch() -> None:
-        plan = training.epoch_plan(0, 0, every, store.views, config.batch or 1)
-        for (part, _), images in zip(plan, training.prefetch(crops, plan)):
+        plan = batches.epoch_plan(0, 0, every, store.views, config.batch or 1)
+        for (part, _), images in zip(plan, batches.prefetch(crops, plan)):
             with training._autocast(device, config.dtype):
                 f = backbone.backbone(backbone.normalise(images.to(device, non_blocking=True)))
             loss = nn.functional.cross_entropy(head(f.float()), labels[torch.from_numpy(part).to(device)])
@@ -169,7 +170,7 @@ def vit_b_32(device: torch.device) -> tuple[nn.Module, torch.dtype]:
 
 def first_batch(run: Any) -> Any:
     every = np.arange(run.batch)
-    batch = training._read_batch(run.store, every, np.ones_like(every), run.config.size, run.with_mean, False)
+    batch = batches.read_batch(run.store, every, np.ones_like(every), run.config.size, run.with_mean, False)
     return batch.to(run.device)
 
 

@@ -4,8 +4,6 @@ import hashlib
 import io
 import json
 import logging
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,10 +25,8 @@ from edgedistill.train import (
     TrainResult,
     batch_for,
     choose_dtype,
-    epoch_plan,
     epochs_for,
     evaluate,
-    prefetch,
     stalled,
     train,
 )
@@ -287,22 +283,6 @@ def test_defaults_follow_the_size_of_the_pool(images: int, batch: int, epochs: i
     assert (batch_for(images), epochs_for(images)) == (batch, epochs)
 
 
-def test_an_epoch_holds_every_image_once_and_v_epochs_every_view() -> None:
-    rows = np.array([3, 5, 8, 13, 21, 34, 55])
-    seen: dict[int, list[int]] = {int(row): [] for row in rows}
-    for epoch in range(4):
-        steps = epoch_plan(0, epoch, rows, 4, batch=3)
-        assert sorted(np.concatenate([r for r, _ in steps])) == sorted(rows)
-        assert {len(r) for r, _ in steps} <= {3, 4}
-        for row, view in zip(np.concatenate([r for r, _ in steps]), np.concatenate([v for _, v in steps])):
-            seen[int(row)].append(int(view))
-    assert all(sorted(views) == [0, 1, 2, 3] for views in seen.values())
-    assert len({tuple(views) for views in seen.values()}) > 1
-    first, again, other = (np.concatenate([r for r, _ in epoch_plan(s, 0, rows, 4, 3)]) for s in (0, 0, 1))
-    assert (first == again).all()
-    assert (first != other).any()
-
-
 @pytest.mark.parametrize(
     ("views", "policy", "etas"),
     [
@@ -316,25 +296,6 @@ def test_the_mean_view_target_rises_over_the_first_fifth(views: int, policy: str
     loop = SimpleNamespace(config=config(views=policy), store=SimpleNamespace(views=views), steps=100)
     loop._blends = lambda: training._Run._blends(loop)  # type: ignore[arg-type]
     assert [training._Run.eta(loop, step) for step in (0, 10, 20, 99)] == pytest.approx(etas)  # type: ignore[arg-type]
-
-
-def test_batches_come_in_order_from_one_thread_a_little_ahead() -> None:
-    made: list[int] = []
-
-    def make(number: int) -> int:
-        made.append(number)
-        assert threading.current_thread() is not threading.main_thread()
-        return number * number
-
-    results: Iterator[int] = prefetch(make, ((n,) for n in range(10)), ahead=2)
-    assert next(results) == 0
-    assert len(made) <= 4
-    assert list(results) == [n * n for n in range(1, 10)]
-
-
-def test_an_error_while_reading_a_batch_reaches_the_loop() -> None:
-    with pytest.raises(ZeroDivisionError):
-        list(prefetch(lambda n: 1 // n, ((n,) for n in (1, 0, 1))))
 
 
 def test_a_loss_that_is_not_finite_names_part_and_step(store: TeacherStore, tmp_path: Path) -> None:

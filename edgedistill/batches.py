@@ -1,0 +1,87 @@
+"""What the training loop eats: which image in which view at which step, and the pixels and targets that go with it.
+
+A step's batch is a pure function of (seed, epoch, step), so nothing about it is kept in a checkpoint. Reading happens
+in one background thread, a few steps ahead; the crops come from the store's cached pixels, so nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .methods import TeacherOut
+
+if TYPE_CHECKING:
+    from .store import TeacherStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input: uint8 images [B,S,S,3], the teacher's word on them, and their place in the store [B] int64."""
+
+    images: Tensor
+    teacher: TeacherOut
+    row: Tensor
+    view: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        def move(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=True)
+
+        u_mean = self.teacher.u_mean
+        teacher = TeacherOut(u=move(self.teacher.u), u_mean=None if u_mean is None else move(u_mean))
+        return Batch(move(self.images), teacher, move(self.row), move(self.view))
+
+
+def epoch_plan(seed: int, epoch: int, rows: np.ndarray, views: int, batch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The (rows, views) of every step of one epoch: each image once, in batches of nearly equal size.
+
+    An image goes through all its V views, in an order of its own, before it sees one again.
+    """
+    rounds, turn = divmod(epoch, views)
+    order = np.random.default_rng([seed, 1, rounds]).random((len(rows), views), dtype=np.float32).argsort(axis=1)
+    shuffled = np.random.default_rng([seed, 2, epoch]).permutation(len(rows))
+    parts = np.array_split(shuffled, max(1, round(len(rows) / batch)))
+    return [(rows[part], order[part, turn]) for part in parts]
+
+
+def read_batch(
+    store: TeacherStore, rows: np.ndarray, views: np.ndarray, size: int, with_mean: bool, pin: bool
+) -> Batch:
+    """Crops at `size`, and u (and u_mean, if asked for); `pin` puts them where a GPU can fetch them by itself."""
+
+    def tensor(x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).pin_memory() if pin else torch.from_numpy(x)
+
+    u, u_mean = store.view_targets(rows, views) if with_mean else (store.features(rows, views), None)
+    images = store.pixels.crops(rows, views, size)
+    return Batch(
+        images=images.pin_memory() if pin else images,
+        teacher=TeacherOut(u=tensor(u), u_mean=None if u_mean is None else tensor(u_mean)),
+        row=tensor(rows),
+        view=tensor(views),
+    )
+
+
+def prefetch(make: Callable[..., T], jobs: Iterable[tuple[Any, ...]], ahead: int = 2) -> Iterator[T]:
+    """make(*job) for every job, in order, computed in a background thread up to `ahead` jobs early."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        try:
+            for job in jobs:
+                waiting.append(thread.submit(make, *job))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            thread.shutdown(cancel_futures=True)
