@@ -3,10 +3,10 @@
 Images are stored ragged, at a short side that covers the larger of the two models' inputs (`short_side_for`) and never
 enlarged. Teacher and student are served by the same function, so a view is the same box for both, each at its own size.
 
-Resizing is torch's antialiased bilinear on uint8: within one grey level of Pillow's on the same crop, and three to four
-times as fast (0.12 against 0.42 ms for a 224 px crop on one core). The device's rule, Pillow's resize with a box, differs
-from it in the outermost pixels alone, where Pillow also sees what lies beyond the box. Neither cropping nor resizing
-starts threads of its own, so `crops` may be called from several threads at once.
+Resizing is torch's antialiased bilinear on uint8: within one grey level of Pillow's on the same crop, and three to
+four times as fast (0.12 against 0.42 ms for a 224 px crop on one core). The device's rule, Pillow's resize with a box,
+differs from it in the outermost pixels alone, where Pillow also sees what lies beyond the box. Neither cropping nor
+resizing starts threads of its own, so `crops` may be called from several threads at once.
 """
 
 from __future__ import annotations
