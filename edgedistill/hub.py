@@ -82,7 +82,7 @@ def answers(endpoint: str, seconds: float | None = None) -> bool:
                 answered.set()
         except urllib.error.HTTPError:
             answered.set()  # a refusal is an answer
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: no URL at all
             # Certificates are the download's affair (it may know other authorities than Python does): someone is there.
             if isinstance(getattr(error, "reason", None), ssl.SSLError):
                 answered.set()

@@ -233,8 +233,9 @@ class Teacher:
 def choose_dtype(tower: torch.nn.Module, images: torch.Tensor, device: torch.device) -> tuple[torch.dtype, str]:
     """bfloat16 where it is at least 1.2 times as fast as float32 on these images and gives the same features.
 
-    Interleaved, best of up to three after a warm-up, a few seconds at most. "The same" is a cosine of at least 0.999
-    for every image. Returns the dtype and the reason. A timed choice: callers record it and fix it on resume.
+    Interleaved, best of up to ten after a warm-up, fewer where that would take longer than some five seconds. "The
+    same" is a cosine of at least 0.999 for every image. Returns the dtype and the reason. A timed choice: callers record
+    it and fix it on resume.
     """
     import torch
     from torch.nn import functional
@@ -245,7 +246,7 @@ def choose_dtype(tower: torch.nn.Module, images: torch.Tensor, device: torch.dev
     features: dict[torch.dtype, torch.Tensor] = {}
     began = time.perf_counter()
     with torch.inference_mode():
-        for trial in range(4):
+        for trial in range(11):
             for dtype, candidate in towers.items():
                 start = time.perf_counter()
                 output = candidate(batches[dtype])

@@ -78,6 +78,7 @@ def test_neither_is_a_closed_port_or_an_unknown_host():
         port = server.getsockname()[1]
     assert not hub.answers(f"http://127.0.0.1:{port}", seconds=2)
     assert not hub.answers("http://no-such-host.invalid", seconds=0.2)
+    assert not hub.answers("no address", seconds=0.2)
 
 
 def test_a_silent_hub_is_an_error_after_one_probe(silent_server: str, tmp_path: Path, monkeypatch):
