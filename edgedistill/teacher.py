@@ -234,8 +234,8 @@ def choose_dtype(tower: torch.nn.Module, images: torch.Tensor, device: torch.dev
     """bfloat16 where it is at least 1.2 times as fast as float32 on these images and gives the same features.
 
     Interleaved, best of up to ten after a warm-up, fewer where that would take longer than some five seconds. "The
-    same" is a cosine of at least 0.999 for every image. Returns the dtype and the reason. A timed choice: callers record
-    it and fix it on resume.
+    same" is a cosine of at least 0.999 for every image. Returns the dtype and the reason. A timed choice:
+    callers record it and fix it on resume.
     """
     import torch
     from torch.nn import functional
