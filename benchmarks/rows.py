@@ -22,7 +22,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure. `bar` is written as it is judged, such as "<= 1.05"; "" where nothing is promised."""
+    """One figure. `bar` is written as it is judged: "<= 1.05", ">= 0.9", "0.95 .. 1.05"; "" promises nothing."""
 
     figure: str
     value: float
@@ -36,8 +36,10 @@ class Row:
         """Whether `value` keeps the bar; None without one."""
         if not self.bar:
             return None
-        sign, limit = self.bar.split()
-        return {"<=": self.value <= float(limit), ">=": self.value >= float(limit)}[sign]
+        first, *between, last = self.bar.split()
+        if between == [".."]:
+            return float(first) <= self.value <= float(last)
+        return {"<=": self.value <= float(last), ">=": self.value >= float(last)}[first]
 
 
 def row(figure: str, samples: Sequence[float] | np.ndarray, unit: str, bar: str = "") -> Row:
@@ -51,17 +53,18 @@ def interleave(
 ) -> dict[str, np.ndarray]:
     """Seconds per call of every candidate in every round, float64 [rounds].
 
-    Each round runs `calls` calls of every candidate, in an order that moves on by one each round; the collector is
-    off while timing. `warm_up` rounds run before and are thrown away.
+    Each round runs `calls` calls of every candidate, in an order drawn anew (a fixed neighbour would leave the same
+    one a cold cache each time); the collector is off while timing. `warm_up` rounds run before and are thrown away.
     """
     names = list(candidates)
     seconds = {name: np.zeros(rounds) for name in names}
+    order = np.random.default_rng(0)
     collecting = gc.isenabled()
     gc.disable()
     try:
         for turn in range(-warm_up, rounds):
-            shift = turn % len(names)
-            for name in names[shift:] + names[:shift]:
+            for index in order.permutation(len(names)):
+                name = names[index]
                 call = candidates[name]
                 start = perf_counter()
                 for _ in range(calls):
