@@ -167,17 +167,16 @@ def build(
     asked = settings.resolve(given, config, os.environ)
 
     from . import build as line
-    from . import verdict_text
+    from . import console, verdict_text
 
+    console.show_log()
     try:
         verdict = line.build(asked)
     except KeyboardInterrupt:
         typer.echo("\nedgedistill: interrupted\nRun the same command again: it goes on where it was.", err=True)
         raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False))
-    verdict_text.show(verdict, asked.bundle)
-    raise typer.Exit(_build_exit(verdict["verdict"], asked.strict))
+    verdict_text.show(verdict, asked.bundle, as_json=as_json)
+    raise typer.Exit(0 if verdict.verdict == "unmeasured" and not asked.strict else verdict.exit_code)
 
 
 @app.command()
@@ -193,11 +192,9 @@ def verify(
     """
     from . import verdict_text, verify
 
-    verdict = verify.verify_bundle(bundle, result)
-    if as_json:
-        typer.echo(json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False))
-    verdict_text.show(verdict, bundle)
-    raise typer.Exit(verify.EXIT_CODES[verdict["verdict"]])
+    verdict = verify.measure(bundle, result)
+    verdict_text.show(verdict, bundle, as_json=as_json)
+    raise typer.Exit(verdict.exit_code)
 
 
 @app.command()
@@ -264,24 +261,18 @@ def profiles_show(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """All that is known of one board. Budgets are decisions, ranges are expectations; nothing here was measured."""
-    from . import profiles, verdict_text
+    from . import profile_text, profiles
 
     profile = profiles.load_profile(name)
     if as_json:
         typer.echo(json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
     else:
-        verdict_text.show_profile(profile)
+        profile_text.show(profile)
 
 
 def _was_set(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _build_exit(verdict: str, strict: bool) -> int:
-    if verdict == "unmeasured":
-        return 4 if strict else 0
-    return {"pass": 0, "fail": 3}[verdict]
 
 
 def _version(wanted: bool) -> None:

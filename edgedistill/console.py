@@ -5,20 +5,41 @@ Bars appear on a terminal only; in a pipe or a log file each stage is one line w
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Protocol
 
 from rich.console import Console
+from rich.highlighter import NullHighlighter
+from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 talk = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def show_log() -> None:
+    """Show what the package logs (choices with their reasons, warnings) as talk; other libraries' warnings stay out."""
+    handler = RichHandler(
+        console=talk, show_time=False, show_level=False, show_path=False, markup=False, highlighter=NullHighlighter()
+    )
+    handler.setFormatter(_Plain())
+    package = logging.getLogger("edgedistill")
+    package.handlers = [handler]
+    package.setLevel(logging.INFO)
+    package.propagate = False
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        words = record.getMessage()
+        return f"warning: {words}" if record.levelno >= logging.WARNING else words
+
+
 class Progress(Protocol):
     """What a long loop needs to report: how much there is, how much is done, and a few words."""
 
-    def start(self, title: str, total: int) -> None: ...
+    def start(self, title: str, total: int) -> None: ...  # total 0: not known
     def advance(self, n: int = 1, note: str = "") -> None: ...
     def done(self) -> None: ...
 
@@ -43,11 +64,11 @@ class Bar:
         self._task = TaskID(0)
         self._title = ""
         self._began = 0.0
-        self._total = 0
+        self._count = 0
         self._note = ""
 
     def start(self, title: str, total: int) -> None:
-        self._title, self._total, self._note, self._began = title, total, "", time.perf_counter()
+        self._title, self._count, self._note, self._began = title, 0, "", time.perf_counter()
         if not self._console.is_terminal:
             return
         self._progress = RichProgress(
@@ -61,10 +82,11 @@ class Bar:
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task(title, total=total, note="")
+        self._task = self._progress.add_task(title, total=total or None, note="")
         self._progress.start()
 
     def advance(self, n: int = 1, note: str = "") -> None:
+        self._count += n
         self._note = note or self._note
         if self._progress:
             self._progress.update(self._task, advance=n, note=self._note)
@@ -75,4 +97,4 @@ class Bar:
             self._progress = None
         seconds = time.perf_counter() - self._began
         note = f"  {self._note}" if self._note else ""
-        self._console.print(f"  {self._title:<22} {self._total} in {seconds:.0f} s{note}", markup=False)
+        self._console.print(f"  {self._title:<22} {self._count:>6} in {seconds:.0f} s{note}", markup=False)

@@ -21,6 +21,7 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - Python 3.10 (JetPack 6)
     import tomli as tomllib
 
+DEFAULT_TEACHER = "ViT-B-16/datacomp_xl_s13b_b90k"
 ONE_OF = {
     "teacher_dtype": ("auto", "float32", "bfloat16"),
     "student_dtype": ("auto", "float32", "bfloat16"),
@@ -53,7 +54,7 @@ class BuildSettings:
     classes: Path
     images: Path
     check: Path | None = None
-    teacher: str = "ViT-B-16/datacomp_xl_s13b_b90k"
+    teacher: str = DEFAULT_TEACHER
     teacher_arch: str | None = None
     teacher_preprocess: Path | None = None
     teacher_dtype: str = "auto"

@@ -153,6 +153,14 @@ class Plan:
     card: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def licence(self) -> str:
+        """Of the weights it starts from, as their publisher states it."""
+        if self.source == "scratch":
+            return "none: no weights but our own training"
+        stated = self.card.get("licence") if self.source == "folder" else timm.get_pretrained_cfg(self.name).license
+        return stated or "unknown: see where the weights come from"
+
+    @property
     def key(self) -> dict[str, Any]:
         """What the trained student depends on here, for a stage's inputs: no path, no time."""
         return {"student": self.name, "start": self.source, "weights": self.sha256, "card": self.card}

@@ -94,10 +94,18 @@ def measure(bundle: Path, result: Path | None = None, *, threads: int | None = N
     check = read_check(bundle / "check")
     paths = [result] if result is not None else local.measure(manifest, threads=threads)
     results = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in paths]
-    verdict = decide(manifest.data, check, results, named=result is not None)
-    if verdict.verdict == "unmeasured":
-        verdict = replace(verdict, next=board_lines(manifest))
-    atomic.write_json(bundle / "verdict.json", verdict.to_json())
+    return _written(decide(manifest.data, check, results, named=result is not None), manifest)
+
+
+def leave_to_board(bundle: Path) -> Verdict:
+    """Measure nothing here: write and return the verdict that says what to run on the board."""
+    manifest = read_manifest(bundle)
+    return _written(decide(manifest.data, read_check(bundle / "check"), [], named=False), manifest)
+
+
+def _written(verdict: Verdict, manifest: Manifest) -> Verdict:
+    verdict = replace(verdict, next=next_steps(verdict, manifest))
+    atomic.write_json(manifest.path / "verdict.json", verdict.to_json())
     return verdict
 
 
@@ -341,6 +349,18 @@ def _candidates(manifest: dict[str, Any], judged: Sequence[_Judged]) -> tuple[di
             }
         )
     return tuple(rows)
+
+
+def next_steps(verdict: Verdict, manifest: Manifest) -> tuple[str, ...]:
+    """What to do about a missing verdict, line by line; nothing when there is one."""
+    if "too-few-images" in verdict.reasons:
+        return (f"# give --check at least {LEAST_IMAGES} images, and build again",)
+    if verdict.reasons == ("unstable",):
+        return (
+            "# stop what else runs on this machine, and measure again",
+            f"edgedistill verify {shlex.quote(str(manifest.path))}",
+        )
+    return board_lines(manifest) if verdict.verdict == "unmeasured" else ()
 
 
 def board_lines(manifest: Manifest) -> tuple[str, ...]:

@@ -1,0 +1,512 @@
+"""The straight line, top to bottom: class names and unlabelled photos in, a measured bundle out.
+
+    text -> pool -> store -> classes -> distil -> export -> bundle -> verify
+
+Every stage is a function of its inputs and keeps its result in the work folder (stage.py), so a killed build goes on
+where it was and a changed input runs only what depends on it. Training never sees a label, a folder name or the
+teacher: it reads the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import hashlib
+import json
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__, atomic, bundle, methods, pool, students, train, verify
+from .checkset import CheckInfo, CheckSet
+from .console import Bar
+from .duplicates import near_duplicates
+from .errors import InputError
+from .export import GraphFacts, export_models
+from .labels import Labels
+from .pixels import short_side_for
+from .profiles import Profile, load_profile
+from .prompts import ClassVectors, TextBank, build_text_bank, class_vectors, close_pairs, prompt_weights, template_set
+from .settings import BuildSettings
+from .stage import Stage, WorkFolder
+from .store import TeacherStore, build_store
+from .targets import machine
+from .targets.errors import TargetError
+from .targets.manifest import read_manifest
+from .targets.preprocess import decode, to_pixels
+from .teacher import Teacher, find_teacher
+
+log = logging.getLogger(__name__)
+
+NEAR_DUPLICATE_ALARM = 0.2  # of the pool
+
+
+def build(settings: BuildSettings) -> verify.Verdict:
+    """Run the whole line; return the verdict, which then also stands in the bundle as verdict.json.
+
+    Raises InputError for input that cannot be used; what was finished before stays in the work folder.
+    """
+    line = Line(settings)
+    bank = line.text()
+    images = line.gather()
+    stores = line.store(images)
+    line.free_teacher()
+    kept = line.training_rows(stores)
+    classes = line.classes(bank, stores, kept)
+    check = line.check_set(images, stores, classes)
+    trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
+    folder = line.bundle(trained, classes, check, images, stores, kept)
+    return line.measure(folder)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The photos of a build: what trains and what checks, apart by content."""
+
+    train: pool.Pool
+    check: pool.Pool
+    check_labels: np.ndarray
+    """int64 [M], −1 where the true class is not known."""
+    source: str
+    unmatched_folders: tuple[str, ...]
+    copies_of_check: int
+    skipped: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The teacher's features of both, and the stages they come from."""
+
+    train: TeacherStore
+    check: TeacherStore
+    train_stage: Stage
+    check_stage: Stage
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rows of the train store that may train: those that are no near-duplicate of a check image."""
+
+    rows: np.ndarray
+    near_duplicates: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One seed's student, and how it did on the check set before and after (agreement; accuracy or None)."""
+
+    seed: int
+    stage: Stage
+    start: dict[str, Any] | None
+    result: dict[str, Any]
+
+
+class Line:
+    """The stages of one build, in the order `build` calls them. Holds what every stage needs: request and machine."""
+
+    def __init__(self, settings: BuildSettings) -> None:
+        self.settings = settings
+        self.profile = with_budgets(load_profile(settings.profile), settings)
+        self.size = settings.input_size or self.profile.model.input_size
+        self.labels = Labels.read(settings.classes)
+        self.templates = template_set(settings.templates)
+        self.method = methods.make(settings.method, settings.option, **_targets(settings))
+        self.seeds = range(settings.seed, settings.seed + settings.seeds)
+        bundle.check_destination(settings.bundle)
+        self.bar = Bar()
+        self.work = WorkFolder(settings.work)
+        self.device = train.choose_device(settings.train_on)
+        self.threads = self._settle_threads()
+        self.plan = students.plan(
+            settings.student, settings.student_weights, self.profile.model.student, settings.input_size
+        )
+        self.teacher_files = find_teacher(
+            settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess
+        )
+        self._teacher: Teacher | None = None
+        log.info("teacher %s, licence %s", self.teacher_files.id, self.teacher_files.licence)
+        log.info("student %s, %d px", self.plan.reason, self.size)
+        log.info("training on %s with %d threads", self.device, self.threads)
+
+    # ---- text --------------------------------------------------------------------------------------------------------
+
+    def text(self) -> TextBank:
+        """Every prompt's unit vector. The text tower runs once; too close class names are named before any training."""
+        stage = self.work.stage(
+            "text",
+            {
+                "labels": self.labels.to_json(),
+                "templates": list(self.templates.templates),
+                "teacher": self.teacher_files.weight_hash,
+                "architecture": self.teacher_files.transform_id,
+            },
+        )
+        if not stage.done:
+            build_text_bank(self.teacher("float32"), self.labels, self.templates, self.bar).save(stage.begin())
+            stage.finish()
+        bank = TextBank.load(stage.path)
+        uniform = class_vectors(bank, np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1]), weighting="W1")
+        for one, other, gap in close_pairs(uniform):
+            log.warning(
+                "the teacher hardly tells %r from %r (%.1f apart, 2 is close): reword one, or add synonyms",
+                one,
+                other,
+                gap,
+            )
+        return bank
+
+    # ---- pool --------------------------------------------------------------------------------------------------------
+
+    def gather(self) -> Images:
+        """Index the photos and set check images apart by content, so that none of them trains."""
+        everything = pool.scan(self.settings.images, self.bar)
+        if self.settings.check is None:
+            train_pool, check_pool = everything.split()
+            found = Images(
+                train_pool, check_pool, np.full(len(check_pool), -1), "pool split", (), 0, everything.skipped
+            )
+        else:
+            check = pool.scan_check(self.settings.check, self.labels, progress=self.bar)
+            train_pool, copies = everything.without(check.pool)
+            found = Images(
+                train_pool,
+                check.pool,
+                check.labels,
+                "--check",
+                check.unmatched_folders,
+                copies,
+                everything.skipped,
+            )
+            for name in check.unmatched_folders:
+                log.warning("the check folder %r is no class on the list: its images count without a label", name)
+        if not len(found.train) or not len(found.check):
+            raise InputError(
+                f"{len(found.train)} photos to train on and {len(found.check)} to check with",
+                "Give more photos in --images, or others than those in --check.",
+            )
+        for reason, names in sorted(everything.skipped.items()):
+            log.warning("skipped %d: %s (%s%s)", len(names), reason, ", ".join(names[:3]), ", …" * (len(names) > 3))
+        return found
+
+    # ---- store -------------------------------------------------------------------------------------------------------
+
+    def store(self, images: Images) -> Stores:
+        """Run the teacher over every view once. After this it is not needed again."""
+        views = {"train": (images.train, self.settings.views), "check": (images.check, 1)}
+        stages: dict[str, Stage] = {}
+        dtype = self.teacher_dtype()
+        short_side = short_side_for(self.teacher_files.image_size, self.size)
+        for name, (source, count) in views.items():
+            stage = self.work.stage(
+                f"store-{name}",
+                {
+                    "pool": source.fingerprint,
+                    "teacher": self.teacher_files.weight_hash,
+                    "transform": self.teacher_files.transform_id,
+                    "dtype": dtype,
+                    "device": self.device.type,
+                    "threads": self.threads,
+                    "seed": self.settings.seed,
+                    "views": count,
+                    "short_side": short_side,
+                },
+            )
+            if not stage.done:
+                build_store(
+                    stage.begin(),
+                    source,
+                    self.teacher(dtype),
+                    seed=self.settings.seed,
+                    views=count,
+                    short_side=short_side,
+                    progress=self.bar,
+                )
+                stage.finish()
+            stages[name] = stage
+        train_store, check_store = TeacherStore.open(stages["train"].path), TeacherStore.open(stages["check"].path)
+        return Stores(train_store, check_store, stages["train"], stages["check"])
+
+    def training_rows(self, stores: Stores) -> Kept:
+        """Camera frames repeat: rows that nearly show a check image are left out and counted."""
+        near = near_duplicates(stores.train, stores.check)
+        kept = np.flatnonzero(~near)
+        if near.any():
+            log.info("%d photos nearly repeat a check image and do not train", near.sum())
+        if near.mean() > NEAR_DUPLICATE_ALARM:
+            log.warning(
+                "%.0f %% of the photos nearly repeat a check image: give --check photos from another place or day",
+                100 * near.mean(),
+            )
+        if len(kept) < 2:
+            raise InputError("no photo is left to train on", "Give --check photos that are not in --images.")
+        return Kept(kept, int(near.sum()))
+
+    # ---- classes -----------------------------------------------------------------------------------------------------
+
+    def classes(self, bank: TextBank, stores: Stores, kept: Kept) -> ClassVectors:
+        """Weigh the prompts on the pool and make the vectors that are baked. No label takes part."""
+        weighting = self.settings.prompt_weights
+        mean_feature = self.teacher_files.mean_feature
+        if weighting == "W3" and mean_feature is None:
+            weighting = "W3-pool"
+            log.info("prompt weights W3-pool: this teacher comes without a broad mean feature")
+        weights = prompt_weights(bank, weighting, stores.train.centre(kept.rows), mean_feature)
+        return class_vectors(bank, weights, weighting=weighting)
+
+    def check_set(self, images: Images, stores: Stores, classes: ClassVectors) -> CheckSet:
+        """What every machine is measured on: pixels at the model's size and the frozen teacher's answers."""
+        rows = _rows_of(images.check, stores.check.hashes)
+        pixels = np.stack([to_pixels(decode(images.check.read(row)), self.size) for row in rows])
+        features = stores.check.centre()
+        info = CheckInfo(
+            images=len(rows),
+            source=images.source,
+            skipped={reason: len(names) for reason, names in stores.check.skipped.items()},
+            unmatched_folders=images.unmatched_folders,
+        )
+        teacher_class = (features @ classes.text.T).argmax(axis=1)
+        return CheckSet(pixels, features, teacher_class.astype(np.int64), images.check_labels[rows], info)
+
+    # ---- distil ------------------------------------------------------------------------------------------------------
+
+    def distil(
+        self, seed: int, stores: Stores, kept: Kept, bank: TextBank, classes: ClassVectors, check: CheckSet
+    ) -> Trained:
+        """Train one student from the store, last epoch, and look at the check set only when it is done."""
+        config = train.TrainConfig(
+            size=self.size,
+            epochs=self.settings.epochs or train.epochs_for(len(kept.rows)),
+            batch=self.settings.batch or train.batch_for(len(kept.rows)),
+            seed=seed,
+            train_on=self.device.type,
+            dtype=self.student_dtype(len(kept.rows)),
+            threads=self.threads,
+        )
+        stage = self.work.stage(
+            "distil",
+            {
+                "store": stores.train_stage.path.name,
+                "rows": atomic.digest(kept.rows.tolist()),
+                "check": stores.check_stage.path.name,
+                "classes": hashlib.sha256(classes.text.tobytes() + classes.baked.tobytes()).hexdigest(),
+                "student": self.plan.key,
+                "method": [self.method.name, methods.options(self.method)],
+                "config": dataclasses.asdict(config),
+            },
+        )
+        if not stage.done:
+            folder = stage.begin()
+            student, projector_fits = self.untrained(seed)
+            start = self._figures(student, classes, check) if projector_fits else None
+            result = train.train(
+                student, stores.train, kept.rows, self.method, classes, bank, config, folder, self.bar
+            )
+            figures = {"start": start, "result": self._figures(result.student, classes, check)}
+            atomic.write_json(folder / "check.json", figures)
+            stage.finish()
+        figures = json.loads((stage.path / "check.json").read_text())
+        return Trained(seed, stage, figures["start"], figures["result"])
+
+    def untrained(self, seed: int) -> tuple[students.Student, bool]:
+        """The student before training, and whether its projector was made for this very teacher."""
+        return students.create_student(
+            self.plan, self.teacher_files.dim, self.teacher_files.weight_hash, size=self.size, seed=seed
+        )
+
+    @staticmethod
+    def _figures(student: students.Student, classes: ClassVectors, check: CheckSet) -> dict[str, Any]:
+        """Agreement and, where labels are known, accuracy of a torch student on the check set."""
+        predicted = train.evaluate(student, check.images, classes.baked)
+        known = check.labelled
+        return {
+            "agreement": float((predicted == check.teacher_class).mean()),
+            "accuracy": float((predicted == check.labels)[known].mean()) if known.any() else None,
+        }
+
+    # ---- bundle, verify ----------------------------------------------------------------------------------------------
+
+    def bundle(
+        self,
+        trained: Sequence[Trained],
+        classes: ClassVectors,
+        check: CheckSet,
+        images: Images,
+        stores: Stores,
+        kept: Kept,
+    ) -> Path:
+        """Export the first seed's student, write the bundle; an unchanged one stays, with what was measured in it."""
+        out, build_id = self.settings.bundle, self.build_id(trained, stores)
+        if _holds(out, build_id):
+            log.info("the bundle %s is up to date", out)
+            return out
+        shipped = trained[0]
+        student, _ = students.load_student(
+            shipped.stage.path, dim=check.teacher.shape[1], teacher_hash=self.teacher_files.weight_hash, size=self.size
+        )
+        model, golden_rows = self.profile.model, _rows_of(images.check, stores.check.hashes)[: bundle.GOLDEN_IMAGES]
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=self.work.root) as folder:
+            exports = export_models(
+                student,
+                classes,
+                Path(folder),
+                facts=GraphFacts(labels=self.labels.names, teacher_id=self.teacher_files.id, build_id=build_id),
+                images=check.images[: bundle.GOLDEN_IMAGES],
+                size=self.size,
+                precisions=model.precisions,
+                dynamic_batch=not model.static_shape,
+                opset=model.opset,
+            )
+            for precision, reason in exports.not_built.items():
+                log.info("%s is not built: %s", precision, reason)
+            return bundle.write_bundle(
+                out,
+                bundle.Content(
+                    build_id=build_id,
+                    labels=self.labels,
+                    profile=self.profile,
+                    teacher=bundle.TeacherFacts(
+                        id=self.teacher_files.id,
+                        hash=self.teacher_files.weight_hash,
+                        licence=self.teacher_files.licence,
+                        dim=self.teacher_files.dim,
+                        scale=classes.scale,
+                    ),
+                    student=bundle.StudentFacts(
+                        name=self.plan.name, weights=self.plan.reason, licence=self.plan.licence
+                    ),
+                    student_folder=shipped.stage.path,
+                    class_vectors=classes,
+                    exports=exports,
+                    check=check,
+                    golden_files=[images.check.read(row) for row in golden_rows],
+                    size=self.size,
+                    budget_overrides=budget_overrides(self.settings),
+                    start=shipped.start,
+                    seeds=[{"seed": one.seed, **one.result} for one in trained] if len(trained) > 1 else None,
+                    skipped=_skipped(images, stores, kept),
+                ),
+            )
+
+    def build_id(self, trained: Sequence[Trained], stores: Stores) -> str:
+        """Names this build by all of its inputs."""
+        return atomic.digest(
+            {
+                "edgedistill": __version__,
+                "students": [one.stage.inputs for one in trained],
+                "check": stores.check_stage.inputs,
+                "labels": self.labels.to_json(),
+                "profile": self.profile.to_json(),
+                "budgets": budget_overrides(self.settings),
+            }
+        )
+
+    def measure(self, folder: Path) -> verify.Verdict:
+        """Run the bundle on the device and decide; never cached. `--device folder` leaves it to the board."""
+        if self.settings.device == "folder":
+            return verify.leave_to_board(folder)
+        return verify.measure(folder)
+
+    # ---- the machine -------------------------------------------------------------------------------------------------
+
+    def teacher(self, dtype: str) -> Teacher:
+        """The teacher, loaded when a stage first needs it."""
+        if self._teacher is None or self._teacher.dtype != dtype:
+            self._teacher = self.teacher_files.load(str(self.device), dtype)
+        return self._teacher
+
+    def free_teacher(self) -> None:
+        """Nothing after the store may need it."""
+        self._teacher = None
+        gc.collect()
+
+    def teacher_dtype(self) -> str:
+        """--teacher-dtype, or what a short measurement chose when this work folder first met this teacher."""
+
+        def decide() -> tuple[str, str]:
+            self._teacher = self.teacher_files.load(str(self.device), "auto")
+            return self._teacher.dtype, self._teacher.dtype_reason
+
+        if self.settings.teacher_dtype != "auto":
+            return self.settings.teacher_dtype
+        return self._decision("teacher-dtype", {"teacher": self.teacher_files.weight_hash}, decide)
+
+    def student_dtype(self, images: int) -> str:
+        """--student-dtype, or what a short measurement chose when this work folder first met this student."""
+        if self.settings.student_dtype != "auto":
+            return self.settings.student_dtype
+        batch = self.settings.batch or train.batch_for(images)
+        return self._decision(
+            "student-dtype",
+            {"student": self.plan.name, "size": self.size, "batch": batch},
+            lambda: train.choose_dtype(self.untrained(0)[0], self.size, batch, self.device),
+        )
+
+    def _decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[str, str]]) -> str:
+        here = {"device": self.device.type, "threads": self.threads}
+        value, reason = self.work.decision(name, inputs | here, decide)
+        log.info("%s is %s: %s", name, value, reason)
+        return str(value)
+
+    def _settle_threads(self) -> int:
+        """--threads, or as many cores as this process may use, once for a work folder."""
+        asked = self.settings.threads or int(
+            self.work.decision("threads", {}, lambda: (machine.physical_cores(), "physical cores, at most 8"))[0]
+        )
+        torch.set_num_threads(asked)
+        return asked
+
+
+def with_budgets(profile: Profile, settings: BuildSettings) -> Profile:
+    """The profile with the budgets and the input size that flags or build.toml changed."""
+    budget = dataclasses.replace(profile.budget, **budget_overrides(settings))
+    model = dataclasses.replace(profile.model, input_size=settings.input_size or profile.model.input_size)
+    return dataclasses.replace(profile, budget=budget, model=model)
+
+
+def budget_overrides(settings: BuildSettings) -> dict[str, float]:
+    """The budgets that were asked for, by their name in the profile; the verdict says that they were."""
+    asked = {
+        "latency_p95_ms": settings.latency_budget,
+        "memory_mb": settings.memory_budget,
+        "agreement_min": settings.agreement_min,
+        "accuracy_drop_max": settings.accuracy_drop_max,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _targets(settings: BuildSettings) -> dict[str, str]:
+    """PRG aims at the prompt weights that are baked; the other methods read the class vectors alone."""
+    return {"targets": settings.prompt_weights} if settings.method == "prg" else {}
+
+
+def _holds(folder: Path, build_id: str) -> bool:
+    """Whether `folder` is a whole bundle of this build."""
+    try:
+        return read_manifest(folder).build_id == build_id
+    except TargetError:
+        return False
+
+
+def _rows_of(source: pool.Pool, hashes: np.ndarray) -> np.ndarray:
+    """int64: the rows of `source` that these content hashes [K, 32] (sorted, all of them in it) belong to."""
+    view = f"V{hashes.shape[1]}"
+    return np.flatnonzero(
+        np.isin(np.ascontiguousarray(source.hashes).view(view), np.ascontiguousarray(hashes).view(view)).ravel()
+    )
+
+
+def _skipped(images: Images, stores: Stores, kept: Kept) -> dict[str, int]:
+    """Reason -> how many photos did not train: unreadable files, copies and near-copies of check images."""
+    counts: Counter[str] = Counter()
+    for found in (images.skipped, stores.train.skipped):
+        counts.update({reason: len(names) for reason, names in found.items()})
+    counts["the same file as a check image"] = images.copies_of_check
+    counts["near-duplicate of a check image"] = kept.near_duplicates
+    return {reason: count for reason, count in sorted(counts.items()) if count}

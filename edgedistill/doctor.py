@@ -1,0 +1,187 @@
+"""`edgedistill doctor`: what is here, what is missing, what to do. Looks, and changes nothing; installs nothing.
+
+Every finding carries its remedy. A missing part of the workshop is "missing" only for those who build; the light half
+alone is a fine installation, so it is "note" unless labels, images or a teacher were named.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from .errors import InputError
+from .profiles import list_profiles, load_profile
+from .settings import DEFAULT_TEACHER
+from .targets import machine
+
+WORKSHOP = ("torch", "torchvision", "open_clip_torch", "timm", "onnx", "onnxscript", "safetensors")
+LIGHT = ("numpy", "pillow", "onnxruntime")
+STYLE = {"ok": ("✓", "green"), "note": ("•", "yellow"), "missing": ("✗", "red")}
+PHOTOS_WANTED = 200
+DISK_WANTED_MB = 2000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it stands ("ok", "note", "missing"), and what to do about it."""
+
+    what: str
+    state: str
+    found: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(*, classes: Path | None = None, images: Path | None = None, teacher: str | None = None) -> list[Finding]:
+    """Look at machine, installation, board, disk and, where given, labels, photos and teacher."""
+    wants_build = any(given is not None for given in (classes, images, teacher))
+    findings = [_machine(), _python(), *_packages(wants_build), *_accelerator(), _board(), _disk()]
+    if classes is not None:
+        findings.append(_labels(classes))
+    if images is not None:
+        findings.append(_images(images))
+    if _version("open_clip_torch"):
+        name = teacher or os.environ.get("EDGEDISTILL_TEACHER", DEFAULT_TEACHER)
+        findings.append(_teacher(name, named=teacher is not None))
+    return findings
+
+
+def show(findings: list[Finding]) -> None:
+    """Print the findings, remedies below them, on stderr."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for finding in findings:
+        sign, colour = STYLE[finding.state]
+        console.print(Text(f"{sign} ", style=colour) + Text(f"{finding.what:<14} {finding.found}"))
+        if finding.remedy:
+            console.print(Text(f"  {'':<14} {finding.remedy}", style="dim"))
+
+
+def _machine() -> Finding:
+    memory_gb = machine.memory_total_mb() / 1024
+    return Finding("machine", "ok", f"{machine.device_name()}, {machine.physical_cores()} cores, {memory_gb:.0f} GB")
+
+
+def _python() -> Finding:
+    return Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _packages(wants_build: bool) -> Iterator[Finding]:
+    have = {name: _version(name) for name in LIGHT}
+    lacking = [name for name, version in have.items() if version is None]
+    found = ", ".join(f"{name} {version}" for name, version in have.items() if version)
+    if lacking:
+        yield Finding("light half", "missing", f"no {', '.join(lacking)}", f"pip install {' '.join(lacking)}")
+    else:
+        yield Finding("light half", "ok", found)
+    have = {name: _version(name) for name in WORKSHOP}
+    lacking = [name for name, version in have.items() if version is None]
+    if lacking:
+        state = "missing" if wants_build else "note"
+        yield Finding("workshop", state, f"no {', '.join(lacking)}", 'To build: pip install "edgedistill[build]"')
+    else:
+        named = ("torch", "open_clip_torch", "timm", "onnx")
+        yield Finding("workshop", "ok", ", ".join(f"{name} {have[name]}" for name in named))
+
+
+def _accelerator() -> Iterator[Finding]:
+    gpu = machine.gpu_name()
+    if gpu is None:
+        yield Finding("gpu", "note", "none seen", "Training runs on the CPU; engines are built on the board itself.")
+        return
+    yield Finding("gpu", "ok", gpu)
+    torch_version = _version("torch")
+    if torch_version and "+cpu" in torch_version:
+        remedy = "Install torch without constraints-cpu.txt."
+        yield Finding("torch", "note", f"{torch_version} cannot use the GPU", remedy)
+    if not _version("tensorrt"):
+        remedy = 'pip install "edgedistill[tensorrt]"; on a Jetson: a venv with --system-site-packages'
+        yield Finding("tensorrt", "note", "not installed", remedy)
+
+
+def _board() -> Finding:
+    facts = machine.read_facts()
+    states = {name: machine.identify(load_profile(name).to_json(), facts=facts).status for name in list_profiles()}
+    fitting = [name for name, state in states.items() if state == "match"]
+    own = [name for name in fitting if name not in ("cpu", "cuda")]
+    best = own or [name for name in fitting if name == "cuda"] or fitting
+    if best:
+        return Finding("board", "ok", f"profile {best[0]} fits this machine", f"Build with --profile {best[0]}.")
+    if "unreadable" in states.values():
+        remedy = "In a container, mount /proc/device-tree read-only, or run this on the host."
+        return Finding("board", "note", "the device tree cannot be read", remedy)
+    return Finding("board", "note", "no profile fits", "Start from the nearest: edgedistill profiles list")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 1e6
+    found = f"{free / 1000:.0f} GB free in {Path.cwd()}"
+    if free < DISK_WANTED_MB:
+        return Finding("disk", "missing", found, "Free some space, or point --work and --out at another disk.")
+    return Finding("disk", "ok", found)
+
+
+def _labels(path: Path) -> Finding:
+    from .labels import Labels
+
+    try:
+        labels = Labels.read(path)
+    except InputError as error:
+        return Finding("labels", "missing", error.wrong, error.todo)
+    shown = ", ".join(labels.names[:6]) + (", …" if len(labels) > 6 else "")
+    return Finding("labels", "ok", f"{len(labels)} classes: {shown}")
+
+
+def _images(folder: Path) -> Finding:
+    """Looks at headers for a second and a half; the build itself reads every file to its end."""
+    from PIL import Image
+
+    if not folder.is_dir():
+        return Finding("images", "missing", f"there is no folder {folder}", "Point --images at a folder of photos.")
+    images, others, more = 0, 0, ""
+    until = time.monotonic() + 1.5
+    for path in folder.rglob("*"):
+        if not path.is_file():
+            continue
+        try:
+            with Image.open(path):
+                images += 1
+        except (OSError, ValueError, Image.DecompressionBombError):
+            others += 1
+        if time.monotonic() > until:
+            more = " or more"
+            break
+    found = f"{images}{more} images in {folder}" + (f", {others} other files" if others else "")
+    if images == 0:
+        return Finding("images", "missing", found, "Point --images at a folder of photos.")
+    if images < PHOTOS_WANTED and not more:
+        return Finding("images", "note", found, f"{PHOTOS_WANTED} or more make a student worth measuring.")
+    return Finding("images", "ok", found)
+
+
+def _teacher(name: str, *, named: bool) -> Finding:
+    from .teacher import find_teacher
+
+    try:
+        found = find_teacher(name)
+    except InputError as error:
+        return Finding("teacher", "missing" if named else "note", error.wrong, error.todo)
+    return Finding("teacher", "ok", f"{found.id}, licence {found.licence}")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,238 @@
+"""The line as a whole: one call from photos to a verdict, every stage reused, nothing leaked, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from tiny_build import CHECKS, PHOTOS, settings, write_inputs, write_profile
+from tiny_images import CLASSES
+
+from edgedistill import verify
+from edgedistill.build import build
+from edgedistill.checkset import read_check
+from edgedistill.errors import InputError
+from edgedistill.teacher import TeacherFiles
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_inputs(tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="module")
+def built(inputs: Path, tiny_teacher_folder: Path) -> verify.Verdict:
+    return build(settings(inputs, tiny_teacher_folder))
+
+
+def stages(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "work").iterdir() if path.name != "decisions"}
+
+
+def test_a_build_ends_in_a_verdict_that_anyone_can_repeat(built: verify.Verdict, inputs: Path) -> None:
+    assert json.loads((inputs / "bundle" / "verdict.json").read_text()) == json.loads(json.dumps(built.to_json()))
+    check = read_check(inputs / "bundle" / "check")
+    model = onnxruntime.InferenceSession(inputs / "bundle" / "models" / "fp32.onnx")
+    answers = [model.run(["probabilities"], {"image": image[None]})[0].argmax() for image in check.images]
+    assert built.agreement is not None
+    assert built.agreement["value"] == (np.array(answers) == check.teacher_class).mean()
+    assert built.agreement["images"] == CHECKS
+    assert built.accuracy is not None
+    assert built.accuracy["student"] == (np.array(answers) == check.labels).mean()
+
+
+def test_the_verdict_holds_every_key_of_the_contract(built: verify.Verdict) -> None:
+    keys = (
+        "schema verdict reasons profile build_id selected budget agreement accuracy latency_ms memory_mb model "
+        "precision_candidates device teacher check start seeds skipped"
+    )
+    assert set(keys.split()) <= set(built.to_json())
+    assert set(built.to_json()["latency_ms"]) >= {"p50", "p95", "p99"}
+    assert [row["precision"] for row in built.precision_candidates if row["not_built"]] == ["int8"]
+
+
+def test_the_teacher_of_the_check_set_is_the_frozen_one(inputs: Path, built: verify.Verdict) -> None:
+    check = read_check(inputs / "bundle" / "check")
+    assert (check.labels >= 0).all()
+    assert (check.teacher_class == check.labels).mean() > 0.9  # the tiny teacher knows these classes
+
+
+def test_the_same_command_again_runs_no_stage(
+    built: verify.Verdict, inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stages(inputs)
+    manifest = (inputs / "bundle" / "manifest.json").read_bytes()
+    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    again = build(settings(inputs, tiny_teacher_folder))
+    assert stages(inputs) == before
+    assert (inputs / "bundle" / "manifest.json").read_bytes() == manifest
+    assert again.agreement == built.agreement
+
+
+def no_teacher(*_: object, **__: object) -> None:
+    raise AssertionError("the teacher was loaded although its features are stored")
+
+
+def test_another_student_does_not_run_the_teacher_again(
+    built: verify.Verdict, inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    changed = settings(inputs, tiny_teacher_folder, epochs=1, method="kd", out=inputs / "bundle-kd")
+    assert build(changed).build_id != built.build_id
+
+
+def test_other_prompts_keep_the_stored_features(
+    built: verify.Verdict, inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    before = stages(inputs)
+    (tmp_path / "prompts.txt").write_text("a {} on a table.\nthe {}.\n")
+    changed = settings(
+        inputs, tiny_teacher_folder, epochs=1, templates=str(tmp_path / "prompts.txt"), out=inputs / "bundle-prompts"
+    )
+    build(changed)
+    new = {name.partition("-")[0] for name in stages(inputs) - before}
+    assert new == {"text", "distil"}
+
+
+def test_names_and_folders_of_the_photos_change_nothing(
+    built: verify.Verdict, inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    # The photos go into class-like folders under telling names: whatever could leak is there.
+    for index, photo in enumerate(sorted((inputs / "photos").iterdir())):
+        name = CLASSES[index % len(CLASSES)]
+        place = tmp_path / "photos" / name.replace(" ", "_")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, place / f"{PHOTOS - index:04d} {name}.jpg")
+    moved = settings(
+        inputs, tiny_teacher_folder, images=tmp_path / "photos", work=tmp_path / "work", out=tmp_path / "bundle"
+    )
+    build(moved)
+    assert (tmp_path / "bundle" / "manifest.json").read_bytes() == (inputs / "bundle" / "manifest.json").read_bytes()
+
+
+def test_seeds_are_reported_and_the_first_ships(
+    built: verify.Verdict, inputs: Path, tiny_teacher_folder: Path
+) -> None:
+    three = build(settings(inputs, tiny_teacher_folder, seeds=3, out=inputs / "bundle-seeds"))
+    assert three.seeds is not None
+    assert [row["seed"] for row in three.seeds] == [0, 1, 2]
+    student = "student.safetensors"
+    assert (inputs / "bundle-seeds" / student).read_bytes() == (inputs / "bundle" / student).read_bytes()
+
+
+def test_a_board_that_is_not_here_leaves_a_bundle_and_its_commands(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    write_profile(tmp_path / "board.toml", "jetson-orin")
+    verdict = build(
+        settings(inputs, tiny_teacher_folder, profile=str(tmp_path / "board.toml"), out=tmp_path / "bundle", epochs=1)
+    )
+    assert (verdict.verdict, verdict.reasons, verdict.exit_code) == ("unmeasured", ("not-reached",), 4)
+    assert verdict.agreement is not None  # by the reference runtime, under this machine's name
+    assert sorted(path.name for path in (tmp_path / "bundle" / "models").iterdir()) == ["fp16.onnx", "fp32.onnx"]
+    assert "python3 run.py compile" in verdict.next
+
+
+def test_the_printed_commands_measure_a_copied_bundle(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    left = build(settings(inputs, tiny_teacher_folder, device="folder", out=tmp_path / "bundle"))
+    assert left.reasons == ("not-reached",)
+    board = tmp_path / "board"
+    board.mkdir()
+    # What a person would type, with cp for scp and a folder for the board's home.
+    script = "\n".join(left.next).replace("USER@BOARD:", f"{board}/").replace("scp ", "cp ")
+    for section in filter(None, script.split("# ")):
+        where, *lines = section.strip().splitlines()
+        on_board = where.startswith("there")
+        run_lines(lines, board if on_board else inputs, package=not on_board)
+    decided = json.loads((tmp_path / "bundle" / "verdict.json").read_text())
+    assert decided["verdict"] in ("pass", "fail")
+    assert decided["device"]["matches_profile"] is True
+
+
+def run_lines(lines: list[str], folder: Path, *, package: bool) -> None:
+    """Run shell lines in `folder`; without `package`, edgedistill cannot be imported, as on a board."""
+    environment = dict(os.environ, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if not package:
+        environment["PYTHONPATH"] = str(blocker(folder))
+    script = "\n".join(["set -e", *lines])
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode in (0, 3), done.stderr
+
+
+def blocker(folder: Path) -> Path:
+    """A folder that makes `import edgedistill` fail."""
+    place = folder / "blocked"
+    place.mkdir(exist_ok=True)
+    (place / "edgedistill.py").write_text("raise ImportError('there is no edgedistill on a board')\n")
+    return place
+
+
+def test_too_few_photos_are_said_before_any_work(inputs: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for photo in sorted((inputs / "photos").iterdir())[:2]:
+        shutil.copy(photo, tmp_path / "photos")
+    with pytest.raises(InputError):
+        build(settings(inputs, tiny_teacher_folder, images=tmp_path / "photos", check=None, out=tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_build_resumes_to_the_same_manifest(inputs: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:
+    """kill -9 in three stages, each time the same command again: what comes out is what an unbroken run gives."""
+    unbroken = settings(inputs, tiny_teacher_folder, epochs=6, work=tmp_path / "work-a", out=tmp_path / "a")
+    build(unbroken)
+    random = np.random.default_rng()
+    for stage in ("store-train", "distil", "bundle"):
+        process = start_build(inputs, tiny_teacher_folder, tmp_path)
+        wait_for(stage, tmp_path, process)
+        time.sleep(random.uniform(0.0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = start_build(inputs, tiny_teacher_folder, tmp_path)
+    assert last.wait(timeout=600) in (0, 3, 4)
+    assert (tmp_path / "b" / "manifest.json").read_bytes() == (tmp_path / "a" / "manifest.json").read_bytes()
+
+
+def start_build(inputs: Path, teacher: Path, folder: Path) -> subprocess.Popen[bytes]:
+    flags = {
+        "profile": inputs / "quick.toml",
+        "classes": inputs / "labels.txt",
+        "images": inputs / "photos",
+        "check": inputs / "check",
+        "teacher": f"local-dir:{teacher}",
+        "teacher-dtype": "float32",
+        "student": "mobilenetv3_small_050",
+        "student-weights": "none",
+        "student-dtype": "float32",
+        "views": 3,
+        "epochs": 6,
+        "threads": 1,
+        "work": folder / "work-b",
+        "out": folder / "b",
+    }
+    command = [sys.executable, "-c", "from edgedistill.cli import main; main()", "build"]
+    command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for(stage: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until the stage is being worked on (its folder, or the bundle's export, is there)."""
+    pattern = ".export-*" if stage == "bundle" else f".{stage}-*.partial"
+    until = time.monotonic() + 300
+    while not list((folder / "work-b").glob(pattern)):
+        assert process.poll() is None, f"the build ended before {stage}"
+        assert time.monotonic() < until, f"{stage} never began"
+        time.sleep(0.02)
