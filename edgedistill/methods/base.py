@@ -64,8 +64,8 @@ class State:
     scale: float
 
     def to(self: StateT, device: torch.device) -> StateT:
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return type(self)(**moved)
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **moved)  # type: ignore[arg-type]  # mypy takes a name for `scale`
 
     def logits(self, unit: Tensor) -> Tensor:
         """scale · unit · Wᵀ of unit features [B,D] -> [B,C], as the exported graph computes them."""

@@ -35,7 +35,7 @@ class Embedding:
             raise InputError(f"embedding: distance is {self.distance!r}", "Use one of: cosine, mse.")
 
     def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
-        return State(head=torch.from_numpy(classes.baked), scale=float(classes.scale))
+        return State(head=torch.tensor(classes.baked), scale=float(classes.scale))
 
     def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
         if self.distance == "cosine":

@@ -39,7 +39,7 @@ class KD:
             raise InputError(f"kd: cosine is {self.cosine}", "It must be 0 or more.")
 
     def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
-        return State(head=torch.from_numpy(classes.baked), scale=float(classes.scale))
+        return State(head=torch.tensor(classes.baked), scale=float(classes.scale))
 
     def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
         parts = {"kl": kl(state.logits(teacher.u), state.logits(student.g), self.tau)}

@@ -118,7 +118,7 @@ class PRG:
         mean = bank.vectors.mean(axis=1, dtype=np.float64)
         proxies = mean / np.linalg.norm(mean, axis=-1, keepdims=True) if self.proxies == "PT1" else target
         return PRGState(
-            head=torch.from_numpy(classes.baked),
+            head=torch.tensor(classes.baked),
             scale=scale,
             target=torch.from_numpy(target.astype(np.float32)),
             proxies=torch.from_numpy(proxies.astype(np.float32)),
