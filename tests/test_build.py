@@ -223,7 +223,7 @@ def start_build(inputs: Path, teacher: Path, folder: Path) -> subprocess.Popen[b
         "work": folder / "work-b",
         "out": folder / "b",
     }
-    command = [sys.executable, "-c", "from edgedistill.cli import main; main()", "build"]
+    command = [sys.executable, "-m", "edgedistill", "build"]
     command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
