@@ -22,7 +22,7 @@ import numpy as np
 from . import atomic, targets
 from .checkset import CheckSet, write_check
 from .errors import EdgeDistillError, InputError
-from .export import MAX_BATCH, TOLERANCE, Exports, preprocessing
+from .export import MAX_BATCH, Exports, preprocessing
 from .model_card import model_card
 from .targets.errors import TargetError
 from .targets.manifest import read_manifest
@@ -207,7 +207,7 @@ def manifest(content: Content, folder: Path) -> dict[str, Any]:
                 "precision": model.precision,
                 "bytes": model.bytes,
                 "parity": {"max_abs_diff": model.max_abs_diff, "images": model.images},
-                "golden_tolerance": TOLERANCE[model.precision],
+                "golden_tolerance": model.golden_tolerance,
             }
             for model in content.exports.models
         ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 log = logging.getLogger(__name__)
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def fold_batch_norms(module: nn.Module, example: Tensor) -> nn.Module:
+
+def fold_batch_norms(module: Network, example: Tensor) -> Network:
     """A float32 copy in eval mode with every foldable BatchNorm folded; an identity stays where it was.
 
     Who follows whom is observed while the copy runs on `example`: the very tensor that a Conv2d or Linear returned

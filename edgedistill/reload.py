@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 
-def reload(model: Path, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, list]]:
+def reload(model: Path, images: np.ndarray) -> tuple[dict[str, Any], dict[str, list]]:
     """Outputs by name for uint8 images [M, S, S, 3], and {input or output name: [type, shape]}."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

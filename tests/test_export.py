@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +16,19 @@ from torch import nn
 
 from edgedistill import export
 from edgedistill.errors import EdgeDistillError, InputError
-from edgedistill.export import BakedClassifier, Exports, GraphFacts, export_models
+from edgedistill.export import BakedClassifier, ExportedModel, Exports, GraphFacts, export_models
+from edgedistill.prompts import ClassVectors, Templates
 from edgedistill.students import Student
 
 SIZE, DIM, SCALE = 32, 16, 20.0
 NAMES = ("bolt", "nut", "Scheibe ⌀8", "gear", "spring")
 
 
-@dataclass(frozen=True)
-class Classes:
-    """The three fields of ClassVectors that the export reads."""
-
-    baked: np.ndarray
-    scale: float = SCALE
-    names: tuple[str, ...] = NAMES
-
-
-def classes() -> Classes:
-    vectors = np.random.default_rng(1).normal(size=(len(NAMES), DIM)).astype(np.float32)
-    return Classes(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+def classes() -> ClassVectors:
+    drawn = np.random.default_rng(1).normal(size=(len(NAMES), DIM)).astype(np.float32)
+    vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    templates = Templates("one", ("a photo of a {}.",))
+    return ClassVectors(vectors, vectors, np.ones(1), "W1", True, SCALE, NAMES, templates)
 
 
 def trained_student(name: str = "test_efficientnet") -> Student:
@@ -231,6 +225,29 @@ def test_a_half_graph_that_loses_the_answer_is_left_out_with_the_reason(tmp_path
     assert [model.precision for model in exports.models] == ["fp32"]
     assert "fp16" in exports.not_built
     assert not (tmp_path / "fp16.onnx").exists()
+
+
+@pytest.mark.parametrize(("drift", "tolerance"), [(1e-4, 2e-2), (9e-3, 2e-2), (0.04, 0.08)])
+def test_the_golden_tolerance_of_half_grows_with_its_drift(drift: float, tolerance: float) -> None:
+    model = ExportedModel("fp16", Path("fp16.onnx"), 1, 1, 0.0, drift, 8)
+    assert model.golden_tolerance == pytest.approx(tolerance)
+
+
+@pytest.mark.parametrize(
+    ("change", "flaw"),
+    [
+        (lambda out: out["probabilities"].__setitem__((0, 0), 0.2), "probabilities is 1.0e-01 away"),
+        (lambda out: out["embedding"].__setitem__((2, 1), np.nan), "embedding is not finite in 1 of 9"),
+        (lambda out: out["known"].__setitem__(1, 0.5), "known is 4.0e-01 away"),
+        (lambda out: out["known"].__setitem__(2, 0.5), None),  # the last image is black: finite is all it must be
+    ],
+)
+def test_a_flaw_is_named_with_its_size(change: Callable[[dict[str, np.ndarray]], None], flaw: str | None) -> None:
+    expected = {name: np.full((3, 3) if name != "known" else 3, 0.1, np.float32) for name in export.OUTPUTS}
+    got = {name: values.copy() for name, values in expected.items()}
+    change(got)
+    found = export.flaw_in(got, expected, 0.05, compared=2)
+    assert found is None if flaw is None else found is not None and found.startswith(flaw)
 
 
 def test_a_student_that_gives_nan_is_not_exported(tmp_path: Path) -> None:

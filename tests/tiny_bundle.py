@@ -7,7 +7,7 @@ profile(name)               a shipped profile with measuring times fit for a tes
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from edgedistill.profiles import Profile, load_profile
 from edgedistill.targets.preprocess import decode, to_pixels
-from safetensors.numpy import save_file
 from tiny_images import FOUR_CLASSES, make_photo
 from torch import nn
 
@@ -25,6 +24,7 @@ from edgedistill.bundle import GOLDEN_IMAGES, Content, StudentFacts, TeacherFact
 from edgedistill.checkset import CheckInfo, CheckSet
 from edgedistill.export import Exports, GraphFacts, export_models
 from edgedistill.labels import Label, Labels
+from edgedistill.prompts import ClassVectors, Templates
 from edgedistill.students import Student, save_student
 
 SIZE, DIM, SCALE = 32, 16, 20.0
@@ -33,22 +33,11 @@ TEACHER = TeacherFacts(id="local-dir:teacher", hash="c" * 64, licence="MIT", dim
 _kept = tempfile.TemporaryDirectory()
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """Class vectors without a text tower: the fields and the file that export and bundle ask for."""
-
-    baked: np.ndarray
-    scale: float = SCALE
-    names: tuple[str, ...] = FOUR_CLASSES
-    weighting: str = "W1"
-
-    def save(self, folder: Path) -> None:
-        save_file({"baked": self.baked}, folder / "class_vectors.safetensors")
-
-
-def vectors() -> Vectors:
+def vectors() -> ClassVectors:
     drawn = np.random.default_rng(1).normal(size=(len(FOUR_CLASSES), DIM)).astype(np.float32)
-    return Vectors(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
+    unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    templates = Templates("one", ("a photo of a {}.",))
+    return ClassVectors(unit, unit, np.ones(1), "W1", True, SCALE, FOUR_CLASSES, templates)
 
 
 def profile(name: str = "cpu") -> Profile:
@@ -116,7 +105,7 @@ def parts(count: int = 60, board: Profile | None = None, **changes: Any) -> Cont
         teacher=TEACHER,
         student=StudentFacts(name="test_efficientnet", weights="from scratch", licence="none needed"),
         student_folder=folder,
-        class_vectors=vectors(),  # type: ignore[arg-type]
+        class_vectors=vectors(),
         exports=exports,
         check=check,
         golden_files=[photo_file(index) for index in range(GOLDEN_IMAGES)],
