@@ -386,7 +386,7 @@ def _finished(scene: Scene, g: Generator) -> Surface:
         patchy = cloud(g, n, 3)
         rust = np.clip(0.75 + 0.35 * patchy, 0, 1)[..., None]
         shade = np.array([0.24, 0.085, 0.028]) * (1 + 0.3 * cloud(g, n, 6))[..., None]
-        colour, rough, metallic = colour * (1 - rust) + shade * rust, rough + 0.4 * rust[..., 0], 0.15
+        colour, rough, metallic = 0.4 * colour * (1 - rust) + shade * rust, rough + 0.4 * rust[..., 0], 0.25
     clipped = (np.clip(colour, 0.004, 0.97), np.clip(rough, 0.1, 0.95)[..., None])
     return Surface(clipped[0].astype(np.float32), clipped[1].astype(np.float32), metallic)
 
