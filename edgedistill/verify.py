@@ -87,24 +87,29 @@ def measure(bundle: Path, result: Path | None = None, *, threads: int | None = N
     workshop's own `targets/` do the measuring, never the bundle's. Raises InputError for a damaged bundle, a result
     that does not belong to it, and a runtime that does not start.
     """
+    manifest, check = _open(bundle)
+    paths = [result] if result is not None else local.measure(manifest, threads=threads)
+    results = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in paths]
+    return _record(manifest, decide(manifest.data, check, results, named=result is not None))
+
+
+def leave_to_board(bundle: Path) -> Verdict:
+    """Measure nothing here: write and return the unmeasured verdict that says what to run on the board."""
+    manifest, check = _open(bundle)
+    return _record(manifest, decide(manifest.data, check, [], named=False))
+
+
+def _open(bundle: Path) -> tuple[Manifest, CheckSet]:
     try:
         manifest = read_manifest(bundle)
     except TargetError as error:
         raise InputError(error.wrong, error.todo) from error
-    check = read_check(bundle / "check")
-    paths = [result] if result is not None else local.measure(manifest, threads=threads)
-    results = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in paths]
-    return _written(decide(manifest.data, check, results, named=result is not None), manifest)
+    return manifest, read_check(bundle / "check")
 
 
-def leave_to_board(bundle: Path) -> Verdict:
-    """Measure nothing here: write and return the verdict that says what to run on the board."""
-    manifest = read_manifest(bundle)
-    return _written(decide(manifest.data, read_check(bundle / "check"), [], named=False), manifest)
-
-
-def _written(verdict: Verdict, manifest: Manifest) -> Verdict:
-    verdict = replace(verdict, next=next_steps(verdict, manifest))
+def _record(manifest: Manifest, verdict: Verdict) -> Verdict:
+    if verdict.verdict == "unmeasured":
+        verdict = replace(verdict, next=board_lines(manifest))
     atomic.write_json(manifest.path / "verdict.json", verdict.to_json())
     return verdict
 

@@ -21,7 +21,7 @@ from edgedistill.atomic import sha256_file
 from edgedistill.bundle import write_bundle
 from edgedistill.devices import local
 from edgedistill.errors import InputError
-from edgedistill.verify import Verdict, board_lines, measure
+from edgedistill.verify import Verdict, board_lines, leave_to_board, measure
 
 
 def built(folder: Path, board: Profile | None = None, images: int = 60) -> Path:
@@ -87,6 +87,14 @@ def test_a_result_of_another_build_is_refused(tmp_path: Path) -> None:
     measured(one)
     with pytest.raises(InputError, match="another bundle"):
         measure(other, one / "results/fp32.json")
+
+
+def test_a_bundle_left_to_its_board_is_not_run_here(tmp_path: Path) -> None:
+    bundle = built(tmp_path)
+    verdict = leave_to_board(bundle)
+    assert (verdict.verdict, verdict.reasons, verdict.agreement) == ("unmeasured", ("not-reached",), None)
+    assert verdict.next == board_lines(read_manifest(bundle))
+    assert not (bundle / "results").exists()
 
 
 def test_a_damaged_bundle_is_not_measured(tmp_path: Path) -> None:
