@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_bundle
-from edgedistill.targets.errors import TargetError
-from edgedistill.targets.manifest import read_manifest
-from edgedistill.targets.ort import Session
-from edgedistill.targets.preprocess import decode, to_pixels
 
 from edgedistill.bundle import check_destination, write_bundle
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export import TOLERANCE
 from edgedistill.students import load_student
+from edgedistill.targets.errors import TargetError
+from edgedistill.targets.manifest import read_manifest
+from edgedistill.targets.ort import Session
+from edgedistill.targets.preprocess import decode, to_pixels
 
 
 def tree(folder: Path) -> dict[str, bytes]:

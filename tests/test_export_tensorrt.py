@@ -9,15 +9,15 @@ import numpy as np
 import onnx
 import pytest
 import torch.nn.functional as F
-from edgedistill.profiles import load_profile
-from edgedistill.targets.errors import TargetError
-from edgedistill.targets.trt import build_plan
 from onnx import TensorProto, helper
 from torch import Tensor
 
 from edgedistill.export import BakedClassifier, GraphFacts, export_models, to_onnx
+from edgedistill.profiles import load_profile
 from edgedistill.prompts import ClassVectors, Templates
 from edgedistill.students import Student
+from edgedistill.targets.errors import TargetError
+from edgedistill.targets.trt import build_plan
 
 pytestmark = pytest.mark.slow
 

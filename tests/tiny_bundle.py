@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from edgedistill.profiles import Profile, load_profile
-from edgedistill.targets.preprocess import decode, to_pixels
 from tiny_images import FOUR_CLASSES, make_photo
 from torch import nn
 
@@ -24,8 +22,10 @@ from edgedistill.bundle import GOLDEN_IMAGES, Content, StudentFacts, TeacherFact
 from edgedistill.checkset import CheckInfo, CheckSet
 from edgedistill.export import Exports, GraphFacts, export_models
 from edgedistill.labels import Label, Labels
+from edgedistill.profiles import Profile, load_profile
 from edgedistill.prompts import ClassVectors, Templates
 from edgedistill.students import Student, save_student
+from edgedistill.targets.preprocess import decode, to_pixels
 
 SIZE, DIM, SCALE = 32, 16, 20.0
 BUILD_ID = "b" * 64
