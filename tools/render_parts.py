@@ -305,8 +305,9 @@ def _shot(scene: Scene, g: Generator) -> Shot:
         turned(part, np.pi / 2, (0, 1, 0))
         turned(part, g.uniform(0, TAU), (1, 0, 0))
         part = _settled(part)
-        # never end-on: a bolt seen along its axis is a hexagon
-        azimuth = g.choice([-1, 1]) * g.uniform(0.7, np.pi - 0.7) if low else azimuth
+        # never end-on, a bolt seen along its axis is a hexagon; but a tube must show its bore
+        away = (0.4, 0.9) if scene.family == "tube" else (0.7, np.pi - 0.7)
+        azimuth = g.choice([-1, 1]) * g.uniform(*away) if low else azimuth
     elif scene.family in LONG:
         turned(part, np.pi if scene.family in ("hex bolt", "rivet", "eye bolt") else 0, (1, 0, 0))
     elif scene.family in FLAT and low and g.random() < 0.22:  # on edge, its face towards the camera
