@@ -26,3 +26,15 @@ def tiny_teacher(tiny_teacher_folder: Path):
     from edgedistill.teacher import find_teacher
 
     return find_teacher(f"local-dir:{tiny_teacher_folder}").load(dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def built_folder(tmp_path_factory: pytest.TempPathFactory, tiny_teacher_folder: Path) -> Path:
+    """A folder with labels.txt, photos/, check/, quick.toml, and the bundle/ and work/ that one build made of them."""
+    from tiny_build import settings, write_inputs
+
+    from edgedistill.build import build
+
+    folder = write_inputs(tmp_path_factory.mktemp("built"))
+    build(settings(folder, tiny_teacher_folder))
+    return folder

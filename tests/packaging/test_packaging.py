@@ -12,9 +12,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tiny_build import settings, write_inputs
-
-from edgedistill.build import build
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -33,14 +30,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "build", "--outdir", source / "dist", source]
     subprocess.run(command, check=True, capture_output=True)
     return source / "dist"
-
-
-@pytest.fixture(scope="module")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_teacher_folder: Path) -> Path:
-    """A bundle made by a whole build; the photos lie beside it."""
-    folder = write_inputs(tmp_path_factory.mktemp("bundle"))
-    build(settings(folder, tiny_teacher_folder, epochs=1))
-    return folder / "bundle"
 
 
 def test_the_wheel_holds_the_package_the_profiles_and_the_targets(built: Path) -> None:
@@ -70,7 +59,7 @@ def test_the_metadata_is_complete(built: Path) -> None:
     assert not [line for line in base if any(heavy in line for heavy in ("torch", "timm", "onnxscript", "safetensors"))]
 
 
-def test_the_wheel_alone_predicts(built: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+def test_the_wheel_alone_predicts(built: Path, tmp_path: Path, built_folder: Path) -> None:
     environment = tmp_path / "env"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
@@ -78,9 +67,9 @@ def test_the_wheel_alone_predicts(built: Path, tmp_path: Path, tiny_bundle: Path
     subprocess.run(command, check=True, capture_output=True)
     assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode != 0
 
-    image = next((tiny_bundle.parent / "photos").glob("*"))
+    image = next((built_folder / "photos").glob("*"))
     done = subprocess.run(
-        [environment / "bin" / "edgedistill", "predict", tiny_bundle, image, "--json"],
+        [environment / "bin" / "edgedistill", "predict", built_folder / "bundle", image, "--json"],
         capture_output=True,
         text=True,
         check=True,

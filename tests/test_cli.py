@@ -1,0 +1,118 @@
+"""The command line: two lines for a mistake, data on stdout, talk on stderr, and exit codes that scripts can use."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def edgedistill(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgedistill", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def assert_two_lines(done: subprocess.CompletedProcess[str], *said: str) -> None:
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 2, done.stderr
+    for words in said:
+        assert words in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("build", "--classes", "l", "--images", "i"), "--profile is missing"),
+        (("build", "--profile", "cpu", "--classes", "l"), "building without photos is not part of this version"),
+        (("build", "--profile", "jetson-orn", "--classes", "l", "--images", "i"), "jetson-orin"),
+        (("build", "--profile", "cpu", "--classes", "nowhere.txt", "--images", "i"), "nowhere.txt"),
+        (("verify", "nowhere"), "nowhere"),
+        (("predict", "nowhere", "x.jpg"), "nowhere"),
+        (("profiles", "show", "toaster"), "toaster"),
+    ],
+)
+def test_a_mistake_is_two_lines_and_exit_2(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    assert_two_lines(edgedistill(*words, cwd=tmp_path), said)
+
+
+def test_debug_shows_where_it_happened(tmp_path: Path) -> None:
+    done = edgedistill("verify", "nowhere", "--debug", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_an_unknown_flag_names_the_nearest() -> None:
+    done = edgedistill("build", "--clases", "x")
+    assert done.returncode == 2
+    assert "--classes" in done.stderr
+
+
+def test_verify_prints_one_json_object_on_stdout(built_folder: Path) -> None:
+    done = edgedistill("verify", built_folder / "bundle", "--json")
+    verdict = json.loads(done.stdout)
+    assert done.returncode == {"pass": 0, "fail": 3, "unmeasured": 4}[verdict["verdict"]]
+    assert verdict["verdict"].upper() in done.stderr
+
+
+def test_predict_prints_a_line_an_image(built_folder: Path) -> None:
+    photos = sorted((built_folder / "photos").iterdir())[:3]
+    done = edgedistill("predict", built_folder / "bundle", *photos, "--json")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["path"] for record in records] == [str(photo) for photo in photos]
+    assert set(records[0]) == {"path", "label", "probability", "known", "probabilities"}
+    assert records[0]["probability"] == max(records[0]["probabilities"].values())
+    plain = edgedistill("predict", built_folder / "bundle", photos[0])
+    assert plain.stdout.split("  ")[1] == records[0]["label"]
+
+
+def test_an_image_that_cannot_be_read_is_exit_2(built_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not much of a photo")
+    assert_two_lines(edgedistill("predict", built_folder / "bundle", tmp_path / "broken.jpg"), "broken.jpg")
+
+
+def test_predict_does_not_wait_on_a_pipe(built_folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert_two_lines(edgedistill("predict", built_folder / "bundle", tmp_path / "pipe.jpg"), "pipe.jpg")
+
+
+def test_profiles_are_listed_and_shown() -> None:
+    listed = edgedistill("profiles", "list").stdout
+    assert len(listed.splitlines()) == 9
+    shown = json.loads(edgedistill("profiles", "show", "raspberry-pi-5", "--json").stdout)
+    assert shown["budget"]["latency_p95_ms"] == 33.0
+    assert "active cooling" in edgedistill("profiles", "show", "raspberry-pi-5").stdout
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
+    built_folder: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    flags = {
+        "profile": built_folder / "quick.toml",
+        "classes": built_folder / "labels.txt",
+        "images": built_folder / "photos",
+        "teacher": f"local-dir:{tiny_teacher_folder}",
+        "student": "mobilenetv3_small_050",
+        "student-weights": "none",
+        "epochs": 500,
+        "work": tmp_path / "work",
+    }
+    command = [sys.executable, "-m", "edgedistill", "build"]
+    command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not list((tmp_path / "work").glob(".distil-*.partial")):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Run the same command again" in said
+    assert "Traceback" not in said
