@@ -1,0 +1,228 @@
+"""The target pass: what making a teacher store costs beside the teacher itself, and whether its memory is bounded.
+
+    python benchmarks/targets.py                                      ViT-B/32-shaped tower at 224 px, random weights
+    python benchmarks/targets.py --tower mobilenetv2_100 --size 176
+    python benchmarks/targets.py --teacher local-dir:examples/teacher
+    python benchmarks/targets.py --memory                             RssAnon at 1,000 and 50,000 images, tiny teacher
+
+The pass is `store.build_store` as a build runs it: read, decode, cached pixels, hashes, 8 views, features, sums, files.
+The bare forward runs the same network, in the dtype and with the threads the product picks, over batches that are
+already decoded, cropped and normalised. Both do the same number of forwards in turn, round after round.
+
+Photos are JPEGs of short side 256, generated, or made from `--images DIR`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import rows
+from PIL import Image
+
+VIEWS = 8
+SHORT_SIDE = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", help="a teacher with weights, as `edgedistill build --teacher` takes it")
+    parser.add_argument("--tower", default="vit_b_32", help="shape of a random teacher: vit_b_32 or any timm name")
+    parser.add_argument("--size", type=int, default=224, help="input size of the random teacher")
+    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--images", type=Path, help="photos to use instead of generated ones")
+    parser.add_argument("--count", type=int, default=64, help="photos a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--workers", type=int, help="decoding threads")
+    parser.add_argument("--bar", type=float, help="the ratio to reach; 0.90 for vit_b_32, 0.75 for others")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead of speed")
+    parser.add_argument("--memory-child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.memory_child:
+        print(json.dumps(_peak_anonymous_mib(options.memory_child)))
+        return
+    rows.report(_memory() if options.memory else _speed(options), options.json)
+
+
+def _speed(options: argparse.Namespace) -> list[rows.Row]:
+    import torch
+
+    from edgedistill.console import SILENT
+    from edgedistill.pixels import short_side_for
+    from edgedistill.pool import scan
+    from edgedistill.store import BATCH_VIEWS, build_store
+    from edgedistill.teacher import find_teacher
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        name = options.teacher or f"local-dir:{_random_teacher(folder / 'teacher', options.tower, options.size)}"
+        teacher = find_teacher(name).load(dtype=options.dtype)
+        teacher.free_text()
+        pool = scan(_photos(folder / "photos", options.count, options.images))
+        size = teacher.image_size
+        images = np.random.default_rng(0).integers(0, 256, (BATCH_VIEWS, size, size, 3), dtype=np.uint8)
+        ready = teacher._normalised(images).to(teacher._torch_dtype)
+        stores = count()
+
+        def target_pass() -> None:
+            build_store(
+                folder / f"store-{next(stores)}",
+                pool,
+                teacher,
+                seed=0,
+                views=VIEWS,
+                short_side=short_side_for(size, 224),
+                workers=options.workers,
+                progress=SILENT,
+            )
+
+        def bare_forward() -> None:
+            with torch.inference_mode():
+                for start in range(0, len(pool) * VIEWS, BATCH_VIEWS):
+                    teacher._model.encode_image(ready[: len(pool) * VIEWS - start])
+
+        seconds = rows.interleave({"pass": target_pass, "bare": bare_forward}, rounds=options.rounds)
+    shape = options.teacher or options.tower
+    label = f"{shape} {size} px, {teacher.dtype}"
+    bar = options.bar or (0.90 if shape == "vit_b_32" else 0.75)
+    return [
+        rows.row(f"target pass, {label}", len(pool) / seconds["pass"], "images/s"),
+        rows.row(f"bare forward of {VIEWS} views, {label}", len(pool) / seconds["bare"], "images/s"),
+        rows.row(f"target pass / bare forward, {label}", seconds["bare"] / seconds["pass"], "ratio", f">= {bar:.2f}"),
+    ]
+
+
+def _memory() -> list[rows.Row]:
+    """Peak RssAnon of a fresh process that scans, makes a store and reads it back, for two pool sizes in turn."""
+    peaks: dict[int, list[float]] = {1_000: [], 50_000: []}
+    for _ in range(2):
+        for images, found in peaks.items():
+            child = [sys.executable, __file__, "--memory-child", str(images)]
+            found.append(json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout))
+    small, large = (np.array(found) for found in peaks.values())
+    return [
+        rows.row("peak RssAnon, 1,000 images", small, "MiB"),
+        rows.row("peak RssAnon, 50,000 images", large, "MiB"),
+        rows.row("RssAnon at 50,000 / at 1,000 images", large / small, "ratio", "<= 1.10"),
+    ]
+
+
+def _peak_anonymous_mib(images: int) -> float:
+    import torch
+
+    from edgedistill.pool import scan
+    from edgedistill.store import TeacherStore, build_store
+    from edgedistill.teacher import find_teacher
+
+    torch.set_num_threads(1)
+    peak = 0.0
+    finished = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not finished.wait(0.01):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    peak = max(peak, int(line.split()[1]) / 1024)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        # 64 x 48 px, so that 50,000 take a minute: what would grow with the pool is what we keep per image.
+        _photos(folder / "photos", images, None, short_side=48)
+        teacher = find_teacher(f"local-dir:{_random_teacher(folder / 'teacher', 'tiny', 32)}").load(dtype="float32")
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        pool = scan(folder / "photos")
+        build_store(folder / "store", pool, teacher, seed=0, views=VIEWS, short_side=48)
+        store = TeacherStore.open(folder / "store")
+        store.mean_feature()
+        order = np.random.default_rng(0).permutation(len(store))
+        for start in range(0, len(order), 128):
+            part = order[start : start + 128]
+            store.view_targets(part, part % VIEWS)
+            store.pixels.crops(part, part % VIEWS, 32)
+        finished.set()
+        watcher.join()
+    return peak
+
+
+def _random_teacher(folder: Path, tower: str, size: int) -> Path:
+    """An open_clip local-dir with random weights and the image tower of that shape; its text tower is a stub."""
+    from edgedistill.torchvision_ops import ensure_torchvision
+
+    ensure_torchvision()
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    vision: dict[str, object] = {"image_size": size}
+    if tower == "vit_b_32":
+        vision |= {"layers": 12, "width": 768, "patch_size": 32}
+    elif tower == "tiny":
+        vision |= {"layers": 1, "width": 32, "patch_size": 16, "head_width": 32}
+    else:
+        vision |= {"timm_model_name": tower, "timm_model_pretrained": False, "timm_pool": "", "timm_proj": "linear"}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
+    config = {"embed_dim": 64 if tower == "tiny" else 512, "vision_cfg": vision, "text_cfg": text}
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    custom = "timm_model_name" in vision
+    config |= {"custom_text": True} if custom else {}
+    torch.manual_seed(0)
+    shape = {key: value for key, value in config.items() if key != "custom_text"}
+    model = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**shape)
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+def _photos(folder: Path, number: int, source: Path | None, short_side: int = SHORT_SIDE) -> Path:
+    """`number` different JPEG files of that short side; a few pictures serve many, told apart by a trailing counter."""
+    folder.mkdir(parents=True)
+    if source is None:
+        pictures = [_picture(seed, short_side) for seed in range(min(number, 64))]
+    else:
+        names = sorted(p for p in source.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+        pictures = [Image.open(name).convert("RGB") for name in names[: min(number, 1000)]]
+    files = []
+    for picture in pictures:
+        scale = short_side / min(picture.size)
+        picture = picture.resize(
+            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC
+        )
+        data = BytesIO()
+        picture.save(data, "JPEG", quality=90)
+        files.append(data.getvalue())
+    for k in range(number):
+        # Decoders stop at the end-of-image marker, so bytes after it change the content hash and nothing else.
+        (folder / f"{k:06d}.jpg").write_bytes(files[k % len(files)] + b"%d" % k)
+    return folder
+
+
+def _picture(seed: int, short_side: int) -> Image.Image:
+    """A 4:3 picture with structure at every scale (falling like 1/f, as in photographs), so that it packs like one."""
+    random = np.random.default_rng(seed)
+    width, height = round(short_side * 4 / 3), short_side
+    picture = np.zeros((height, width, 3))
+    cells = 2
+    while cells < short_side:
+        noise = random.normal(size=(cells, round(cells * 4 / 3), 3)).astype(np.float32)
+        layers = [Image.fromarray(noise[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(3)]
+        picture += np.stack([np.asarray(layer) for layer in layers], axis=-1) * 60 / cells**0.5
+        cells *= 2
+    return Image.fromarray((128 + picture).clip(0, 255).astype(np.uint8))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main()
