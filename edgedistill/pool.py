@@ -186,7 +186,7 @@ def _read_folder(folder: Path, progress: Progress) -> _Found:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"the image folder {folder} {what}", "Name a folder that holds the photos.")
     found = _Found()
-    progress.start("scan", 0)
+    progress.start("scan", sum(1 for _ in _files(folder, _Found())))
     for name in _files(folder, found):
         try:
             data = read_file(folder / name)
