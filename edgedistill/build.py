@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from .teacher import Teacher, find_teacher
 log = logging.getLogger(__name__)
 
 NEAR_DUPLICATE_ALARM = 0.2  # of the pool
+PARITY_IMAGES = 32  # check images that the exported graphs are compared with torch on; the golden ones are the first
 
 
 def build(settings: BuildSettings) -> verify.Verdict:
@@ -285,8 +286,8 @@ class Line:
             epochs=self.settings.epochs or train.epochs_for(len(kept.rows)),
             batch=self.settings.batch or train.batch_for(len(kept.rows)),
             seed=seed,
-            train_on=self.device.type,
-            dtype=self.student_dtype(len(kept.rows)),
+            train_on=cast(Literal["cpu", "cuda"], self.device.type),
+            dtype=cast(Literal["float32", "bfloat16"], self.student_dtype(len(kept.rows))),
             threads=self.threads,
         )
         stage = self.work.stage(
@@ -357,7 +358,7 @@ class Line:
                 classes,
                 Path(folder),
                 facts=GraphFacts(labels=self.labels.names, teacher_id=self.teacher_files.id, build_id=build_id),
-                images=check.images[: bundle.GOLDEN_IMAGES],
+                images=check.images[:PARITY_IMAGES],
                 size=self.size,
                 precisions=model.precisions,
                 dynamic_batch=not model.static_shape,
@@ -470,7 +471,7 @@ def with_budgets(profile: Profile, settings: BuildSettings) -> Profile:
     return dataclasses.replace(profile, budget=budget, model=model)
 
 
-def budget_overrides(settings: BuildSettings) -> dict[str, float]:
+def budget_overrides(settings: BuildSettings) -> dict[str, Any]:
     """The budgets that were asked for, by their name in the profile; the verdict says that they were."""
     asked = {
         "latency_p95_ms": settings.latency_budget,

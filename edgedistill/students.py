@@ -42,7 +42,8 @@ class Student(nn.Module):
     Two layers beat one and three in PromptKD's ablation (arXiv 2403.02781). `hidden` defaults to `dim`. The BN before
     the last Linear keeps |h| from drifting: the loss sees only h/|h|, so a growing |h| would shrink every step.
     `mean` and `std` are of pixels in 0..1. `width` is d, found by a forward pass at `size` (timm's `num_features` is
-    not it for every network).
+    not it for every network). `pretrained` says whether the backbone's weights were learned somewhere: training is
+    gentler with those.
     """
 
     mean: Tensor
@@ -63,6 +64,7 @@ class Student(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.dim, self.depth, self.kwargs = name, dim, depth, dict(kwargs or {})
+        self.pretrained = weights is not None
         self.backbone = _backbone(name, self.kwargs, weights)
         self.width = _width(self.backbone, name, size)
         self.hidden = hidden or dim
@@ -157,7 +159,8 @@ class Plan:
         """Of the weights it starts from, as their publisher states it."""
         if self.source == "scratch":
             return "none: no weights but our own training"
-        stated = self.card.get("licence") if self.source == "folder" else timm.get_pretrained_cfg(self.name).license
+        published = timm.get_pretrained_cfg(self.name) if self.source == "hub" else None
+        stated = self.card.get("licence") if published is None else published.license
         return stated or "unknown: see where the weights come from"
 
     @property
@@ -351,4 +354,5 @@ def load_student(folder: Path, *, dim: int, teacher_hash: str, size: int) -> tup
             f"{folder / WEIGHTS} is not the network of its {CARD}: {str(error).splitlines()[-1].strip()}",
             "Take both files from the same place.",
         ) from error
+    student.pretrained = True
     return student, kept

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from edgedistill.profiles import load_profile
-from edgedistill.targets.preprocess import RESIZE_RULE, to_pixels
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgedistill import targets
+from edgedistill.profiles import load_profile
+from edgedistill.targets.preprocess import RESIZE_RULE, to_pixels
 
 NAMES = ("red", "green", "blue")
 SIZE = 16

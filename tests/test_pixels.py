@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from edgedistill.targets.preprocess import to_pixels
 from PIL import Image
 from tiny_images import make_photo
 
 from edgedistill.pixels import PixelCache, cached_size, short_side_for, shrink, write_crop
+from edgedistill.targets.preprocess import to_pixels
 from edgedistill.views import View, view_box
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgedistill.profiles import Profile, list_profiles, load_profile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedistill.errors import InputError
+from edgedistill.profiles import Profile, list_profiles, load_profile
 
 NAMES = [
     "cpu",

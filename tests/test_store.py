@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edgedistill.targets.preprocess import decode
 from PIL import Image
 from tiny_images import make_photo, write_photos
 
@@ -24,6 +23,7 @@ from edgedistill.duplicates import near_duplicates
 from edgedistill.errors import InputError
 from edgedistill.pool import Pool, scan
 from edgedistill.store import StoreDamaged, TeacherStore, build_store
+from edgedistill.targets.preprocess import decode
 
 PHOTOS, VIEWS, SHORT_SIDE = 150, 4, 40  # three blocks, the last one short
 FILES = ("images.bin", "features.f16", "pixels.u8", "store.jsonl")

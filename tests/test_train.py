@@ -19,7 +19,7 @@ from edgedistill.errors import InputError
 from edgedistill.methods import KD, PRG, Embedding, Method
 from edgedistill.methods.base import NonFiniteLoss
 from edgedistill.store import TeacherStore, build_store
-from edgedistill.students import Student
+from edgedistill.students import Student, load_student
 from edgedistill.train import (
     TrainConfig,
     TrainResult,
@@ -269,7 +269,7 @@ def test_a_folded_start_gets_its_batchnorm_back_before_training(store: TeacherSt
 
 def test_biases_and_batchnorm_are_not_decayed_and_the_projector_has_its_own_rate() -> None:
     student = fresh_student()
-    groups = training._groups(student, config())
+    groups = training._groups(student, config(), lr=1e-3)
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     assert {id(p) for p in student.parameters() if p.ndim > 1} == decayed
     assert sum(len(group["params"]) for group in groups) == len(list(student.parameters()))
@@ -281,6 +281,14 @@ def test_biases_and_batchnorm_are_not_decayed_and_the_projector_has_its_own_rate
 )
 def test_defaults_follow_the_size_of_the_pool(images: int, batch: int, epochs: int) -> None:
     assert (batch_for(images), epochs_for(images)) == (batch, epochs)
+
+
+def test_pretrained_weights_are_trained_more_gently_than_fresh_ones(store: TeacherStore, tmp_path: Path) -> None:
+    run(store, tmp_path / "fresh", epochs=1)
+    start, _ = load_student(tmp_path / "fresh", dim=DIM, teacher_hash="c0", size=SIZE)
+    run(store, tmp_path / "tuned", student=start, epochs=1)
+    run(store, tmp_path / "asked", student=start, epochs=1, lr=2e-3)
+    assert [metrics(tmp_path / name)[0]["train_lr"] for name in ("fresh", "tuned", "asked")] == [1e-3, 3e-4, 2e-3]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from edgedistill.profiles import list_profiles, load_profile
 from edgedistill.targets import machine
 from edgedistill.targets.cudart import Gpu

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from bundles import NAMES, SIZE, change_manifest, colour_model, write_bundle
-from edgedistill.targets.errors import TargetError
-from edgedistill.targets.manifest import read_manifest, selected_precision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from edgedistill.targets.errors import TargetError
+from edgedistill.targets.manifest import read_manifest, selected_precision
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from time import sleep
 import numpy as np
 import pytest
 from bundles import colour_pixels
-from edgedistill.targets import measure
-from edgedistill.targets.session import Outputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from edgedistill.targets import measure
+from edgedistill.targets.session import Outputs
 
 
 class CountingSession:

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 from bundles import SIZE, colour_model, colour_pixels, expected_probabilities
+from onnx import TensorProto, helper
+
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.ort import Session
-from onnx import TensorProto, helper
 
 
 def saved(folder: Path, model: onnx.ModelProto) -> Path:

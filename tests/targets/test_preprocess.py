@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgedistill.targets import preprocess
-from edgedistill.targets.preprocess import BadImage, decode, read_file, to_pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
+
+from edgedistill.targets import preprocess
+from edgedistill.targets.preprocess import BadImage, decode, read_file, to_pixels
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import NAMES, change_manifest, colour_model, png, write_bundle
+
 from edgedistill.profiles import load_profile
 from edgedistill.targets import run
 from edgedistill.targets.manifest import read_manifest

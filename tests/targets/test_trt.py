@@ -18,10 +18,11 @@ import numpy as np
 import onnx
 import pytest
 from bundles import SIZE, colour_model, colour_pixels
+from onnx import TensorProto, helper
+
 from edgedistill.targets import trt
 from edgedistill.targets.cudart import Cudart, gpus
 from edgedistill.targets.errors import TargetError
-from onnx import TensorProto, helper
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler for the stand-in CUDA runtime")
 
