@@ -53,7 +53,8 @@ LEAST_IMAGES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How long, how fast and where. None: derived from the number of images (`batch_for`, `epochs_for`).
+    """How long, how fast and where. None: derived from the number of images (`batch_for`, `epochs_for`) and, for `lr`,
+    from the start (`lr_for`).
 
     `lr` is for the backbone, `head_lr` for the projector; both warm up linearly over `warmup` of all steps and fall to
     0 on a cosine. Weight decay skips biases and BatchNorm. `ema` is the ceiling of the moving average's decay
@@ -67,11 +68,11 @@ class TrainConfig:
     size: int
     epochs: int | None = None
     batch: int | None = None
-    lr: float = 1e-3
+    lr: float | None = None
     head_lr: float = 3e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
-    clip: float = 5.0
+    clip: float = 1.0
     ema: float = 0.999
     views: Literal["match", "mean", "blend"] = "blend"
     eta: float = 0.5
@@ -86,8 +87,9 @@ class TrainConfig:
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}", f"It must be at least {least}.")
         for name in ("lr", "head_lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}", "It must be above 0 and finite.")
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{name} is {value}", "It must be above 0 and finite.")
         for name in ("weight_decay", "warmup", "ema", "eta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}", "It must be between 0 and 1.")
@@ -124,6 +126,14 @@ def batch_for(images: int) -> int:
 def epochs_for(images: int) -> int:
     """About 60,000 images in all, between 20 and 100 epochs."""
     return min(100, max(20, round(60_000 / images)))
+
+
+def lr_for(student: Student) -> float:
+    """The backbone's peak learning rate: 1e-3 from scratch, 3e-4 for pretrained weights.
+
+    Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that.
+    """
+    return 3e-4 if student.pretrained else 1e-3
 
 
 # ---- device and arithmetic -------------------------------------------------------------------------------------------
@@ -274,6 +284,7 @@ class _Run:
         self.store, self.rows, self.method = store, rows, method
         self.config, self.device, self.folder = config, device, folder
         self.batch, self.epochs = config.batch or batch_for(len(rows)), config.epochs or epochs_for(len(rows))
+        self.lr = config.lr or lr_for(student)
         self.steps_per_epoch = len(epoch_plan(0, 0, rows, 1, self.batch))
         self.steps = self.epochs * self.steps_per_epoch
         self.state = method.prepare(store, bank, classes).to(device)
@@ -283,12 +294,13 @@ class _Run:
             log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
             unfold(self.live.backbone, self._sample_of_pixels())
         self.average = copy.deepcopy(self.live).eval()
-        self.optimiser = torch.optim.AdamW(_groups(self.live, config), fused=True)
+        self.optimiser = torch.optim.AdamW(_groups(self.live, config, self.lr), fused=True)
         self.header = {
             **methods.options(method),
             **{f"train_{k}": v for k, v in dataclasses.asdict(config).items()},
             "train_batch": self.batch,
             "train_epochs": self.epochs,
+            "train_lr": self.lr,
             "images": len(rows),
             "device": device.type,
             "threads": torch.get_num_threads(),
@@ -367,7 +379,7 @@ class _Run:
         numbers = methods.check_finite({**parts, "agreement": same.float().mean(), "grad_norm": norm}, where)
         self.optimiser.step()
         self._update_average(step)
-        return {**numbers, "lr": factor * self.config.lr}
+        return {**numbers, "lr": factor * self.lr}
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
@@ -456,10 +468,10 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _groups(student: Student, config: TrainConfig) -> list[dict[str, Any]]:
+def _groups(student: Student, config: TrainConfig, lr: float) -> list[dict[str, Any]]:
     """Backbone and projector, each with and without weight decay: vectors (biases, BatchNorm) have none."""
     groups = []
-    for part, peak in ((student.backbone, config.lr), (student.projector, config.head_lr)):
+    for part, peak in ((student.backbone, lr), (student.projector, config.head_lr)):
         for vectors, decay in ((False, config.weight_decay), (True, 0.0)):
             params = [p for p in part.parameters() if (p.ndim <= 1) == vectors]
             groups.append({"params": params, "peak": peak, "lr": peak, "weight_decay": decay})
