@@ -36,7 +36,7 @@ MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are two lines on stderr."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         return options.command(options)
@@ -286,7 +286,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(TargetError.exit_code, f"error: {message}\nSee: {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="run.py",
         description="Measure and use this bundle's classifier on the machine you are on.",

@@ -1,0 +1,90 @@
+"""Every command the README and docs/ show is one that exists: parsed by the parser that would run it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from edgedistill.cli import app
+from edgedistill.targets import run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, command) of every line of every ```sh block, continuations joined, comments and prompts dropped."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                line = line.partition(" #")[0].strip()
+                if line and not line.startswith("#"):
+                    found.append((page.name, line))
+    return found
+
+
+def test_the_readme_shows_the_two_commands() -> None:
+    shown = [command for page, command in commands() if page == "README.md"]
+    assert "make demo" in shown
+    assert "make test" in shown
+
+
+@pytest.mark.parametrize(("page", "command"), commands(), ids=lambda value: re.sub(r"\W+", "-", value)[:60])
+def test_a_shown_command_can_be_run(page: str, command: str) -> None:
+    words = shlex.split(command)
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words.pop(0)
+    program = Path(words[0]).name
+    if program == "edgedistill":
+        parse_edgedistill(words[1:])
+    elif program == "make":
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    elif program in ("pip", "pip3"):
+        for package in words[2:]:
+            extras = re.search(r"\[(.*)\]", package)
+            assert not extras or set(extras[1].split(",")) <= EXTRAS, f"{package}: no such extra"
+    elif program in ("python", "python3"):
+        parse_python(words[1:])
+    else:
+        assert program in ("git", "cd", "scp", "ssh", "source", ".", "sudo", "curl"), f"{page} shows {program}"
+
+
+def parse_edgedistill(words: list[str]) -> None:
+    """Parse without running: an unknown command or option, or a missing argument, raises."""
+    command, name = typer.main.get_command(app), "edgedistill"
+    while hasattr(command, "commands"):
+        assert words, f"{name} alone does nothing"
+        name = words.pop(0)
+        assert name in command.commands, f"no command {name}"
+        command = command.commands[name]
+    if "--help" not in words:
+        command.make_context(name, words, resilient_parsing=False).close()
+
+
+def parse_python(words: list[str]) -> None:
+    """`python run.py …` against the device's own parser; a script of this repository must exist and know its flags."""
+    if words[0] == "run.py":
+        run.parser().parse_args(words[1:])
+    elif words[0] == "-m":
+        assert words[1] in ("venv", "pip", "pytest"), words
+    else:
+        script = ROOT / words[0]
+        assert script.is_file(), f"{words[0]} is not there"
+        shown = subprocess.run(
+            [sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for flag in (word.partition("=")[0] for word in words[1:] if word.startswith("--")):
+            assert flag in shown, f"{words[0]} has no {flag}"
