@@ -24,18 +24,23 @@ def show(verdict: Verdict, folder: Path, *, as_json: bool) -> None:
     """Print the table and the closing sentence on stdout, or, with `as_json`, on stderr and the JSON on stdout."""
     if as_json:
         print(json.dumps(verdict.to_json(), indent=1, sort_keys=True, ensure_ascii=False))
-    console = Console(stderr=as_json, highlight=False)
+    draw(verdict, folder, Console(stderr=as_json, highlight=False))
+
+
+def draw(verdict: Verdict, folder: Path, console: Console) -> None:
+    """Print the table, the closing sentence and the next steps on `console`."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "measured", "", "budget", ""):
         table.add_column(column)
     for row in rows(verdict):
         table.add_row(*row)
     console.print(table)
-    headline = Text(f"{verdict.verdict.upper()}  ", style=f"bold {COLOUR[verdict.verdict]}")
-    console.print(headline + Text(sentence(verdict)), soft_wrap=True)
+    wrap = not console.record  # a terminal wraps by itself, and its lines can be copied whole; a picture cannot
+    headline = (f"{verdict.verdict.upper()}  ", f"bold {COLOUR[verdict.verdict]}")
+    console.print(Text.assemble(headline, sentence(verdict)), soft_wrap=wrap)
     for line in verdict.next:
-        console.print(f"  {line}", markup=False, soft_wrap=True)
-    console.print(f"Bundle: {folder}", markup=False, soft_wrap=True)
+        console.print(f"  {line}", markup=False, soft_wrap=wrap)
+    console.print(f"Bundle: {folder}", markup=False, soft_wrap=wrap)
 
 
 Row = tuple[str, str, str, str, str]
