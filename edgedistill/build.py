@@ -14,7 +14,6 @@ import gc
 import hashlib
 import json
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,16 +54,17 @@ def build(settings: BuildSettings) -> verify.Verdict:
     Raises InputError for input that cannot be used; what was finished before stays in the work folder.
     """
     line = Line(settings)
-    bank = line.text()
-    images = line.gather()
-    stores = line.store(images)
-    line.free_teacher()
-    kept = line.training_rows(stores)
-    classes = line.classes(bank, stores, kept)
-    check = line.check_set(images, stores, classes)
-    trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
-    folder = line.bundle(trained, classes, check, images, stores, kept)
-    return line.measure(folder)
+    with line.work.locked():
+        bank = line.text()
+        images = line.gather()
+        stores = line.store(images)
+        line.free_teacher()
+        kept = line.training_rows(images, stores)
+        classes = line.classes(bank, stores, kept)
+        check = line.check_set(images, stores, classes)
+        trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
+        folder = line.bundle(trained, classes, check, images, stores, kept)
+        return line.measure(folder)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Images:
     unmatched_folders: tuple[str, ...]
     copies_of_check: int
     skipped: dict[str, list[str]]
+    check_skipped: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Trained:
-    """One seed's student, and how it did on the check set before and after (agreement; accuracy or None)."""
+    """One seed's student, and how it did on the check set before (None: no such figure) and after training."""
 
     seed: int
     stage: Stage
@@ -125,11 +126,12 @@ class Line:
         self.work = WorkFolder(settings.work)
         self.device = train.choose_device(settings.train_on)
         self.threads = self._settle_threads()
-        self.plan = students.plan(
-            settings.student, settings.student_weights, self.profile.model.student, settings.input_size
-        )
+        # The teacher first: where it is missing, one question to the hub is enough to say so.
         self.teacher_files = find_teacher(
             settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess
+        )
+        self.plan = students.plan(
+            settings.student, settings.student_weights, self.profile.model.student, settings.input_size
         )
         self._teacher: Teacher | None = None
         log.info("teacher %s, licence %s", self.teacher_files.id, self.teacher_files.licence)
@@ -170,9 +172,8 @@ class Line:
         everything = pool.scan(self.settings.images, self.bar)
         if self.settings.check is None:
             train_pool, check_pool = everything.split()
-            found = Images(
-                train_pool, check_pool, np.full(len(check_pool), -1), "pool split", (), 0, everything.skipped
-            )
+            unknown = np.full(len(check_pool), -1)
+            found = Images(train_pool, check_pool, unknown, "pool split", (), 0, everything.skipped, {})
         else:
             check = pool.scan_check(self.settings.check, self.labels, progress=self.bar)
             train_pool, copies = everything.without(check.pool)
@@ -184,16 +185,19 @@ class Line:
                 check.unmatched_folders,
                 copies,
                 everything.skipped,
+                check.pool.skipped,
             )
             for name in check.unmatched_folders:
                 log.warning("the check folder %r is no class on the list: its images count without a label", name)
+            if check.left_out:
+                log.info("%d check images are left out: %d are enough", check.left_out, len(check.pool))
         if not len(found.train) or not len(found.check):
             raise InputError(
                 f"{len(found.train)} photos to train on and {len(found.check)} to check with",
                 "Give more photos in --images, or others than those in --check.",
             )
-        for reason, names in sorted(everything.skipped.items()):
-            log.warning("skipped %d: %s (%s%s)", len(names), reason, ", ".join(names[:3]), ", …" * (len(names) > 3))
+        _tell_skipped("photos", found.skipped)
+        _tell_skipped("check images", found.check_skipped)
         return found
 
     # ---- store -------------------------------------------------------------------------------------------------------
@@ -220,10 +224,12 @@ class Line:
                 },
             )
             if not stage.done:
+                teacher = self.teacher(dtype)
+                teacher.free_text()
                 build_store(
                     stage.begin(),
                     source,
-                    self.teacher(dtype),
+                    teacher,
                     seed=self.settings.seed,
                     views=count,
                     short_side=short_side,
@@ -232,18 +238,21 @@ class Line:
                 stage.finish()
             stages[name] = stage
         train_store, check_store = TeacherStore.open(stages["train"].path), TeacherStore.open(stages["check"].path)
+        _tell_skipped("photos", _names(images.train, train_store.skipped))
+        _tell_skipped("check images", _names(images.check, check_store.skipped))
         return Stores(train_store, check_store, stages["train"], stages["check"])
 
-    def training_rows(self, stores: Stores) -> Kept:
+    def training_rows(self, images: Images, stores: Stores) -> Kept:
         """Camera frames repeat: rows that nearly show a check image are left out and counted."""
         near = near_duplicates(stores.train, stores.check)
         kept = np.flatnonzero(~near)
         if near.any():
             log.info("%d photos nearly repeat a check image and do not train", near.sum())
-        if near.mean() > NEAR_DUPLICATE_ALARM:
+        gone = (near.sum() + images.copies_of_check) / (len(near) + images.copies_of_check)
+        if gone > NEAR_DUPLICATE_ALARM:
             log.warning(
-                "%.0f %% of the photos nearly repeat a check image: give --check photos from another place or day",
-                100 * near.mean(),
+                "%.0f %% of the photos repeat a check image: give --check photos from another place or day",
+                100 * gone,
             )
         if len(kept) < 2:
             raise InputError("no photo is left to train on", "Give --check photos that are not in --images.")
@@ -269,7 +278,7 @@ class Line:
         info = CheckInfo(
             images=len(rows),
             source=images.source,
-            skipped={reason: len(names) for reason, names in stores.check.skipped.items()},
+            skipped=_counts(images.check_skipped, stores.check.skipped),
             unmatched_folders=images.unmatched_folders,
         )
         teacher_class = (features @ classes.text.T).argmax(axis=1)
@@ -280,7 +289,7 @@ class Line:
     def distil(
         self, seed: int, stores: Stores, kept: Kept, bank: TextBank, classes: ClassVectors, check: CheckSet
     ) -> Trained:
-        """Train one student from the store, last epoch, and look at the check set only when it is done."""
+        """Train one student from the store, to the last epoch; only then the check set is looked at."""
         config = train.TrainConfig(
             size=self.size,
             epochs=self.settings.epochs or train.epochs_for(len(kept.rows)),
@@ -295,7 +304,6 @@ class Line:
             {
                 "store": stores.train_stage.path.name,
                 "rows": atomic.digest(kept.rows.tolist()),
-                "check": stores.check_stage.path.name,
                 "classes": hashlib.sha256(classes.text.tobytes() + classes.baked.tobytes()).hexdigest(),
                 "student": self.plan.key,
                 "method": [self.method.name, methods.options(self.method)],
@@ -303,17 +311,32 @@ class Line:
             },
         )
         if not stage.done:
-            folder = stage.begin()
-            student, projector_fits = self.untrained(seed)
-            start = self._figures(student, classes, check) if projector_fits else None
-            result = train.train(
-                student, stores.train, kept.rows, self.method, classes, bank, config, folder, self.bar
+            student, _ = self.untrained(seed)
+            train.train(
+                student, stores.train, kept.rows, self.method, classes, bank, config, stage.begin(), self.bar
             )
-            figures = {"start": start, "result": self._figures(result.student, classes, check)}
-            atomic.write_json(folder / "check.json", figures)
             stage.finish()
-        figures = json.loads((stage.path / "check.json").read_text())
-        return Trained(seed, stage, figures["start"], figures["result"])
+        before, after = self.answers(seed, stage, stores, classes, check)
+        return Trained(seed, stage, None if before is None else _figures(before, check), _figures(after, check))
+
+    def answers(
+        self, seed: int, trained: Stage, stores: Stores, classes: ClassVectors, check: CheckSet
+    ) -> tuple[list[int] | None, list[int]]:
+        """The classes that a student chose for the check images before and after training.
+
+        Before is None where its projector was not made for this teacher. No true label takes part.
+        """
+        stage = self.work.stage("answers", {"student": trained.path.name, "check": stores.check_stage.path.name})
+        if not stage.done:
+            start, projector_fits = self.untrained(seed)
+            chosen = {
+                "before": train.evaluate(start, check.images, classes.baked).tolist() if projector_fits else None,
+                "after": train.evaluate(self.finished(trained), check.images, classes.baked).tolist(),
+            }
+            atomic.write_json(stage.begin() / "answers.json", chosen)
+            stage.finish()
+        chosen = json.loads((stage.path / "answers.json").read_text())
+        return chosen["before"], chosen["after"]
 
     def untrained(self, seed: int) -> tuple[students.Student, bool]:
         """The student before training, and whether its projector was made for this very teacher."""
@@ -321,15 +344,10 @@ class Line:
             self.plan, self.teacher_files.dim, self.teacher_files.weight_hash, size=self.size, seed=seed
         )
 
-    @staticmethod
-    def _figures(student: students.Student, classes: ClassVectors, check: CheckSet) -> dict[str, Any]:
-        """Agreement and, where labels are known, accuracy of a torch student on the check set."""
-        predicted = train.evaluate(student, check.images, classes.baked)
-        known = check.labelled
-        return {
-            "agreement": float((predicted == check.teacher_class).mean()),
-            "accuracy": float((predicted == check.labels)[known].mean()) if known.any() else None,
-        }
+    def finished(self, trained: Stage) -> students.Student:
+        """The student that a training left."""
+        files = self.teacher_files
+        return students.load_student(trained.path, dim=files.dim, teacher_hash=files.weight_hash, size=self.size)[0]
 
     # ---- bundle, verify ----------------------------------------------------------------------------------------------
 
@@ -343,20 +361,18 @@ class Line:
         kept: Kept,
     ) -> Path:
         """Export the first seed's student, write the bundle; an unchanged one stays, with what was measured in it."""
-        out, build_id = self.settings.bundle, self.build_id(trained, stores)
+        out, skipped = self.settings.bundle, _skipped(images, stores, kept)
+        build_id = self.build_id(trained, stores, check, skipped)
         if _holds(out, build_id):
             log.info("the bundle %s is up to date", out)
             return out
         shipped = trained[0]
-        student, _ = students.load_student(
-            shipped.stage.path, dim=check.teacher.shape[1], teacher_hash=self.teacher_files.weight_hash, size=self.size
-        )
         model, golden_rows = self.profile.model, _rows_of(images.check, stores.check.hashes)[: bundle.GOLDEN_IMAGES]
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=self.work.root) as folder:
+        with self.work.scratch() as folder:
             exports = export_models(
-                student,
+                self.finished(shipped.stage),
                 classes,
-                Path(folder),
+                folder,
                 facts=GraphFacts(labels=self.labels.names, teacher_id=self.teacher_files.id, build_id=build_id),
                 images=check.images[:PARITY_IMAGES],
                 size=self.size,
@@ -391,17 +407,23 @@ class Line:
                     budget_overrides=budget_overrides(self.settings),
                     start=shipped.start,
                     seeds=[{"seed": one.seed, **one.result} for one in trained] if len(trained) > 1 else None,
-                    skipped=_skipped(images, stores, kept),
+                    skipped=skipped,
                 ),
             )
 
-    def build_id(self, trained: Sequence[Trained], stores: Stores) -> str:
-        """Names this build by all of its inputs."""
+    def build_id(
+        self, trained: Sequence[Trained], stores: Stores, check: CheckSet, skipped: dict[str, int]
+    ) -> str:
+        """Names this build by all of its inputs, true labels and what was skipped included: all that a bundle holds."""
         return atomic.digest(
             {
                 "edgedistill": __version__,
                 "students": [one.stage.inputs for one in trained],
                 "check": stores.check_stage.inputs,
+                "check_labels": hashlib.sha256(check.labels.tobytes()).hexdigest(),
+                "check_info": dataclasses.asdict(check.info),
+                "skipped": skipped,
+                "teacher": [self.teacher_files.id, self.teacher_files.licence],
                 "labels": self.labels.to_json(),
                 "profile": self.profile.to_json(),
                 "budgets": budget_overrides(self.settings),
@@ -503,11 +525,38 @@ def _rows_of(source: pool.Pool, hashes: np.ndarray) -> np.ndarray:
     )
 
 
+def _figures(chosen: list[int], check: CheckSet) -> dict[str, Any]:
+    """Agreement with the teacher and, where labels are known, accuracy of these choices for the check images."""
+    predicted, known = np.array(chosen), check.labelled
+    return {
+        "agreement": float((predicted == check.teacher_class).mean()),
+        "accuracy": float((predicted == check.labels)[known].mean()) if known.any() else None,
+    }
+
+
+def _counts(*found: dict[str, list[str]]) -> dict[str, int]:
+    """Reason -> how many, over several such tables."""
+    counts: Counter[str] = Counter()
+    for table in found:
+        counts.update({reason: len(names) for reason, names in table.items()})
+    return dict(sorted(counts.items()))
+
+
+def _names(source: pool.Pool, skipped: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Reason -> file names, for content hashes (hex) that a store left out."""
+    rows = {source.hashes[row].tobytes().hex(): row for row in range(len(source))} if skipped else {}
+    return {reason: [source.name(rows[content]) for content in found] for reason, found in skipped.items()}
+
+
+def _tell_skipped(what: str, skipped: dict[str, list[str]]) -> None:
+    for reason, names in sorted(skipped.items()):
+        more = ", …" if len(names) > 3 else ""
+        log.warning("skipped %d %s: %s (%s%s)", len(names), what, reason, ", ".join(names[:3]), more)
+
+
 def _skipped(images: Images, stores: Stores, kept: Kept) -> dict[str, int]:
     """Reason -> how many photos did not train: unreadable files, copies and near-copies of check images."""
-    counts: Counter[str] = Counter()
-    for found in (images.skipped, stores.train.skipped):
-        counts.update({reason: len(names) for reason, names in found.items()})
+    counts = _counts(images.skipped, stores.train.skipped)
     counts["the same file as a check image"] = images.copies_of_check
     counts["near-duplicate of a check image"] = kept.near_duplicates
     return {reason: count for reason, count in sorted(counts.items()) if count}

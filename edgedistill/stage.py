@@ -4,6 +4,7 @@
         text-3f9c…/            a finished stage
         .store-81aa….partial/  one that was interrupted; the next run goes on in it
         decisions/             choices made by timing, kept so that a resumed build makes the same ones
+        .lock                  held by the build that works here
 
 A stage whose folder exists is done. It works in `partial` and calls `finish()`; because the name holds the inputs, a
 changed prompt set or student makes a new folder and leaves every other stage as it was.
@@ -11,14 +12,27 @@ changed prompt set or student makes a new folder and leaves every other stage as
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import atomic
 from .errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two builds in one work folder are up to the user there
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+SCRATCH = ".scratch-"
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,33 @@ class WorkFolder:
                 f"cannot write the work folder {root}: {error.strerror}",
                 "Choose a folder you may write with --work.",
             ) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Work here alone: two builds in one partial folder would write over each other. Ends with the process.
+
+        What a killed build left of `scratch` goes. Raises InputError while another build is at work.
+        """
+        with open(self.root / ".lock", "wb") as lock:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise InputError(
+                        f"another build is at work in {self.root}",
+                        "Wait until it is done, or give this one a folder of its own with --work.",
+                    ) from error
+                except OSError as error:  # a network disk without locks
+                    log.debug("%s cannot be locked: %s", self.root, error)
+            for left in self.root.glob(f"{SCRATCH}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for what no later run reads; gone at the end."""
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.root) as folder:
+            yield Path(folder)
 
     def stage(self, name: str, inputs: dict[str, Any]) -> Stage:
         key = atomic.digest({"stage": name, "inputs": inputs})[:16]

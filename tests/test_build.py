@@ -21,6 +21,7 @@ from tiny_images import CLASSES
 from edgedistill.build import build
 from edgedistill.checkset import read_check
 from edgedistill.errors import InputError
+from edgedistill.stage import SCRATCH
 from edgedistill.teacher import TeacherFiles
 
 
@@ -36,7 +37,7 @@ def built(built_folder: Path) -> dict[str, Any]:
 
 
 def stages(folder: Path) -> set[str]:
-    return {path.name for path in (folder / "work").iterdir() if path.name != "decisions"}
+    return {path.name for path in (folder / "work").iterdir() if path.name not in ("decisions", ".lock")}
 
 
 def test_a_build_ends_in_a_verdict_that_anyone_can_repeat(built: dict[str, Any], inputs: Path) -> None:
@@ -98,7 +99,42 @@ def test_other_prompts_keep_the_stored_features(
     )
     build(changed)
     new = {name.partition("-")[0] for name in stages(inputs) - before}
-    assert new == {"text", "distil"}
+    assert new == {"text", "distil", "answers"}
+
+
+def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
+    built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = stages(inputs)
+    photos = sorted((inputs / "check").rglob("*.jpg"))
+    (tmp_path / "check").mkdir()
+    for index, photo in enumerate(photos):
+        shutil.copy(photo, tmp_path / "check" / f"{index}.jpg")
+    (tmp_path / "check" / "cut.jpg").write_bytes(photos[0].read_bytes()[:-400])
+    (tmp_path / "check" / "notes.txt").write_text("not an image")
+    with caplog.at_level("WARNING", logger="edgedistill"):
+        verdict = build(settings(inputs, tiny_teacher_folder, check=tmp_path / "check", out=inputs / "bundle-check"))
+    assert {name.partition("-")[0] for name in stages(inputs) - before} == {"store", "answers"}
+    assert verdict.skipped["check"] == {"not an image": 1, "truncated": 1}
+    assert "skipped 1 check images: truncated (cut.jpg)" in caplog.text
+    assert "skipped 1 check images: not an image (notes.txt)" in caplog.text
+
+
+def test_true_labels_that_come_later_are_used(
+    built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same check images, once without class folders: nothing runs again, and the bundle is another one."""
+    (tmp_path / "check").mkdir()
+    for photo in (inputs / "check").rglob("*.jpg"):
+        shutil.copy(photo, tmp_path / "check" / f"{photo.parent.name}-{photo.name}")
+    before = stages(inputs)
+    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    blind = build(settings(inputs, tiny_teacher_folder, check=tmp_path / "check", out=inputs / "bundle-blind"))
+    assert stages(inputs) == before
+    assert blind.accuracy is None
+    assert built["accuracy"] is not None
+    assert blind.agreement == built["agreement"]
+    assert blind.build_id != built["build_id"]
 
 
 def test_names_and_folders_of_the_photos_change_nothing(
@@ -226,7 +262,7 @@ def start_build(inputs: Path, teacher: Path, folder: Path) -> subprocess.Popen[b
 
 def wait_for(stage: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Until the stage is being worked on (its folder, or the bundle's export, is there)."""
-    pattern = ".export-*" if stage == "bundle" else f".{stage}-*.partial"
+    pattern = f"{SCRATCH}*" if stage == "bundle" else f".{stage}-*.partial"
     until = time.monotonic() + 300
     while not list((folder / "work-b").glob(pattern)):
         assert process.poll() is None, f"the build ended before {stage}"

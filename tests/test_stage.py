@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgedistill.errors import InputError
-from edgedistill.stage import WorkFolder
+from edgedistill.stage import SCRATCH, WorkFolder
 
 
 def test_a_stage_appears_only_when_it_is_finished(tmp_path: Path) -> None:
@@ -46,3 +46,25 @@ def test_a_work_folder_that_cannot_be_written_is_said_in_two_lines(tmp_path: Pat
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write the work folder"):
         WorkFolder(tmp_path / "file" / "work")
+
+
+def test_two_builds_never_work_in_one_folder(tmp_path: Path) -> None:
+    with WorkFolder(tmp_path).locked(), pytest.raises(InputError, match="another build is at work"), (
+        WorkFolder(tmp_path).locked()
+    ):
+        pass
+    with WorkFolder(tmp_path).locked():
+        pass  # free again
+
+
+def test_what_a_killed_build_left_of_its_scratch_goes(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path)
+    left = tmp_path / f"{SCRATCH}killed"
+    left.mkdir()
+    (left / "fp32.onnx").write_bytes(b"half")
+    kept = work.stage("store", {}).begin()
+    with work.locked(), work.scratch() as folder:
+        assert folder.parent == tmp_path
+    assert not folder.exists()
+    assert not left.exists()
+    assert kept.is_dir()
