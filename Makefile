@@ -23,8 +23,9 @@ demo: .venv/installed  ## build the example classifier and print its verdict (pa
 	  --input-size 160 --seed $(SEED) --out $(DEMO)/bundle-$(SEED) --work $(DEMO)/work \
 	  || { code=$$?; test $$code -eq 3 || exit $$code; }
 
+# Two workers with one thread each: on two cores that beats one worker whose threads wait for each other.
 test: .venv/installed  ## the default suite
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: lint types package slow  ## everything else that decides whether main is green
 
@@ -37,12 +38,13 @@ types: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .edgedistill/types .
 	cd .edgedistill/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --python-version 3.11 edgedistill
 
+# The sdist, the wheel, and the wheel alone in a fresh environment.
 package: .venv/installed
-	$(BIN)/python -m pytest -q tests/packaging
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/packaging
 
 slow: .venv/installed
-	$(PIP) tensorrt-rtx || echo "tensorrt-rtx could not be installed: its tests will say so and skip"
-	$(BIN)/python -m pytest -q -m slow
+	$(PIP) -e ".[dev,trt-check]" || echo "tensorrt-rtx cannot be installed here: its tests say so and skip"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow --ignore tests/packaging
 
 clean:
 	rm -rf .venv .edgedistill build dist *.egg-info
