@@ -10,15 +10,15 @@ from __future__ import annotations
 class EdgeDistillError(Exception):
     """What is wrong, with the value and the place, and what to do about it; the command line prints both lines.
 
+    Each is kept to one line, whatever a library's message that was put into it brings along.
     `exit_code` is the process exit code this error ends with (README, "Exit codes").
     """
 
     exit_code = 1
 
     def __init__(self, wrong: str, todo: str) -> None:
-        super().__init__(f"{wrong}\n{todo}")
-        self.wrong = wrong
-        self.todo = todo
+        self.wrong, self.todo = (" ".join(text.splitlines()) for text in (wrong, todo))
+        super().__init__(f"{self.wrong}\n{self.todo}")
 
 
 class InputError(EdgeDistillError):

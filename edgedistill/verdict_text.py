@@ -38,9 +38,24 @@ def draw(verdict: Verdict, folder: Path, console: Console) -> None:
     wrap = not console.record  # a terminal wraps by itself, and its lines can be copied whole; a picture cannot
     headline = (f"{verdict.verdict.upper()}  ", f"bold {COLOUR[verdict.verdict]}")
     console.print(Text.assemble(headline, sentence(verdict)), soft_wrap=wrap)
-    for line in verdict.next:
+    for line in (*notes(verdict), *verdict.next):
         console.print(f"  {line}", markup=False, soft_wrap=wrap)
     console.print(f"Bundle: {folder}", markup=False, soft_wrap=wrap)
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """What a person should know beside the table: why a run does not count, changed budgets, images not used."""
+    changed = [f"{name} {value:g}" for name, value in verdict.budget["overrides"].items()]
+    skipped = {"photos": verdict.skipped["images"], "check images": verdict.skipped["check"]}
+    return [
+        *(f"{detail}." for detail in verdict.details),
+        *([f"Budgets changed for this build: {', '.join(changed)}."] if changed else []),
+        *(
+            f"Not used, {what}: {', '.join(f'{count} {reason}' for reason, count in found.items())}."
+            for what, found in skipped.items()
+            if found
+        ),
+    ]
 
 
 Row = tuple[str, str, str, str, str]

@@ -90,13 +90,13 @@ def measure(bundle: Path, result: Path | None = None, *, threads: int | None = N
     manifest, check = _open(bundle)
     paths = [result] if result is not None else local.measure(manifest, threads=threads)
     results = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in paths]
-    return _record(manifest, decide(manifest.data, check, results, named=result is not None))
+    return _record(manifest, decide(manifest.data, check, results, named=result is not None), here=result is None)
 
 
 def leave_to_board(bundle: Path) -> Verdict:
     """Measure nothing here: write and return the unmeasured verdict that says what to run on the board."""
     manifest, check = _open(bundle)
-    return _record(manifest, decide(manifest.data, check, [], named=False))
+    return _record(manifest, decide(manifest.data, check, [], named=False), here=False)
 
 
 def _open(bundle: Path) -> tuple[Manifest, CheckSet]:
@@ -107,9 +107,8 @@ def _open(bundle: Path) -> tuple[Manifest, CheckSet]:
     return manifest, read_check(bundle / "check")
 
 
-def _record(manifest: Manifest, verdict: Verdict) -> Verdict:
-    if verdict.verdict == "unmeasured":
-        verdict = replace(verdict, next=board_lines(manifest))
+def _record(manifest: Manifest, verdict: Verdict, *, here: bool) -> Verdict:
+    verdict = replace(verdict, next=next_steps(verdict, manifest, here=here))
     atomic.write_json(manifest.path / "verdict.json", verdict.to_json())
     return verdict
 
@@ -294,15 +293,17 @@ def _over_budget(result: Result, measured: Quality, budget: dict[str, float]) ->
 
 
 def _rank(item: _Judged) -> tuple[Any, ...]:
-    """Best first: inside every budget, then good enough and fastest; a precision that is not good enough comes after
-    every one that is, the one closest to the teacher first."""
+    """Best first: inside every budget, then good enough, fastest and smallest in memory; a precision that is not good
+    enough comes after every one that is, the one closest to the teacher first."""
     figure = "accuracy" if item.quality.by_accuracy else "agreement"
     poor = any(sentence.startswith((figure, "outputs")) for sentence in item.over)
     bound = item.quality.accuracy["low"] if item.quality.by_accuracy and item.quality.accuracy else None
     closeness = item.quality.agreement["low"] if bound is None else bound
     p95 = item.result.latency_ms["p95"]
     speed = float("inf") if p95 is None else p95
-    return (bool(item.over), poor, -closeness if poor else speed, speed, item.result.precision)
+    peak = item.result.memory_peak_mb
+    memory = float("inf") if peak is None else peak
+    return (bool(item.over), poor, -closeness if poor else speed, speed, memory, item.result.precision, item.over)
 
 
 def _budget(manifest: dict[str, Any]) -> dict[str, float]:
@@ -356,16 +357,18 @@ def _candidates(manifest: dict[str, Any], judged: Sequence[_Judged]) -> tuple[di
     return tuple(rows)
 
 
-def next_steps(verdict: Verdict, manifest: Manifest) -> tuple[str, ...]:
-    """What to do about a missing verdict, line by line; nothing when there is one."""
+def next_steps(verdict: Verdict, manifest: Manifest, *, here: bool) -> tuple[str, ...]:
+    """What to do about a missing verdict, line by line; nothing when there is one. `here`: this machine measured."""
+    if verdict.verdict != "unmeasured":
+        return ()
     if "too-few-images" in verdict.reasons:
-        return (f"# give --check at least {LEAST_IMAGES} images, and build again",)
-    if verdict.reasons == ("unstable",):
+        return (f"# here: build again with --check and at least {LEAST_IMAGES} images in it",)
+    if here and verdict.reasons == ("unstable",):
         return (
-            "# stop what else runs on this machine, and measure again",
+            "# here: stop what else runs on this machine, and measure again",
             f"edgedistill verify {shlex.quote(str(manifest.path))}",
         )
-    return board_lines(manifest) if verdict.verdict == "unmeasured" else ()
+    return board_lines(manifest)
 
 
 def board_lines(manifest: Manifest) -> tuple[str, ...]:

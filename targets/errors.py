@@ -6,12 +6,11 @@ from __future__ import annotations
 class TargetError(Exception):
     """The bundle, the machine or the command is not usable as it is.
 
-    `wrong` names the value and the place, `todo` the next step; `str()` is both lines.
+    `wrong` names the value and the place, `todo` the next step, one line each; `str()` is both lines.
     """
 
     exit_code = 2
 
     def __init__(self, wrong: str, todo: str) -> None:
-        super().__init__(f"{wrong}\n{todo}")
-        self.wrong = wrong
-        self.todo = todo
+        self.wrong, self.todo = (" ".join(text.splitlines()) for text in (wrong, todo))
+        super().__init__(f"{self.wrong}\n{self.todo}")

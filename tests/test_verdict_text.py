@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edgedistill.verdict_text import draw, rows
+from edgedistill.verdict_text import draw, rows, show
 from edgedistill.verify import Verdict
 
 
@@ -61,3 +61,27 @@ def test_a_missing_figure_is_a_dash_and_no_tick(verdict: Verdict) -> None:
 
 def test_the_closing_line_is_in_the_pictures_width(verdict: Verdict) -> None:
     assert max(map(len, drawn(verdict).splitlines())) <= 100
+
+
+def test_why_a_run_does_not_count_is_said(verdict: Verdict) -> None:
+    hot = replace(verdict, verdict="unmeasured", reasons=("unstable",), details=("the run was hot: cpu at 97 C",))
+    assert "the run was hot: cpu at 97 C." in drawn(hot)
+
+
+def test_changed_budgets_and_unused_images_are_said(verdict: Verdict) -> None:
+    changed = replace(
+        verdict,
+        budget={**verdict.budget, "overrides": {"latency_p95_ms": 10.0}},
+        skipped={"images": {"truncated": 3}, "check": {"not an image": 1}},
+    )
+    assert "Budgets changed for this build: latency_p95_ms 10." in drawn(changed)
+    assert "Not used, photos: 3 truncated." in drawn(changed)
+    assert "Not used, check images: 1 not an image." in drawn(changed)
+    assert "Budgets changed" not in drawn(verdict)
+
+
+def test_json_goes_to_stdout_and_the_talk_to_stderr(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
+    show(verdict, Path("bundle"), as_json=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads(json.dumps(verdict.to_json()))
+    assert verdict.verdict.upper() in printed.err

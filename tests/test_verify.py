@@ -11,7 +11,7 @@ from typing import Any
 import measured
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from measured import check_set, manifest
 
@@ -364,6 +364,20 @@ def test_a_worse_measurement_never_turns_into_a_pass(
     assert (after.verdict == "unmeasured") == (before.verdict == "unmeasured")
 
 
+TIED: dict[str, Any] = {
+    "different": 5,
+    "p95": 1.0,
+    "matches": True,
+    "invalid": [],
+    "golden": True,
+    "runtime": "tensorrt",
+    "queries": 1000,
+    "precision": "fp32",
+    "named": False,
+}
+
+
+@example(first=TIED | {"peak": 0.0}, second=TIED | {"peak": 101.0})
 @given(first=LEVELS, second=LEVELS)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_order_of_results_does_not_matter(judge: Judge, first: dict[str, Any], second: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from edgedistill.devices import local
 from edgedistill.errors import InputError
 from edgedistill.profiles import Profile
 from edgedistill.targets.manifest import read_manifest
-from edgedistill.verify import Verdict, board_lines, leave_to_board, measure
+from edgedistill.verify import Verdict, board_lines, leave_to_board, measure, next_steps
 
 
 def built(folder: Path, board: Profile | None = None, images: int = 60) -> Path:
@@ -95,6 +95,23 @@ def test_a_bundle_left_to_its_board_is_not_run_here(tmp_path: Path) -> None:
     assert (verdict.verdict, verdict.reasons, verdict.agreement) == ("unmeasured", ("not-reached",), None)
     assert verdict.next == board_lines(read_manifest(bundle))
     assert not (bundle / "results").exists()
+
+
+def test_too_few_images_ask_for_more_of_them_and_not_for_a_board(tmp_path: Path) -> None:
+    verdict = measured(built(tmp_path, images=20))
+    assert verdict.reasons == ("too-few-images",)
+    assert "50 images" in verdict.next[0]
+    assert not any("scp" in line for line in verdict.next)
+
+
+def test_an_unsound_run_asks_for_another_where_it_was(tmp_path: Path) -> None:
+    board = tiny_bundle.profile()
+    bundle = built(tmp_path, replace(board, measure=replace(board.measure, min_queries=10**9)))
+    elsewhere = measured(bundle, local.verify(bundle, "fp32", quick=True, threads=1))
+    assert elsewhere.reasons == ("unstable",)
+    assert elsewhere.next == board_lines(read_manifest(bundle))
+    here = next_steps(elsewhere, read_manifest(bundle), here=True)
+    assert here[-1] == f"edgedistill verify {shlex.quote(str(bundle))}"
 
 
 def test_a_damaged_bundle_is_not_measured(tmp_path: Path) -> None:
