@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,11 @@ class Content:
 
 
 def check_destination(out: Path) -> None:
-    """Raise InputError unless a bundle may be written to `out`: nothing there, an empty folder, or an older bundle."""
+    """Raise InputError unless a bundle may be written to `out`: nothing there, an empty folder, or an older bundle, in
+    a folder that may be written."""
+    above = next(place for place in out.absolute().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{out} cannot be made: {above} is no folder that you may write in", "Choose another --out.")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"{out} is not a folder", "Choose another --out.")
     if not out.is_dir() or not any(out.iterdir()):

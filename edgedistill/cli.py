@@ -124,6 +124,10 @@ def build(
         Texts,
         flag("--option", TRAINING, "A method's own setting, NAME=VALUE; repeatable."),
     ] = None,
+    view_targets: Annotated[
+        Text,
+        flag("--view-targets", TRAINING, "What a crop is taught: match its own view, mean of all, or blend.", "blend"),
+    ] = None,
     epochs: Annotated[Number, flag("--epochs", TRAINING, "", "60,000 / images, between 20 and 100")] = None,
     batch: Annotated[Number, flag("--batch", TRAINING, "", "128, at most a quarter of the images")] = None,
     seed: Annotated[Number, flag("--seed", TRAINING, "Same seed, same bytes on a CPU.", "0")] = None,
@@ -304,6 +308,11 @@ def main() -> None:
         if debug or missing not in WORKSHOP:
             raise
         _tell(InputError(f"this command needs {missing}", 'Install the workshop: pip install "edgedistill[build]"'))
+    except OSError as error:  # a path that may not be read or written, where nothing closer named it
+        if debug or error.filename is None:
+            raise
+        todo = "Check the path, its permissions and the disk; --debug shows where it happened."
+        _tell(InputError(f"{error.filename}: {error.strerror}", todo))
 
 
 def _tell(error: EdgeDistillError) -> NoReturn:

@@ -152,6 +152,9 @@ def _images(folder: Path) -> Finding:
     images, others, more = 0, 0, ""
     until = time.monotonic() + 1.5
     for path in folder.rglob("*"):
+        if time.monotonic() > until:
+            more = " or more"
+            break
         if not path.is_file():
             continue
         try:
@@ -159,9 +162,6 @@ def _images(folder: Path) -> Finding:
                 images += 1
         except (OSError, ValueError, Image.DecompressionBombError):
             others += 1
-        if time.monotonic() > until:
-            more = " or more"
-            break
     found = f"{images}{more} images in {folder}" + (f", {others} other files" if others else "")
     if images == 0:
         return Finding("images", "missing", found, "Point --images at a folder of photos.")

@@ -1,7 +1,8 @@
 """What a build was asked for: flags over build.toml over environment over defaults, merged and checked once.
 
 Keys of build.toml are the flag names without dashes in front (`student-weights = "none"`), paths in it are relative to
-the file. Defaults that depend on the board (student, input size, budgets) stay None here and come from the profile.
+the file (of a profile, a template set, a start and a teacher too, where these are given by path). Defaults that depend
+on the board (student, input size, budgets) stay None here and come from the profile.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ ONE_OF = {
     "device": ("local", "folder"),
     "prompt_weights": ("W1", "W3", "W3-pool"),
     "method": ("prg", "kd", "embedding"),
+    "view_targets": ("match", "mean", "blend"),
 }
+TEMPLATE_SETS = ("general", "imagenet", "cifar")
 AT_LEAST = {
     "views": 1,
     "seeds": 1,
@@ -67,6 +70,7 @@ class BuildSettings:
     input_size: int | None = None
     method: str = "prg"
     option: tuple[str, ...] = ()
+    view_targets: str = "blend"
     epochs: int | None = None
     batch: int | None = None
     seed: int = 0
@@ -141,8 +145,23 @@ def read_config(path: Path) -> dict[str, Any]:
                 f"{path}: unknown key {key!r}",
                 f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}.",
             )
-        values[name] = _typed(path, key, value, types[name])
+        values[name] = _located(path.parent, name, _typed(path, key, value, types[name]))
     return values
+
+
+def _located(folder: Path, name: str, value: Any) -> Any:
+    """`value` with what may be a name or a path, and is a path, seen from `folder`."""
+    if name == "teacher":
+        prefix, colon, place = value.partition("local-dir:")
+        if colon and not prefix:
+            return f"local-dir:{folder / place}"
+        return str(folder / value) if (folder / value).exists() else value
+    is_path = {
+        "profile": lambda: "/" in value or value.endswith(".toml"),
+        "templates": lambda: value not in TEMPLATE_SETS,
+        "student_weights": lambda: value not in ("auto", "none"),
+    }
+    return str(folder / value) if name in is_path and is_path[name]() else value
 
 
 def _typed(path: Path, key: str, value: Any, expected: Any) -> Any:

@@ -209,10 +209,6 @@ class TeacherStore:
         """float32 [n, D], unit: view 0 of these images, or of all."""
         return _unit(self._features[:, 0] if rows is None else self._features[rows, 0])
 
-    def mean_view(self, rows: np.ndarray) -> np.ndarray:
-        """float32 [n, D], unit: the normalised mean over an image's views, the target of the policy `mean`."""
-        return _unit(self.all_views(rows).mean(axis=1))
-
     def view_targets(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(u, u_mean), float32 [n, D] each: the feature of the student's own view, and of the mean over views.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from tiny_build import CHECKS, PHOTOS, settings, write_profile
+from tiny_build import CHECKS, PHOTOS, flags, settings, write_profile
 from tiny_images import CLASSES
 
 from edgedistill.build import build
@@ -85,8 +85,14 @@ def test_another_student_does_not_run_the_teacher_again(
     built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TeacherFiles, "load", no_teacher)
-    changed = settings(inputs, tiny_teacher_folder, epochs=1, method="kd", out=inputs / "bundle-kd")
+    before = stages(inputs)
+    changed = settings(
+        inputs, tiny_teacher_folder, epochs=1, method="kd", view_targets="mean", out=inputs / "bundle-kd"
+    )
     assert build(changed).build_id != built["build_id"]
+    (trained,) = (name for name in stages(inputs) - before if name.startswith("distil-"))
+    header = json.loads((inputs / "work" / trained / "metrics.jsonl").read_text().splitlines()[0])
+    assert (header["method"], header["train_views"]) == ("kd", "mean")
 
 
 def test_other_prompts_keep_the_stored_features(
@@ -239,24 +245,8 @@ def test_a_killed_build_resumes_to_the_same_manifest(inputs: Path, tiny_teacher_
 
 
 def start_build(inputs: Path, teacher: Path, folder: Path) -> subprocess.Popen[bytes]:
-    flags = {
-        "profile": inputs / "quick.toml",
-        "classes": inputs / "labels.txt",
-        "images": inputs / "photos",
-        "check": inputs / "check",
-        "teacher": f"local-dir:{teacher}",
-        "teacher-dtype": "float32",
-        "student": "mobilenetv3_small_050",
-        "student-weights": "none",
-        "student-dtype": "float32",
-        "views": 3,
-        "epochs": 6,
-        "threads": 1,
-        "work": folder / "work-b",
-        "out": folder / "b",
-    }
     command = [sys.executable, "-m", "edgedistill", "build"]
-    command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    command += flags(inputs, teacher, epochs=6, work=folder / "work-b", out=folder / "b")
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -161,6 +161,12 @@ def test_a_file_or_a_link_in_the_way_is_refused(tmp_path: Path) -> None:
             check_destination(tmp_path / name)
 
 
+def test_a_place_that_cannot_be_written_is_said_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        check_destination(tmp_path / "file" / "deep" / "bundle")
+
+
 def test_an_empty_folder_and_a_new_path_may_be_written(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     check_destination(tmp_path / "empty")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_build import flags
 
 
 def edgedistill(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -82,6 +84,29 @@ def test_predict_does_not_wait_on_a_pipe(built_folder: Path, tmp_path: Path) -> 
     assert_two_lines(edgedistill("predict", built_folder / "bundle", tmp_path / "pipe.jpg"), "pipe.jpg")
 
 
+def test_what_may_not_be_read_is_two_lines_too(built_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "templates.txt").mkdir()
+    (tmp_path / "build.toml").mkdir()
+    needed = ("--profile", "cpu", "--classes", built_folder / "labels.txt", "--images", built_folder / "photos")
+    assert_two_lines(edgedistill("build", *needed, "--templates", tmp_path / "templates.txt"), "templates.txt")
+    assert_two_lines(edgedistill("build", *needed, "--config", tmp_path / "build.toml"), "build.toml")
+    assert_two_lines(edgedistill("build", *needed, "--out", built_folder / "labels.txt" / "x"), "labels.txt")
+
+
+@pytest.mark.parametrize(("strict", "code"), [((), 0), (("--strict",), 4)])
+def test_a_build_that_could_not_measure_is_a_failure_only_when_asked(
+    built_folder: Path, tiny_teacher_folder: Path, tmp_path: Path, strict: tuple[str, ...], code: int
+) -> None:
+    shutil.copytree(built_folder / "bundle", tmp_path / "bundle")  # up to date: only the verdict is made anew
+    words = flags(built_folder, tiny_teacher_folder, out=tmp_path / "bundle", device="folder")
+    done = edgedistill("build", *words, *strict, "--json")
+    assert done.returncode == code, done.stderr
+    verdict = json.loads(done.stdout)
+    assert (verdict["verdict"], verdict["reasons"]) == ("unmeasured", ["not-reached"])
+    assert "up to date" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Bundle: ")
+
+
 def test_profiles_are_listed_and_shown() -> None:
     listed = edgedistill("profiles", "list").stdout
     assert len(listed.splitlines()) == 9
@@ -93,19 +118,16 @@ def test_profiles_are_listed_and_shown() -> None:
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
     built_folder: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
-    flags = {
-        "profile": built_folder / "quick.toml",
-        "classes": built_folder / "labels.txt",
-        "images": built_folder / "photos",
-        "teacher": f"local-dir:{tiny_teacher_folder}",
-        "student": "mobilenetv3_small_050",
-        "student-weights": "none",
-        "epochs": 500,
-        "work": tmp_path / "work",
-    }
     command = [sys.executable, "-m", "edgedistill", "build"]
-    command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command += flags(built_folder, tiny_teacher_folder, epochs=500, work=tmp_path / "work", out=tmp_path / "bundle")
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell hands on "ignore"
+    )
     until = time.monotonic() + 120
     while not list((tmp_path / "work").glob(".distil-*.partial")):
         assert process.poll() is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgedistill.errors import InputError
-from edgedistill.settings import BuildSettings, resolve
+from edgedistill.settings import ONE_OF, TEMPLATE_SETS, BuildSettings, resolve
 
 NEEDED = {"profile": "cpu", "classes": Path("labels.txt"), "images": Path("photos")}
 
@@ -19,9 +19,9 @@ def config(tmp_path: Path, text: str) -> Path:
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_environment(tmp_path: Path) -> None:
-    path = config(tmp_path, 'teacher = "local-dir:here"\nepochs = 7\nseed = 3\n')
+    path = config(tmp_path, 'teacher = "ViT-B-32/openai"\nepochs = 7\nseed = 3\n')
     found = resolve(NEEDED | {"seed": 5}, path, {"EDGEDISTILL_TEACHER": "ViT-L-14/openai"})
-    assert (found.teacher, found.epochs, found.seed) == ("local-dir:here", 7, 5)
+    assert (found.teacher, found.epochs, found.seed) == ("ViT-B-32/openai", 7, 5)
     assert resolve(NEEDED, None, {"EDGEDISTILL_TEACHER": "ViT-L-14/openai"}).teacher == "ViT-L-14/openai"
     assert resolve(NEEDED, None, {}).teacher == "ViT-B-16/datacomp_xl_s13b_b90k"
 
@@ -31,6 +31,39 @@ def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
     found = resolve({}, path, {})
     assert found.classes == tmp_path / "labels.txt"
     assert found.images == tmp_path / "photos"
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "read"),
+    [
+        ("profile", "cpu", "cpu"),
+        ("profile", "mine.toml", "HERE/mine.toml"),
+        ("templates", "imagenet", "imagenet"),
+        ("templates", "prompts.txt", "HERE/prompts.txt"),
+        ("student-weights", "none", "none"),
+        ("student-weights", "start", "HERE/start"),
+        ("teacher", "ViT-B-32/openai", "ViT-B-32/openai"),
+        ("teacher", "hf-hub:laion/clip", "hf-hub:laion/clip"),
+        ("teacher", "local-dir:clip", "local-dir:HERE/clip"),
+        ("teacher", "clip.safetensors", "HERE/clip.safetensors"),
+    ],
+)
+def test_what_is_a_name_or_a_path_is_relative_where_it_is_a_path(
+    tmp_path: Path, key: str, written: str, read: str
+) -> None:
+    (tmp_path / "clip.safetensors").write_bytes(b"")
+    found = resolve({k: v for k, v in NEEDED.items() if k != key}, config(tmp_path, f"{key} = '{written}'\n"), {})
+    assert getattr(found, key.replace("-", "_")) == read.replace("HERE", str(tmp_path))
+
+
+def test_the_choices_are_those_that_there_are() -> None:
+    methods, prompts, train = (pytest.importorskip(f"edgedistill.{name}") for name in ("methods", "prompts", "train"))
+    assert ONE_OF["method"] == tuple(methods.METHODS)
+    assert ONE_OF["prompt_weights"] == prompts.WEIGHTINGS
+    for policy in ONE_OF["view_targets"]:
+        assert train.TrainConfig(size=32, views=policy).views == policy
+    for name in TEMPLATE_SETS:
+        assert prompts.template_set(name).name == name
 
 
 def test_dashes_and_lists_read_as_on_the_command_line(tmp_path: Path) -> None:

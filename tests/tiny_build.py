@@ -1,6 +1,7 @@
 """A whole build in seconds: the tiny teacher, generated photos, a profile whose measuring takes a blink.
 
 settings(folder, teacher, **changed)   BuildSettings for photos and check images written into `folder`
+flags(folder, teacher, **changed)      the same as words of a command line
 """
 
 from __future__ import annotations
@@ -38,7 +39,16 @@ def write_inputs(folder: Path) -> Path:
 
 
 def settings(folder: Path, teacher: Path, **changed: Any) -> BuildSettings:
-    values: dict[str, Any] = {
+    return BuildSettings(**_values(folder, teacher) | changed)
+
+
+def flags(folder: Path, teacher: Path, **changed: Any) -> list[str]:
+    values = _values(folder, teacher) | changed
+    return [str(word) for name, value in values.items() for word in (f"--{name.replace('_', '-')}", value)]
+
+
+def _values(folder: Path, teacher: Path) -> dict[str, Any]:
+    return {
         "profile": str(folder / "quick.toml"),
         "classes": folder / "labels.txt",
         "images": folder / "photos",
@@ -54,4 +64,3 @@ def settings(folder: Path, teacher: Path, **changed: Any) -> BuildSettings:
         "work": folder / "work",
         "out": folder / "bundle",
     }
-    return BuildSettings(**values | changed)
