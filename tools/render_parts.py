@@ -111,12 +111,15 @@ def _pick(g: Generator, options: tuple[str, ...], shares: tuple[float, ...] | No
     return str(g.choice(np.asarray(options, object), p=shares))
 
 
+HIDING = (("black", "conveyor"), ("white", "paper"))  # colours that cannot be told from a floor
+
+
 def scene(family: str, seed: int, side: Side = "pool") -> Scene:
     """The scene of this family and seed on one side's floors and under its lamps: a function of the three alone."""
     g = _generator(side, family, seed, "scene")
     floor, lamp = _pick(g, FLOORS[side]), _pick(g, LAMPS[side])
     material, finish, colour = _look(family, g)
-    while colour == "black" and floor == "conveyor":  # cannot be told from the belt
+    while (colour, floor) in HIDING:
         material, finish, colour = _look(family, g)
     return Scene(
         side=side,
