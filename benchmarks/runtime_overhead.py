@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from edgedistill.targets.manifest import read_manifest
-from edgedistill.targets.runtimes import CPU, open_session
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from rows import Row, interleave, report, row
 
 from edgedistill import Classifier
+from edgedistill.targets.manifest import read_manifest
+from edgedistill.targets.runtimes import CPU, open_session
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from bundles import write_bundle  # the bundle of the tests, around a network of real size
