@@ -130,9 +130,7 @@ class Line:
         self.teacher_files = find_teacher(
             settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess
         )
-        self.plan = students.plan(
-            settings.student, settings.student_weights, self.profile.model.student, settings.input_size
-        )
+        self.plan = self._settle_student()
         self._teacher: Teacher | None = None
         log.info("teacher %s, licence %s", self.teacher_files.id, self.teacher_files.licence)
         log.info("student %s, %d px", self.plan.reason, self.size)
@@ -485,6 +483,27 @@ class Line:
         )
         torch.set_num_threads(asked)
         return asked
+
+
+    def _settle_student(self) -> students.Plan:
+        """--student and its weights; what "auto" found, once for a work folder: a hub that comes or goes between two
+        runs must not train another student."""
+        settings, default = self.settings, self.profile.model.student
+        if settings.student_weights != "auto":
+            return students.plan(settings.student, settings.student_weights, default, settings.input_size)
+        name = settings.student or default
+        made: list[students.Plan] = []
+
+        def decide() -> tuple[dict[str, str | None], str]:
+            made.append(students.plan(settings.student, "auto", default, settings.input_size))
+            return {"source": made[0].source, "sha256": made[0].sha256}, made[0].reason
+
+        kept, _ = self.work.decision("student-start", {"student": name}, decide)
+        if made:
+            return made[0]
+        if kept["source"] == "scratch":
+            log.info("as before in %s; with another --work the hub is asked for weights of %s", self.work.root, name)
+        return students.plan_again(name, kept["source"], kept["sha256"], settings.input_size)
 
 
 def with_budgets(profile: Profile, settings: BuildSettings) -> Profile:

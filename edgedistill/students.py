@@ -143,7 +143,8 @@ class Plan:
     """The student to train and the weights it starts from, decided before any work is done.
 
     `source`: "hub" (`weights` is a file of timm's), "folder" (`weights` is a folder of ours) or "scratch".
-    `reason` is a sentence for the report. `input_size` is what was asked for, None if nothing was.
+    `reason` is a phrase for the manifest: it names no path of this machine and nothing that passes, such as a hub that
+    did not answer. `input_size` is what was asked for, None if nothing was.
     """
 
     name: str
@@ -187,7 +188,7 @@ def plan(student: str | None, weights: str, default: str, input_size: int | None
         return Plan(
             name=card["name"],
             source="folder",
-            reason=f"weights of {card['name']} from {folder}",
+            reason=f"weights of {card['name']} from {folder.resolve().name}",
             weights=folder,
             sha256=atomic.sha256_file(folder / WEIGHTS),
             input_size=input_size,
@@ -200,7 +201,35 @@ def plan(student: str | None, weights: str, default: str, input_size: int | None
         repo, file = _hub_weights(name)
     except hub.HubUnavailable as error:
         log.warning("no pretrained weights for the student %s (%s): it starts from scratch", name, error)
-        return Plan(name=name, source="scratch", reason=f"{name} from scratch: {error}", input_size=input_size)
+        return _without_weights(name, input_size)
+    return _with_hub_weights(name, repo, file, input_size)
+
+
+def plan_again(name: str, source: str, sha256: str | None, input_size: int | None = None) -> Plan:
+    """The plan that "auto" once made, whatever the hub says now: `source` "hub" or "scratch", with the weights' hash.
+
+    Raises InputError where those weights cannot be had any more, or have become others.
+    """
+    if source == "scratch":
+        return _without_weights(name, input_size)
+    remedy = "Give --student-weights, or another --work to begin anew with what can be had now."
+    try:
+        found = _with_hub_weights(name, *_hub_weights(name), input_size)
+    except hub.HubUnavailable as error:
+        raise InputError(
+            f"this work folder's {name} started from timm's weights, and now they cannot be had: {error}", remedy
+        ) from error
+    if found.sha256 != sha256:
+        raise InputError(f"timm's weights of {name} are others than this work folder's {name} started from", remedy)
+    return found
+
+
+def _without_weights(name: str, input_size: int | None) -> Plan:
+    reason = f"{name} from scratch: no pretrained weights could be had"
+    return Plan(name=name, source="scratch", reason=reason, input_size=input_size)
+
+
+def _with_hub_weights(name: str, repo: str, file: Path, input_size: int | None) -> Plan:
     return Plan(
         name=name,
         source="hub",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,9 +17,10 @@ import numpy as np
 import onnxruntime
 import pytest
 from tiny_build import CHECKS, PHOTOS, flags, settings, write_profile
+from tiny_hub import cache_hub_weights
 from tiny_images import CLASSES
 
-from edgedistill.build import build
+from edgedistill.build import Line, build
 from edgedistill.checkset import read_check
 from edgedistill.errors import InputError
 from edgedistill.stage import SCRATCH
@@ -157,6 +159,19 @@ def test_names_and_folders_of_the_photos_change_nothing(
     )
     build(moved)
     assert (tmp_path / "bundle" / "manifest.json").read_bytes() == (inputs / "bundle" / "manifest.json").read_bytes()
+
+
+def test_a_hub_that_comes_later_does_not_change_the_start(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    asked = settings(inputs, tiny_teacher_folder, student_weights="auto", work=tmp_path / "work", out=tmp_path / "out")
+    first = Line(asked).plan
+    cache_hub_weights(tmp_path / "hub", first.name)
+    assert Line(asked).plan == first
+    assert first.source == "scratch"
+    assert Line(dataclasses.replace(asked, work=tmp_path / "other")).plan.source == "hub"
 
 
 def test_seeds_are_reported_and_the_first_ships(

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_hub import cache_hub_weights
 
 from edgedistill.errors import InputError
-from edgedistill.students import Plan, Student, create_student, load_student, plan, read_card, save_student
+from edgedistill.students import Plan, Student, create_student, load_student, plan, plan_again, read_card, save_student
 
 TINY = {"name": "resnet10t", "kwargs": {"channels": (8, 8, 16, 16), "stem_width": 8}}
 DIM, SIZE = 12, 32
@@ -135,27 +136,42 @@ def test_without_the_hub_auto_is_scratch_at_once_and_says_why(
     assert time.monotonic() - began < 5
     assert found.source == "scratch"
     assert "scratch" in caplog.text
-    assert "resnet18" in caplog.text
+    assert "HF_HUB_OFFLINE" in caplog.text
+    assert found.reason == "resnet18 from scratch: no pretrained weights could be had"  # the manifest's words
+
+
+def test_the_reason_names_the_start_folder_without_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved(tmp_path / "start")
+    assert plan(None, str(folder), "resnet18").reason == "weights of resnet10t from start"
+    monkeypatch.chdir(folder)
+    assert plan(None, ".", "resnet18").reason == "weights of resnet10t from start"
 
 
 def test_cached_hub_weights_are_used_without_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import timm
-
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    repository = timm.get_pretrained_cfg("mobilenetv3_small_050").hf_hub_id
-    snapshot = tmp_path / f"models--{repository.replace('/', '--')}" / "snapshots" / "0000"
-    snapshot.mkdir(parents=True)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text("0000")
-    torch.manual_seed(3)
-    published = timm.create_model("mobilenetv3_small_050")
-    save_file(published.state_dict(), snapshot / "model.safetensors")
+    weights, published = cache_hub_weights(tmp_path, "mobilenetv3_small_050")
     found = plan("mobilenetv3_small_050", "auto", "resnet18")
-    assert (found.source, found.weights) == ("hub", snapshot / "model.safetensors")
+    assert (found.source, found.weights) == ("hub", weights)
     student, kept = create_student(found, DIM, "abc", size=64)
     assert not kept
     assert torch.equal(student.backbone.conv_stem.weight, published.conv_stem.weight)  # type: ignore[union-attr]
+
+
+def test_a_plan_made_again_is_the_same_or_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    name = "mobilenetv3_small_050"
+    scratch = plan(name, "auto", "resnet18")
+    weights, _ = cache_hub_weights(tmp_path, name)
+    assert plan_again(name, "scratch", None) == scratch  # although the hub's weights are here by now
+    found = plan(name, "auto", "resnet18")
+    assert plan_again(name, "hub", found.sha256) == found
+    with pytest.raises(InputError, match="others than"):
+        plan_again(name, "hub", "another hash")
+    weights.unlink()
+    with pytest.raises(InputError, match="cannot be had: not in the local cache"):
+        plan_again(name, "hub", found.sha256)
 
 
 def test_creation_depends_on_the_seed_alone_and_leaves_torchs_random_state(tmp_path: Path) -> None:
