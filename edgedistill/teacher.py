@@ -14,6 +14,7 @@ with random ones and a log line. Nothing here trains.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import json
@@ -56,6 +57,9 @@ WEIGHT_FILES = (
     "model.pth",
 )
 HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+# A tokeniser of transformers': its settings, then its vocabulary in order of preference.
+TOKENIZER_SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+VOCABULARIES = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt")
 CHECKPOINT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 
 # open_clip's tables carry no licence. These are what the weights' own pages state; where we are not sure, we say so.
@@ -95,6 +99,9 @@ class TeacherFiles:
     source: str = field(repr=False)
     """What open_clip is asked to build: one of its model names, or local-dir:FOLDER."""
     tokenizer: str = field(repr=False)
+    """What open_clip is asked for unless `tokenizer_repo` is given."""
+    tokenizer_repo: str | None = field(repr=False)
+    """The hub's repository of a tokeniser that lies apart from the weights (SigLIP's and others), or None."""
 
     @cached_property
     def weight_hash(self) -> str:
@@ -131,7 +138,8 @@ class TeacherFiles:
 class Teacher:
     """A frozen open_clip model: unit text and image features in one space of `dim` coordinates.
 
-    The text tower stays in float32 (it runs once and shapes every class vector); the image tower runs in `dtype`.
+    The text tower stays in float32 (it runs once and shapes every class vector); the image tower runs in `dtype`
+    (`torch_dtype` is the same as torch names it). `model` is open_clip's own, for whoever times the bare forward pass.
     Same input, same batch, same threads: same bytes.
     """
 
@@ -141,25 +149,25 @@ class Teacher:
         self.files = files
         self.id, self.dim, self.image_size = files.id, files.dim, files.image_size
         self.device = torch.device(device)
-        self._model, self._tokenizer = _build(files)
-        self._model.eval().requires_grad_(False).to(self.device)
-        self.scale = float(self._model.logit_scale.exp())
+        self.model, self._tokenizer = _build(files)
+        self.model.eval().requires_grad_(False).to(self.device)
+        self.scale = float(self.model.logit_scale.exp())
         self._geometry = _geometric_part(files.preprocess)
         self._mean = torch.tensor(files.preprocess["mean"], device=self.device).view(3, 1, 1)
         self._std = torch.tensor(files.preprocess["std"], device=self.device).view(3, 1, 1)
         # A vision transformer has one convolution and gains nothing; a convolutional tower likes its channels last.
-        convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in self._model.visual.modules())
+        convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in self.model.visual.modules())
         self._layout = torch.channels_last if convolutions > 1 else torch.contiguous_format
-        self._model.visual.to(memory_format=self._layout)
+        self.model.visual.to(memory_format=self._layout)
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype {dtype!r} is not auto, float32 or bfloat16")
         if dtype == "auto":
-            chosen, self.dtype_reason = choose_dtype(self._model.visual, self._example_batch(), self.device)
+            chosen, self.dtype_reason = choose_dtype(self.model.visual, self._example_batch(), self.device)
         else:
             chosen, self.dtype_reason = getattr(torch, dtype), "asked for"
-        self._torch_dtype: torch.dtype = chosen
+        self.torch_dtype: torch.dtype = chosen
         self.dtype = str(chosen).removeprefix("torch.")
-        self._model.visual.to(chosen)
+        self.model.visual.to(chosen)
         log.info("teacher %s on %s in %s: %s", self.id, self.device, self.dtype, self.dtype_reason)
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -173,7 +181,7 @@ class Teacher:
             )
         with torch.inference_mode():
             tokens = self._tokenizer(list(texts)).to(self.device)
-            features = functional.normalize(self._model.encode_text(tokens).float(), dim=-1)
+            features = functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
         return self._finite(features, "text")
 
     def centre(self, image: Image.Image) -> np.ndarray:
@@ -189,18 +197,22 @@ class Teacher:
         from torch.nn import functional
 
         with torch.inference_mode():
-            pixels = self._normalised(images).to(self._torch_dtype)
-            features = functional.normalize(self._model.encode_image(pixels).float(), dim=-1)
+            pixels = self.normalised(images).to(self.torch_dtype)
+            features = functional.normalize(self.model.encode_image(pixels).float(), dim=-1)
         return self._finite(features, "image")
 
     def free_text(self) -> None:
         """Drops the text tower; encode_text fails from here on."""
         self._tokenizer = None
         for name in ("text", "transformer", "token_embedding", "text_decoder"):
-            if hasattr(self._model, name):
-                delattr(self._model, name)
+            if hasattr(self.model, name):
+                delattr(self.model, name)
 
-    def _normalised(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def normalised(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """float32 [N, 3, S, S] on the teacher's device, as `model` takes it: uint8 [N, S, S, 3], scaled and normalised.
+
+        Raises ValueError for another shape or type.
+        """
         import torch
 
         size = self.image_size
@@ -217,7 +229,7 @@ class Teacher:
         pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
         cell = -(-self.image_size // 8)
         pixels = pixels.repeat(cell, axis=1).repeat(cell, axis=2)[:, : self.image_size, : self.image_size]
-        return self._normalised(pixels)
+        return self.normalised(pixels)
 
     def _finite(self, features: torch.Tensor, kind: str) -> np.ndarray:
         array = features.cpu().numpy()
@@ -329,6 +341,7 @@ def _from_table(name: str, given: dict[str, Any] | None, fetch: bool) -> Teacher
         mean_feature=None,
         source=model,
         tokenizer=model,
+        tokenizer_repo=_tokenizer_repo(architecture),
     )
 
 
@@ -349,7 +362,6 @@ def _from_hub(repo: str, given: dict[str, Any] | None, fetch: bool) -> TeacherFi
             f"the cached weights of hf-hub:{repo} belong to another revision than {config}",
             "delete the older revision from the hub's cache, or fetch both again",
         )
-    tokenizer_elsewhere = bool(architecture.get("text_cfg", {}).get("hf_tokenizer_name"))
     source = f"local-dir:{config.parent}"
     return TeacherFiles(
         id=f"hf-hub:{repo}",
@@ -359,7 +371,8 @@ def _from_hub(repo: str, given: dict[str, Any] | None, fetch: bool) -> TeacherFi
         licence=_licence_of(repo),
         mean_feature=None,
         source=source,
-        tokenizer=f"hf-hub:{repo}" if tokenizer_elsewhere else source,
+        tokenizer=source,
+        tokenizer_repo=_tokenizer_repo(architecture),
     )
 
 
@@ -388,6 +401,7 @@ def _from_folder(folder: Path, given: dict[str, Any] | None) -> TeacherFiles:
         mean_feature=_read_mean_feature(folder / MEAN_FEATURE_FILE, architecture["embed_dim"]),
         source=f"local-dir:{folder}",
         tokenizer=f"local-dir:{folder}",
+        tokenizer_repo=None,  # open_clip reads every tokeniser of a folder from that folder
     )
 
 
@@ -419,7 +433,12 @@ def _from_checkpoint(path: Path, arch: str | None, given: dict[str, Any] | None)
         mean_feature=_read_mean_feature(path.parent / MEAN_FEATURE_FILE, architecture["embed_dim"]),
         source=arch,
         tokenizer=arch,
+        tokenizer_repo=_tokenizer_repo(architecture),
     )
+
+
+def _tokenizer_repo(architecture: dict[str, Any]) -> str | None:
+    return architecture.get("text_cfg", {}).get("hf_tokenizer_name") or None
 
 
 def _weights_in(folder: Path) -> Path | None:
@@ -635,6 +654,7 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
     import torch
     from safetensors import SafetensorError
 
+    tokenizer = _load_tokenizer(files)  # first: it is small, and may have to be fetched
     try:
         model = open_clip.create_model(
             files.source,
@@ -660,15 +680,57 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
                 f"the weights of teacher {files.id} hold values that are not finite: {name} in {files.weights}",
                 "fetch the file again or use other weights",
             )
+    return model, tokenizer
+
+
+def _load_tokenizer(files: TeacherFiles) -> Any:
+    """open_clip's tokeniser for this teacher. One of transformers' is read from a folder, so that it asks nobody."""
+    import open_clip
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
     try:
-        tokenizer = open_clip.get_tokenizer(files.tokenizer)
+        if files.tokenizer_repo is None:
+            return open_clip.get_tokenizer(files.tokenizer)
+        text = files.architecture["text_cfg"]
+        return HFTokenizer(
+            str(_tokenizer_folder(files.tokenizer_repo)),
+            context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
+    except hub.HubUnavailable as reason:
+        raise InputError(
+            f"no tokeniser for teacher {files.id}: looked for {' or '.join(VOCABULARIES)} of {files.tokenizer_repo}: "
+            f"{reason}",
+            _alternatives(
+                f"put the files of https://huggingface.co/{files.tokenizer_repo} into one folder with the teacher's "
+                "and give --teacher local-dir:FOLDER"
+            ),
+        ) from reason
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"the tokeniser of teacher {files.id} does not load: {first}",
             "pip install transformers, and make its tokeniser files available, or choose a teacher with CLIP's own",
         ) from error
-    return model, tokenizer
+
+
+def _tokenizer_folder(repo: str) -> Path:
+    """The folder of the hub's cache with the files of a tokeniser, fetched if need be. Raises hub.HubUnavailable.
+
+    The vocabulary comes last, so that where it is, the settings are.
+    """
+    vocabulary = hub.cached_file(repo, VOCABULARIES)
+    if vocabulary is not None:
+        return vocabulary.parent
+    settings = []
+    for name in TOKENIZER_SETTINGS:
+        with contextlib.suppress(hub.NotOnHub):
+            settings.append(hub.fetch(repo, (name,)))
+    folder = hub.fetch(repo, VOCABULARIES).parent
+    if any(path.parent != folder for path in settings):
+        raise hub.HubUnavailable("its cached files belong to several revisions: delete them from the hub's cache")
+    return folder
 
 
 def _geometric_part(preprocess: dict[str, Any]) -> Any:

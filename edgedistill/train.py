@@ -166,13 +166,13 @@ def choose_dtype(
         return "float32", f"{torch.cuda.get_device_name(device)} has no bfloat16"
     if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return "float32", "this processor has no bfloat16 instructions"
-    trial = _placed(student, device).train()
+    trial = placed(student, device).train()
     images = torch.zeros(min(batch, 32), size, size, 3, dtype=torch.uint8)
     best: dict[str, float] = {}
     for _ in range(3):  # interleaved; the first round warms up and is the slowest of the three
         for dtype in ("float32", "bfloat16"):
             began = time.perf_counter()
-            with _autocast(device, dtype):
+            with autocast(device, dtype):
                 h = trial(images)[1]
             h.float().square().mean().backward()
             trial.zero_grad(set_to_none=True)
@@ -183,7 +183,7 @@ def choose_dtype(
     return "float32", f"bfloat16 is {ratio:.2f} times as fast in a short try"
 
 
-def _placed(student: Student, device: torch.device) -> Student:
+def placed(student: Student, device: torch.device) -> Student:
     """A trainable copy on `device`, its convolutions in channels-last memory: faster on CPUs and GPUs alike."""
     placed = copy.deepcopy(student).requires_grad_(True).to(device)
     for parameter in placed.parameters():
@@ -192,12 +192,13 @@ def _placed(student: Student, device: torch.device) -> Student:
     return placed
 
 
-def _autocast(device: torch.device, dtype: str) -> torch.autocast:
+def autocast(device: torch.device, dtype: str) -> torch.autocast:
+    """The context of the student's forward pass: bfloat16 arithmetic where `dtype` says so, else none of its own."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 @contextmanager
-def _reproducible(device: torch.device, threads: int | None) -> Iterator[None]:
+def reproducible(device: torch.device, threads: int | None) -> Iterator[None]:
     """On a CPU: deterministic algorithms and a fixed number of threads. On a GPU: the fastest convolutions instead."""
     before = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
@@ -246,12 +247,12 @@ def train(
             f"Give more photos: at least {LEAST_IMAGES}, better 200 or more.",
         )
     device = choose_device(config.train_on)
-    with _reproducible(device, config.threads):
+    with reproducible(device, config.threads):
         if config.dtype == "auto":
             dtype, why = choose_dtype(student, config.size, config.batch or batch_for(len(rows)), device)
             log.info("the student trains in %s: %s", dtype, why)
             config = dataclasses.replace(config, dtype=dtype)
-        run = _Run(student, store, rows, method, classes, bank, config, device, folder)
+        run = Run(student, store, rows, method, classes, bank, config, device, folder)
         if not run.finished():
             run.resume()
             progress.start("distil", run.epochs * len(rows))
@@ -266,8 +267,13 @@ def train(
     return TrainResult(shipped, run.metrics, run.epochs, run.batch, device.type, config.dtype, run.warnings)
 
 
-class _Run:
-    """The state of one training: live student, its average, optimiser, metrics so far."""
+class Run:
+    """One training under way: live student, its average, optimiser, metrics so far.
+
+    `train` is what drives it; a benchmark takes it apart: `step` is one batch, `one_epoch` the loop around it. `rows`
+    are int64 row numbers of the store; `folder` is written to by `one_epoch`, `checkpoint` and `save` alone. The
+    config's dtype is a settled one, not "auto".
+    """
 
     def __init__(
         self,
@@ -289,7 +295,7 @@ class _Run:
         self.steps = self.epochs * self.steps_per_epoch
         self.state = method.prepare(store, bank, classes).to(device)
         self.with_mean = config.views == "mean" or self._blends() or "feat_views" in method.needs
-        self.live = _placed(student, device).train()
+        self.live = placed(student, device).train()
         if is_folded(self.live.backbone):
             log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
             unfold(self.live.backbone, self._sample_of_pixels())
@@ -348,7 +354,7 @@ class _Run:
         began, seen, sums = time.perf_counter(), 0, dict[str, float]()
         for k, batch in enumerate(prefetch(read_batch, jobs)):
             step = epoch * len(plan) + k
-            numbers = self._step(batch.to(self.device), step, f"epoch {epoch + 1}, step {k + 1} of {len(plan)}")
+            numbers = self.step(batch.to(self.device), step, f"epoch {epoch + 1}, step {k + 1} of {len(plan)}")
             count = len(batch.row)
             seen += count
             for name, value in numbers.items():
@@ -363,11 +369,16 @@ class _Run:
         self._warn_if_stalled()
         self._write_metrics()
 
-    def _step(self, batch: Batch, step: int, where: str) -> dict[str, float]:
+    def step(self, batch: Batch, step: int, where: str) -> dict[str, float]:
+        """Learn from one batch, which lies on `device`: forward, loss, backward, clipping, AdamW, moving average.
+
+        `step` counts from 0 over all epochs and sets the learning rate and the blend of views. Returns the parts of
+        the loss, agreement with the teacher, gradient norm and learning rate. Raises NonFiniteLoss naming `where`.
+        """
         factor = self.lr_factor(step)
         for group in self.optimiser.param_groups:
             group["lr"] = factor * group["peak"]
-        with _autocast(self.device, self.config.dtype):
+        with autocast(self.device, self.config.dtype):
             f, h = self.live(batch.images)
         out = StudentOut.of(f, h, batch.row, batch.view)
         parts = view_loss(self.method, out, batch.teacher, self.state, self.eta(step))
@@ -378,11 +389,11 @@ class _Run:
             same = self.state.logits(out.g).argmax(-1) == self.state.logits(batch.teacher.u).argmax(-1)
         numbers = methods.check_finite({**parts, "agreement": same.float().mean(), "grad_norm": norm}, where)
         self.optimiser.step()
-        self._update_average(step)
+        self.update_average(step)
         return {**numbers, "lr": factor * self.lr}
 
     @torch.no_grad()
-    def _update_average(self, step: int) -> None:
+    def update_average(self, step: int) -> None:
         """Weights move by 1 − min(ema, (1+t)/(10+t)); buffers (BatchNorm's statistics) are copied."""
         decay = min(self.config.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), 1 - decay)

@@ -117,6 +117,39 @@ def test_a_hub_model_in_the_cache_loads_without_a_request(hub_cache, tiny_teache
     assert teacher.encode_text(["a red disc"]).shape == (1, DIM)
 
 
+@pytest.fixture
+def worded_teacher(hub_cache, tiny_teacher_folder: Path):
+    """The tiny teacher on the hub, with a tokeniser that lies in a repository of its own (not in the cache)."""
+    architecture = {**MODEL, "text_cfg": {**MODEL["text_cfg"], "hf_tokenizer_name": "someone/words"}}
+    config = json.dumps({"model_cfg": architecture, "preprocess_cfg": PREPROCESS}).encode()
+    hub_cache("someone/tiny", {"open_clip_config.json": config, WEIGHTS: (tiny_teacher_folder / WEIGHTS).read_bytes()})
+    return find_teacher("hf-hub:someone/tiny")
+
+
+def test_a_tokeniser_of_its_own_is_read_from_the_cache_without_a_request(worded_teacher, hub_cache):
+    pytest.importorskip("transformers")
+    vocabulary = {"[PAD]": 0, "[UNK]": 1, "a": 2, "red": 3, "disc": 4}
+    words = {"version": "1.0", "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}}
+    words |= {"pre_tokenizer": {"type": "Whitespace"}, "added_tokens": [], "truncation": None, "padding": None}
+    words |= {"normalizer": None, "post_processor": None, "decoder": None}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
+    files = {"tokenizer.json": words, "tokenizer_config.json": settings}
+    hub_cache("someone/words", {name: json.dumps(value).encode() for name, value in files.items()})
+    teacher = worded_teacher.load(dtype="float32")
+    assert teacher._tokenizer(["a red cone"])[0, :4].tolist() == [2, 3, 1, 0]
+    assert teacher.encode_text(["a red disc"]).shape == (1, DIM)
+
+
+def test_a_tokeniser_that_cannot_be_had_is_said_at_once(worded_teacher):
+    began = time.monotonic()
+    with pytest.raises(InputError) as raised:
+        worded_teacher.load()
+    assert time.monotonic() - began < 5
+    assert "no tokeniser for teacher hf-hub:someone/tiny" in raised.value.wrong
+    assert "of someone/words: not in the local cache, and HF_HUB_OFFLINE is set" in raised.value.wrong
+    assert "--teacher local-dir:FOLDER" in raised.value.todo
+
+
 def test_a_missing_weight_names_what_was_looked_for_and_what_is_here(hub_cache, folder: Path, monkeypatch):
     hub_cache("laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K", {WEIGHTS: b"weights"})
     hub_cache("someone/own-model", {"open_clip_config.json": b"{}", WEIGHTS: b"weights"})
@@ -294,7 +327,7 @@ def test_it_sees_exactly_what_openclip_would_show_it(folder: Path, resize_mode: 
     teacher = find_teacher(str(folder)).load(dtype="float32")
     photo = make_photo("yellow bars", 5, size=size)
     expected = image_transform_v2(PreprocessCfg(size=IMAGE_SIZE, **preprocess), is_train=False)(photo)
-    seen = teacher._normalised(teacher.centre(photo)[None])[0]
+    seen = teacher.normalised(teacher.centre(photo)[None])[0]
     np.testing.assert_array_equal(seen.numpy(), expected.numpy())
 
 
@@ -320,9 +353,9 @@ def test_the_text_tower_can_be_dropped(tiny_teacher_folder: Path):
     teacher = find_teacher(str(tiny_teacher_folder)).load(dtype="float32")
     photo = teacher.centre(Image.new("RGB", (50, 40), "red"))[None]
     before = teacher.encode_images(photo)
-    parameters = sum(p.numel() for p in teacher._model.parameters())
+    parameters = sum(p.numel() for p in teacher.model.parameters())
     teacher.free_text()
-    assert sum(p.numel() for p in teacher._model.parameters()) < parameters / 10
+    assert sum(p.numel() for p in teacher.model.parameters()) < parameters / 10
     np.testing.assert_array_equal(teacher.encode_images(photo), before)
     with pytest.raises(EdgeDistillError, match="free_text"):
         teacher.encode_text(["a red disc"])

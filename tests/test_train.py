@@ -232,7 +232,7 @@ def test_the_student_file_is_the_moving_average_with_the_last_batchnorm_statisti
 
 def test_average_starts_as_a_copy_and_follows_ever_more_slowly(store: TeacherStore, tmp_path: Path) -> None:
     bank, vectors = classes()
-    loop = training._Run(
+    loop = training.Run(
         fresh_student(),
         store,
         np.arange(8),
@@ -248,7 +248,7 @@ def test_average_starts_as_a_copy_and_follows_ever_more_slowly(store: TeacherSto
     for step in (0, 1, 50, 10**6):
         with torch.no_grad():
             weight.add_(1.0)  # type: ignore[operator]
-        loop._update_average(step)
+        loop.update_average(step)
         decay = min(0.999, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * weight.detach()  # type: ignore[operator]
         assert torch.allclose(average, expected, atol=1e-5)  # type: ignore[arg-type]
@@ -302,8 +302,8 @@ def test_pretrained_weights_are_trained_more_gently_than_fresh_ones(store: Teach
 )
 def test_the_mean_view_target_rises_over_the_first_fifth(views: int, policy: str, etas: list[float]) -> None:
     loop = SimpleNamespace(config=config(views=policy), store=SimpleNamespace(views=views), steps=100)
-    loop._blends = lambda: training._Run._blends(loop)  # type: ignore[arg-type]
-    assert [training._Run.eta(loop, step) for step in (0, 10, 20, 99)] == pytest.approx(etas)  # type: ignore[arg-type]
+    loop._blends = lambda: training.Run._blends(loop)  # type: ignore[arg-type]
+    assert [training.Run.eta(loop, step) for step in (0, 10, 20, 99)] == pytest.approx(etas)  # type: ignore[arg-type]
 
 
 def test_a_loss_that_is_not_finite_names_part_and_step(store: TeacherStore, tmp_path: Path) -> None:
