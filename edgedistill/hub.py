@@ -25,6 +25,10 @@ class HubUnavailable(Exception):
     """A file that is neither cached nor to be had from the hub; the message is the reason, in a few words."""
 
 
+class NotOnHub(HubUnavailable):
+    """The hub answered: the repository has no such file."""
+
+
 def cached_file(repo: str, filenames: Sequence[str]) -> Path | None:
     """The first of `filenames` that the local cache holds for `repo`; no request is made."""
     from huggingface_hub import try_to_load_from_cache
@@ -40,7 +44,8 @@ def cached_file(repo: str, filenames: Sequence[str]) -> Path | None:
 def fetch(repo: str, filenames: Sequence[str]) -> Path:
     """The first of `filenames` that `repo` has, from the cache or from the hub.
 
-    Raises HubUnavailable within `PROBE_SECONDS` when the hub does not answer, and at once under HF_HUB_OFFLINE=1.
+    Raises HubUnavailable within `PROBE_SECONDS` when the hub does not answer, and at once under HF_HUB_OFFLINE=1;
+    NotOnHub when it does and has none of them.
     """
     if cached := cached_file(repo, filenames):
         return cached
@@ -64,7 +69,7 @@ def fetch(repo: str, filenames: Sequence[str]) -> Path:
         except OSError as error:  # every HTTP error of huggingface_hub is one
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise HubUnavailable(f"not in the local cache, and the hub refused: {reason}") from error
-    raise HubUnavailable(f"the hub's {repo} has none of: {', '.join(filenames)}")
+    raise NotOnHub(f"the hub's {repo} has none of: {', '.join(filenames)}")
 
 
 def answers(endpoint: str, seconds: float | None = None) -> bool:

@@ -112,12 +112,17 @@ def test_a_download_takes_the_next_best_file_says_so_and_is_cached(tiny_hub: str
         "assert hub.fetch('someone/model', names) == first\n"
         "assert list(hub.cached_repos()) == [('someone/model', frozenset([first.name]))]\n"
         "print(first.read_text())\n"
+        "try:\n"
+        "    hub.answers = lambda endpoint: True\n"
+        "    hub.fetch('someone/model', ['no-such-file'])\n"
+        "except hub.NotOnHub as error:\n"
+        "    print(error)\n"
     )
     environment = {**os.environ, "HF_ENDPOINT": tiny_hub, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(tmp_path)}
     environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "weights\n"
+    assert done.stdout == "weights\nthe hub's someone/model has none of: no-such-file\n"
     assert f"edgedistill.hub fetching open_clip_pytorch_model.bin from {tiny_hub}/someone/model" in done.stderr
 
 

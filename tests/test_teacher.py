@@ -141,10 +141,8 @@ def test_a_tokeniser_of_its_own_is_read_from_the_cache_without_a_request(worded_
 
 
 def test_a_tokeniser_that_cannot_be_had_is_said_at_once(worded_teacher):
-    began = time.monotonic()
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(InputError) as raised:  # no request either: the fixture would refuse it
         worded_teacher.load()
-    assert time.monotonic() - began < 5
     assert "no tokeniser for teacher hf-hub:someone/tiny" in raised.value.wrong
     assert "of someone/words: not in the local cache, and HF_HUB_OFFLINE is set" in raised.value.wrong
     assert "--teacher local-dir:FOLDER" in raised.value.todo
