@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import platform
 import sys
@@ -49,20 +50,29 @@ def row(figure: str, samples: Sequence[float] | np.ndarray, unit: str, bar: str 
 
 
 def interleave(
-    candidates: Mapping[str, Callable[[], object]], *, rounds: int, calls: int = 1, warm_up: int = 1
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    calls: int = 1,
+    warm_up: int = 1,
+    most_s: float = math.inf,
 ) -> dict[str, np.ndarray]:
     """Seconds per call of every candidate in every round, float64 [rounds].
 
     Each round runs `calls` calls of every candidate, in an order drawn anew (a fixed neighbour would leave the same
     one a cold cache each time); the collector is off while timing. `warm_up` rounds run before and are thrown away.
+    On a slow machine there are fewer rounds, but 3 if so many were asked for: none starts after `most_s` seconds.
     """
     names = list(candidates)
     seconds = {name: np.zeros(rounds) for name in names}
     order = np.random.default_rng(0)
     collecting = gc.isenabled()
     gc.disable()
+    began, done = perf_counter(), 0
     try:
         for turn in range(-warm_up, rounds):
+            if turn >= 3 and perf_counter() - began > most_s:
+                break
             for index in order.permutation(len(names)):
                 name = names[index]
                 call = candidates[name]
@@ -71,10 +81,11 @@ def interleave(
                     call()
                 if turn >= 0:
                     seconds[name][turn] = (perf_counter() - start) / calls
+            done = turn + 1
     finally:
         if collecting:
             gc.enable()
-    return seconds
+    return {name: taken[:done] for name, taken in seconds.items()}
 
 
 def machine() -> str:
@@ -108,11 +119,11 @@ def report(rows: Sequence[Row], json_path: Path | None) -> None:
     """Print the table on stdout; write the rows to `json_path` if given."""
     print(f"{machine()}\n{command()}\n")
     width = max(len(r.figure) for r in rows)
-    print(f"{'figure':<{width}}  {'median':>10}  {'quartiles':>21}  {'unit':<8}  bar")
+    print(f"{'figure':<{width}}  {'value':>10}  {'quartiles':>21}  {'unit':<8}  {'bar':<12}  met")
     for r in rows:
-        kept = {True: "met", False: "NOT met", None: ""}[r.met]
+        kept = {True: "yes", False: "NO", None: ""}[r.met]
         spread = f"{_number(r.low)} .. {_number(r.high)}"
-        print(f"{r.figure:<{width}}  {_number(r.value):>10}  {spread:>21}  {r.unit:<8}  {r.bar} {kept}".rstrip())
+        print(f"{r.figure:<{width}}  {_number(r.value):>10}  {spread:>21}  {r.unit:<8}  {r.bar:<12}  {kept}".rstrip())
     if json_path is not None:
         facts = {"machine": machine(), "command": command()}
         lines = [{**asdict(r), "met": r.met, **facts} for r in rows]

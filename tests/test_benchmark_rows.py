@@ -61,6 +61,13 @@ def test_candidates_take_turns_and_the_slower_one_is_seen(rows: ModuleType) -> N
     assert np.median(times["slow"]) > np.median(times["fast"])
 
 
+def test_a_slow_machine_gets_fewer_rounds_but_three(rows: ModuleType) -> None:
+    calls: list[int] = []
+    times = rows.interleave({"only": lambda: calls.append(1)}, rounds=50, warm_up=1, most_s=0)
+    assert (len(times["only"]), len(calls)) == (3, 4)
+    assert len(rows.interleave({"only": lambda: calls.append(1)}, rounds=2, most_s=0)["only"]) == 2
+
+
 def test_rows_are_written_with_machine_and_command(
     rows: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
