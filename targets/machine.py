@@ -203,7 +203,10 @@ def read_state(root: Path = ROOT, *, gpu: Gpu | None = None) -> dict[str, Any]:
 
 
 def why_invalid(before: dict[str, Any], after: dict[str, Any], hot_c: float) -> list[str]:
-    """Why a run between two states does not count: it ended above `hot_c`, or the machine throttled."""
+    """Why a run between two states does not count: it ended above `hot_c`, or the machine throttled.
+
+    Every reason is one that `may_pass`.
+    """
     reasons = []
     temperatures = dict(after.get("temperature_c", {}))
     if "temperature_c" in after.get("gpu", {}):
@@ -222,6 +225,11 @@ def why_invalid(before: dict[str, Any], after: dict[str, Any], hot_c: float) -> 
         if after.get("gpu", {}).get("slowed", 0) & bit:
             reasons.append(f"throttled: GPU {what}")
     return reasons
+
+
+def may_pass(reason: str) -> bool:
+    """Whether a result's reason to be invalid lies in the state of the machine, so that a later run may be valid."""
+    return reason.startswith(("hot: ", "throttled: "))
 
 
 def parse_power_mode(text: str) -> str | None:

@@ -9,6 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,52 @@ def test_an_unsound_run_asks_for_another_where_it_was(tmp_path: Path) -> None:
     assert elsewhere.next == board_lines(read_manifest(bundle))
     here = next_steps(elsewhere, read_manifest(bundle), here=True)
     assert here[-1] == f"edgedistill verify {shlex.quote(str(bundle))}"
+
+
+VCGENCMD = """#!/bin/sh
+echo asked >> {asked}
+test $(wc -l < {asked}) -le {throttled_answers} && echo throttled=0x4 || echo throttled=0x0
+"""
+
+
+@pytest.fixture
+def throttling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """Gives this machine a Raspberry Pi's vcgencmd, which says "throttled" so many times and then not any more."""
+
+    def install(answers: int) -> Path:
+        asked, tool = tmp_path / "asked", tmp_path / "bin" / "vcgencmd"
+        tool.parent.mkdir()
+        tool.write_text(VCGENCMD.format(asked=shlex.quote(str(asked)), throttled_answers=answers))
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+        return asked
+
+    return install
+
+
+ANSWERS_A_RUN = 2  # the state of the machine is read before and after
+
+
+@pytest.mark.parametrize(("throttled_runs", "left"), [(1, []), (2, ["throttled: throttled"])])
+def test_a_run_that_throttled_is_made_once_more_and_the_second_is_kept(
+    tmp_path: Path,
+    throttling: Callable[[int], Path],
+    caplog: pytest.LogCaptureFixture,
+    throttled_runs: int,
+    left: list[str],
+) -> None:
+    asked = throttling(throttled_runs * ANSWERS_A_RUN)
+    with caplog.at_level(logging.WARNING, logger="edgedistill"):
+        result = local.verify(built(tmp_path), "fp32", quick=True, threads=1)
+    assert json.loads(result.read_text())["invalid"] == left
+    assert len(asked.read_text().split()) == 2 * ANSWERS_A_RUN
+    assert caplog.messages == ["the run of fp32 does not count and is made again: throttled: throttled"]
+
+
+def test_a_valid_run_is_made_once(tmp_path: Path, throttling: Callable[[int], Path]) -> None:
+    asked = throttling(0)
+    local.verify(built(tmp_path), "fp32", quick=True, threads=1)
+    assert len(asked.read_text().split()) == ANSWERS_A_RUN
 
 
 def test_a_damaged_bundle_is_not_measured(tmp_path: Path) -> None:
