@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from .errors import TargetError
 from .machine import physical_cores
-from .session import INPUT, MAX_BATCH, OUTPUTS, Outputs, check_images, joined
+from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
 
@@ -51,24 +50,11 @@ class Session:
     def run(self, images: np.ndarray) -> Outputs:
         """uint8 [N,S,S,3] RGB -> Outputs. A graph with a fixed batch of 1 is called once an image."""
         check_images(images, self.size)
-        count = len(images)
-        if count == self._batch or (self._batch is None and 0 < count <= MAX_BATCH):
-            return self._call(images)
-        if count == 0:
-            return self._empty
-        step = self._batch or MAX_BATCH
-        if count % step and self._batch is not None:
-            padding = np.repeat(images[-1:], step - count % step, axis=0)
-            return Outputs(*(output[:count] for output in self.run(np.concatenate([images, padding]))))
-        return joined([self._call(images[start : start + step]) for start in range(0, count, step)])
+        return run_in_batches(images, self._batch, self._call) if len(images) else self._empty
 
     def warm_up(self, seconds: float) -> None:
         """Run on black images for `seconds`, at least three times."""
-        images = np.zeros((self._batch or 1, self.size, self.size, 3), np.uint8)
-        start, calls = perf_counter(), 0
-        while calls < 3 or perf_counter() - start < seconds:
-            self._call(images)
-            calls += 1
+        keep_busy(self.size, self._batch, self._call, seconds)
 
     def describe(self) -> dict[str, Any]:
         """name, version, provider, threads: what a result has to say about the runtime."""

@@ -1,11 +1,14 @@
 """What every runtime's Session gives back.
 
 A Session has four methods: run(images) -> Outputs, warm_up(seconds), describe() -> dict, close(). There is one a
-runtime (`ort.py`, `trt.py`); they share no code, only this shape.
+runtime (`ort.py`, `trt.py`). Each knows how to answer one call of as many images as its graph takes; how any number of
+images becomes such calls stands here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +37,24 @@ def check_images(images: np.ndarray, size: int) -> None:
         )
 
 
-def joined(parts: list[Outputs]) -> Outputs:
-    """The outputs of several calls, one after the other."""
-    return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts)))
+def run_in_batches(images: np.ndarray, batch: int | None, call: Callable[[np.ndarray], Outputs]) -> Outputs:
+    """The outputs for any number of images >= 1, in their order, by calls of as many as the graph takes.
+
+    batch: exactly so many a call, the last call filled up with its last image; None: any number up to 64.
+    """
+    count, step = len(images), batch or MAX_BATCH
+    if count == step or (batch is None and count < step):
+        return call(images)
+    if batch is not None and count % batch:
+        images = np.concatenate([images, np.repeat(images[-1:], batch - count % batch, axis=0)])
+    parts = [call(images[start : start + step]) for start in range(0, len(images), step)]
+    return Outputs(*(np.concatenate(arrays)[:count] for arrays in zip(*parts)))
+
+
+def keep_busy(size: int, batch: int | None, call: Callable[[np.ndarray], Outputs], seconds: float) -> None:
+    """Call on black images of that size for `seconds`, at least three times: a session's warm-up."""
+    images = np.zeros((batch or 1, size, size, 3), np.uint8)
+    start, calls = perf_counter(), 0
+    while calls < 3 or perf_counter() - start < seconds:
+        call(images)
+        calls += 1

@@ -24,7 +24,7 @@ from .cudart import Cudart, gpus
 from .errors import TargetError
 from .machine import memory_available_mb, power_mode
 from .manifest import read_json
-from .session import INPUT, MAX_BATCH, OUTPUTS, Outputs, check_images, joined
+from .session import INPUT, MAX_BATCH, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
 
 log = logging.getLogger(__name__)
 
@@ -190,24 +190,13 @@ class Session:
     def run(self, images: np.ndarray) -> Outputs:
         """uint8 [N,S,S,3] RGB -> Outputs. An engine with a fixed batch of 1 is called once an image."""
         check_images(images, self.size)
-        count = len(images)
-        if count == self._static or (self._static is None and 0 < count <= MAX_BATCH):
-            return self._call(images)
-        if count == 0:
+        if len(images) == 0:
             return Outputs(*(self._arrays[name][:0].copy() for name in OUTPUTS))
-        step = self._static or MAX_BATCH
-        if count % step and self._static is not None:
-            padding = np.repeat(images[-1:], step - count % step, axis=0)
-            return Outputs(*(output[:count] for output in self.run(np.concatenate([images, padding]))))
-        return joined([self._call(images[start : start + step]) for start in range(0, count, step)])
+        return run_in_batches(images, self._static, self._call)
 
     def warm_up(self, seconds: float) -> None:
         """Run on black images for `seconds`, at least three times."""
-        images = np.zeros((self._static or 1, self.size, self.size, 3), np.uint8)
-        start, calls = perf_counter(), 0
-        while calls < 3 or perf_counter() - start < seconds:
-            self._call(images)
-            calls += 1
+        keep_busy(self.size, self._static, self._call, seconds)
 
     def describe(self) -> dict[str, Any]:
         """name, version, provider, threads, and whether a CUDA graph is replayed."""
