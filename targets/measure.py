@@ -13,6 +13,7 @@ import gc
 import itertools
 import math
 import re
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from .session import Outputs
 NEEDED_ABOVE = 20  # queries above a percentile before it is given
 LEAST_QUERIES = 400  # so that p95 always has its 20
 MB = 1 << 20
+UNKNOWN_MEMORY = "memory: this system has neither /proc/self/status nor getrusage, so the peak is not known"
 
 
 class Session(Protocol):
@@ -102,21 +104,33 @@ def under_load(session: Session, images: np.ndarray, probe: Callable[[], dict[st
 class ResidentGrowth:
     """How much a fresh process's resident memory grows: the peak after, minus what was resident before.
 
-    The kernel's own high-water mark is read (VmHWM; ru_maxrss would still hold the peak of the process that started
-    this one), and reset at the start so that a peak of the imports does not hide a smaller one of the model.
+    On Linux the kernel's own high-water mark is read (VmHWM; ru_maxrss would still hold the peak of the process that
+    started this one), and reset at the start so that a peak of the imports does not hide a smaller one of the model.
+    Where there is no /proc (macOS) it is the growth of getrusage's ru_maxrss, the same up to one thing: a peak of the
+    imports above what they leave resident is not seen, so the growth comes out smaller by it.
+    `proc` is where the process looks itself up.
     """
 
     kind = "rss_growth"
 
-    def __init__(self) -> None:
+    def __init__(self, proc: Path = Path("/proc/self")) -> None:
+        self._status = proc / "status"
         with contextlib.suppress(OSError):  # if refused, the imports stay in: the growth can only come out too large
-            Path("/proc/self/clear_refs").write_text("5")
-        self._before_kb = _status_kb("VmRSS")
+            (proc / "clear_refs").write_text("5")
+        self._before_mb = self._read_mb("VmRSS")
 
     def peak_mb(self) -> float | None:
-        """MB; None where the system has no /proc/self/status (then nothing honest can be said)."""
-        peak_kb = _status_kb("VmHWM")
-        return None if peak_kb is None or self._before_kb is None else max(0.0, (peak_kb - self._before_kb) / 1024)
+        """MB; None where the system tells neither (Windows): `UNKNOWN_MEMORY` says so in words."""
+        peak_mb = self._read_mb("VmHWM")
+        return None if peak_mb is None or self._before_mb is None else max(0.0, peak_mb - self._before_mb)
+
+    def _read_mb(self, key: str) -> float | None:
+        try:
+            status = self._status.read_text()
+        except OSError:
+            return _highest_resident_mb()
+        found = re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)
+        return int(found.group(1)) / 1024 if found else None
 
 
 class LowWater:
@@ -160,10 +174,10 @@ def serve(session: Session, images: np.ndarray, seconds: float) -> None:
         first = False
 
 
-def _status_kb(key: str) -> int | None:
+def _highest_resident_mb() -> float | None:
+    """ru_maxrss, which macOS counts in bytes and every other system in KiB; None where there is no getrusage."""
     try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
+        import resource
+    except ImportError:
         return None
-    found = re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)
-    return int(found.group(1)) if found else None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MB if sys.platform == "darwin" else 1024)

@@ -1,8 +1,8 @@
 """One measured model as result.json: predictions, golden answers, latency, machine state. It knows no verdict.
 
 The keys: schema, build_id, manifest_sha256, model, runtime, device, matches_profile (true, false, or null where the
-machine cannot be recognised), predictions, golden, latency_ms, memory_mb, invalid (why the run does not count; empty
-when it does), machine_state, versions.
+machine cannot be recognised), predictions, golden, latency_ms, memory_mb (its peak null where not known), invalid (why
+the run does not count; empty when it does), machine_state, versions.
 """
 
 from __future__ import annotations

@@ -106,6 +106,8 @@ def verify(options: argparse.Namespace) -> int:
     finally:
         session.close()
     found["memory_mb"] = _memory_of_fresh_process(manifest, precision, runtime, options)
+    if found["memory_mb"]["peak"] is None:
+        found["invalid"].append(measure.UNKNOWN_MEMORY)
     out = options.out or manifest.path / "results" / f"{precision}-{runtime}.json"
     write_json(out, found)
     latency, memory = found["latency_ms"], found["memory_mb"]
@@ -116,7 +118,7 @@ def verify(options: argparse.Namespace) -> int:
         f"p50 {_ms(latency['p50'])}, p95 {_ms(latency['p95'])}, p99 {_ms(latency['p99'])} ms"
         f" over {latency['queries']} queries of one image",
     )
-    _say("memory", f"{memory['peak']} MB ({memory['kind']})")
+    _say("memory", "not known" if memory["peak"] is None else f"{memory['peak']} MB ({memory['kind']})")
     for reason in found["invalid"]:
         _say("invalid", reason)
     print(f"{out}")
