@@ -169,8 +169,8 @@ def _check_data(data: dict[str, Any], path: Path) -> None:
     batch = _need(data, "batch", dict, path)
     if not 1 <= _need(batch, "min", int, path) <= _need(batch, "max", int, path):
         raise TargetError(f"{path}: batch is {batch}", REBUILD)
-    _need(data, "profile", dict, path)
-    _need(_need(data, "golden", dict, path), "pixel_tolerance", int, path)
+    _check_profile(data, path)
+    _need(data, "golden.pixel_tolerance", int, path)
     files = _need(data, "files", dict, path)
     for name, digest in files.items():
         if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
@@ -185,11 +185,58 @@ def _check_data(data: dict[str, Any], path: Path) -> None:
         raise TargetError(f"{path} names no fp32 model", REBUILD)
 
 
-def _need(table: Any, key: str, kind: type[T], path: Path) -> T:
-    """`table[key]`, which has to be a `kind`."""
-    value = table.get(key) if isinstance(table, dict) else None
+def _check_profile(data: dict[str, Any], path: Path) -> None:
+    """What the device side and `Classifier` read of the profile."""
+    for key in ("identify", "runtime", "model", "budget", "measure"):
+        _need(data, f"profile.{key}", dict, path)
+    for key in ("name", "title", "runtime.reference"):
+        _need(data, f"profile.{key}", str, path)
+    for key in ("runtime.prefer", "model.precisions"):
+        _need_strings(data, f"profile.{key}", path)
+    for key in ("runtime.threads", "measure.min_queries"):
+        _need(data, f"profile.{key}", int, path)
+        _need_number(data, f"profile.{key}", path)
+    for key in ("warmup_s", "min_s", "hot_c"):
+        _need_number(data, f"profile.measure.{key}", path)
+    for key, value in data["profile"]["budget"].items():
+        if value is not None:  # build_*: no limit
+            _need_number(data, f"profile.budget.{key}", path)
+    identify = data["profile"]["identify"]
+    for key in ("compatible", "not_compatible", "model", "machine", "cpu_model", "cpu_flags"):
+        if identify.get(key) is not None:
+            _need_strings(data, f"profile.identify.{key}", path)
+    if identify.get("min_memory_mb") is not None:
+        _need_number(data, "profile.identify.min_memory_mb", path)
+    capability = identify.get("min_compute_capability")
+    if capability is not None and not re.fullmatch(r"\d+\.\d+", str(capability), re.ASCII):
+        raise TargetError(f"{path}: profile.identify.min_compute_capability is {capability!r}", REBUILD)
+
+
+def _need_number(data: dict[str, Any], key: str, path: Path) -> None:
+    """A number from 0 to a million million: no length, size or temperature here is near that."""
+    if not 0 <= _need(data, key, (int, float), path) <= 1e12:
+        raise TargetError(f"{path}: {key} is {_at(data, key)}", REBUILD)
+
+
+def _need_strings(data: dict[str, Any], key: str, path: Path) -> None:
+    value = _need(data, key, list, path)
+    if not all(isinstance(item, str) for item in value):
+        raise TargetError(f"{path}: {key} is {value!r}, not a list of strings", REBUILD)
+
+
+def _at(table: Any, key: str) -> Any:
+    """The value at a dotted key, None where any part of the way is missing."""
+    for part in key.split("."):
+        table = table.get(part) if isinstance(table, dict) else None
+    return table
+
+
+def _need(table: Any, key: str, kind: type[T] | tuple[type[T], ...], path: Path) -> T:
+    """The value of `table` at `key` (dotted: of a table in it), which has to be a `kind`."""
+    value = _at(table, key)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TargetError(f"{path}: {key} is {value!r}, not a {kind.__name__}", REBUILD)
+        wanted = kind.__name__ if isinstance(kind, type) else "number"
+        raise TargetError(f"{path}: {key} is {value!r}, not a {wanted}", REBUILD)
     return value
 
 

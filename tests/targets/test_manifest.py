@@ -12,6 +12,7 @@ from bundles import NAMES, SIZE, change_manifest, colour_model, write_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgedistill.profiles import list_profiles, load_profile
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import read_manifest, selected_precision
 
@@ -105,6 +106,59 @@ def test_a_fifo_in_place_of_a_file_is_refused_and_not_read(bundle: Path) -> None
 def test_a_wrong_value_is_named(bundle: Path, change: dict[str, Any], said: str) -> None:
     change_manifest(bundle, **change)
     assert said in refused(bundle)
+
+
+def edited(key: str, value: Any) -> dict[str, Any]:
+    """The cpu profile with one value changed, or left out where `value` is ..."""
+    profile = load_profile("cpu").to_json()
+    *tables, last = key.split(".")
+    table = profile
+    for name in tables:
+        table = table[name]
+    if value is ...:
+        del table[last]
+    else:
+        table[last] = value
+    return profile
+
+
+@pytest.mark.parametrize("board", list_profiles())
+def test_every_shipped_profile_is_accepted(bundle: Path, board: str) -> None:
+    change_manifest(bundle, profile=load_profile(board).to_json())
+    assert read_manifest(bundle).profile["name"] == board
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", ...),
+        ("title", 7),
+        ("runtime", ...),
+        ("runtime.prefer", "onnxruntime-cpu"),
+        ("runtime.prefer", [1]),
+        ("runtime.reference", ...),
+        ("runtime.threads", ...),
+        ("runtime.threads", "two"),
+        ("runtime.threads", -1),
+        ("runtime.threads", 1.5),
+        ("runtime.threads", True),
+        ("model.precisions", {}),
+        ("measure", []),
+        ("measure.min_s", float("nan")),
+        ("measure.warmup_s", float("inf")),
+        ("measure.min_queries", 10**400),
+        ("measure.hot_c", "95"),
+        ("budget", ...),
+        ("budget.build_free_mb", "all"),
+        ("identify", None),
+        ("identify.machine", "x86_64"),
+        ("identify.min_memory_mb", []),
+        ("identify.min_compute_capability", "eight"),
+    ],
+)
+def test_a_profile_edited_by_hand_is_refused_by_key(bundle: Path, key: str, value: Any) -> None:
+    change_manifest(bundle, profile=edited(key, value))
+    assert f"profile.{key} is " in refused(bundle)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{", b"[" * 100_000])
