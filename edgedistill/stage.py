@@ -6,6 +6,8 @@
         decisions/             choices made by timing, kept so that a resumed build makes the same ones
         .lock                  held by the build that works here
 
+FORMAT stands in every name, so that a new version never takes an older one's stages for its own.
+
 A stage whose folder exists is done. It works in `partial` and calls `finish()`; because the name holds the inputs, a
 changed prompt set or student makes a new folder and leaves every other stage as it was.
 """
@@ -32,6 +34,9 @@ except ImportError:  # Windows: two builds in one work folder are up to the user
 
 log = logging.getLogger(__name__)
 
+# Raise it whenever the same inputs would give another result than before, or one of another shape: a changed crop,
+# loss, schedule, file layout or stage. Every stage then runs anew; the older folders stay until someone deletes them.
+FORMAT = 1
 SCRATCH = ".scratch-"
 
 
@@ -101,7 +106,7 @@ class WorkFolder:
             yield Path(folder)
 
     def stage(self, name: str, inputs: dict[str, Any]) -> Stage:
-        key = atomic.digest({"stage": name, "inputs": inputs})[:16]
+        key = atomic.digest({"format": FORMAT, "stage": name, "inputs": inputs})[:16]
         return Stage(name, inputs, self.root / f"{name}-{key}", self.root / f".{name}-{key}.partial")
 
     def decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgedistill.errors import InputError
-from edgedistill.stage import SCRATCH, WorkFolder
+from edgedistill.stage import FORMAT, SCRATCH, WorkFolder
 
 
 def test_a_stage_appears_only_when_it_is_finished(tmp_path: Path) -> None:
@@ -33,6 +33,15 @@ def test_other_inputs_are_another_stage(tmp_path: Path) -> None:
     assert not work.stage("store", {"seed": 1}).done
     assert not work.stage("text", {"seed": 0}).done
     assert work.stage("store", {"seed": 0}).done
+
+
+def test_a_stage_of_another_format_is_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = WorkFolder(tmp_path)
+    work.stage("store", {"seed": 0}).begin()
+    work.stage("store", {"seed": 0}).finish()
+    monkeypatch.setattr("edgedistill.stage.FORMAT", FORMAT + 1)
+    assert not work.stage("store", {"seed": 0}).done
+    assert not work.stage("store", {"seed": 0}).partial.exists()
 
 
 def test_a_timed_choice_is_made_once(tmp_path: Path) -> None:
