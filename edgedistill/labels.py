@@ -81,10 +81,6 @@ class Labels:
         """[{"name": ..., "synonyms": [...]}, ...] as in a bundle's manifest."""
         return [{"name": label.name, "synonyms": list(label.synonyms)} for label in self.entries]
 
-    @classmethod
-    def from_json(cls, value: list[dict[str, Any]]) -> Labels:
-        return cls(tuple(Label(entry["name"], tuple(entry.get("synonyms", ()))) for entry in value))
-
 
 def _decode(path: Path) -> str:
     try:
