@@ -36,6 +36,7 @@ from .prompts import ClassVectors, TextBank, build_text_bank, class_vectors, clo
 from .settings import BuildSettings
 from .stage import Stage, WorkFolder
 from .store import TeacherStore, build_store
+from .tally import Tally
 from .targets import machine
 from .targets.errors import TargetError
 from .targets.manifest import read_manifest
@@ -80,6 +81,9 @@ class Images:
     copies_of_check: int
     skipped: dict[str, list[str]]
     check_skipped: dict[str, list[str]]
+    tally: Tally
+    check_tally: Tally | None
+    """Of the folder that the check images come from; None where it is the photos' own."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class Line:
         self.labels = Labels.read(settings.classes)
         self.templates = template_set(settings.templates)
         self.method = methods.make(settings.method, settings.option, **_targets(settings))
+        _refuse_other_targets(self.method, settings.prompt_weights)
         self.seeds = range(settings.seed, settings.seed + settings.seeds)
         bundle.check_destination(settings.bundle)
         self.bar = Bar()
@@ -171,7 +176,8 @@ class Line:
         if self.settings.check is None:
             train_pool, check_pool = everything.split()
             unknown = np.full(len(check_pool), -1)
-            found = Images(train_pool, check_pool, unknown, "pool split", (), 0, everything.skipped, {})
+            skipped, tally = everything.skipped, everything.tally
+            found = Images(train_pool, check_pool, unknown, "pool split", (), 0, skipped, {}, tally, None)
         else:
             check = pool.scan_check(self.settings.check, self.labels, progress=self.bar)
             train_pool, copies = everything.without(check.pool)
@@ -184,6 +190,8 @@ class Line:
                 copies,
                 everything.skipped,
                 check.pool.skipped,
+                everything.tally,
+                dataclasses.replace(check.pool.tally, usable=check.pool.tally.usable + check.left_out),
             )
             for name in check.unmatched_folders:
                 log.warning("the check folder %r is no class on the list: its images count without a label", name)
@@ -202,11 +210,17 @@ class Line:
 
     def store(self, images: Images) -> Stores:
         """Run the teacher over every view once. After this it is not needed again."""
-        views = {"train": (images.train, self.settings.views), "check": (images.check, 1)}
+        # One centre view hangs on no seed, so every --seed reads the same check store.
+        passes = {
+            "train": (images.train, "photos", self.settings.views, self.settings.seed),
+            "check": (images.check, "check images", 1, 0),
+        }
         stages: dict[str, Stage] = {}
+        stores: dict[str, TeacherStore] = {}
+        tally = images.tally
         dtype = self.teacher_dtype()
         short_side = short_side_for(self.teacher_files.image_size, self.size)
-        for name, (source, count) in views.items():
+        for name, (source, what, count, seed) in passes.items():
             stage = self.work.stage(
                 f"store-{name}",
                 {
@@ -216,7 +230,7 @@ class Line:
                     "dtype": dtype,
                     "device": self.device.type,
                     "threads": self.threads,
-                    "seed": self.settings.seed,
+                    "seed": seed,
                     "views": count,
                     "short_side": short_side,
                 },
@@ -228,17 +242,19 @@ class Line:
                     stage.begin(),
                     source,
                     teacher,
-                    seed=self.settings.seed,
+                    seed=seed,
                     views=count,
                     short_side=short_side,
+                    tally=tally,
                     progress=self.bar,
                 )
                 stage.finish()
-            stages[name] = stage
-        train_store, check_store = TeacherStore.open(stages["train"].path), TeacherStore.open(stages["check"].path)
-        _tell_skipped("photos", _names(images.train, train_store.skipped))
-        _tell_skipped("check images", _names(images.check, check_store.skipped))
-        return Stores(train_store, check_store, stages["train"], stages["check"])
+            stages[name], stores[name] = stage, TeacherStore.open(stage.path)
+            _tell_skipped(what, _names(source, stores[name].skipped))
+            tally = tally.losing(stores[name].skipped)
+            tally.refuse_mostly_bad()
+            tally = images.check_tally or tally
+        return Stores(stores["train"], stores["check"], stages["train"], stages["check"])
 
     def training_rows(self, images: Images, stores: Stores) -> Kept:
         """Camera frames repeat: rows that nearly show a check image are left out and counted."""
@@ -265,7 +281,7 @@ class Line:
         if weighting == "W3" and mean_feature is None:
             weighting = "W3-pool"
             log.info("prompt weights W3-pool: this teacher comes without a broad mean feature")
-        weights = prompt_weights(bank, weighting, stores.train.centre(kept.rows), mean_feature)
+        weights = prompt_weights(bank, weighting, stores.train.centre_views(kept.rows), mean_feature)
         return class_vectors(bank, weights, weighting=weighting)
 
     def check_set(self, images: Images, stores: Stores, classes: ClassVectors) -> CheckSet:
@@ -527,6 +543,16 @@ def budget_overrides(settings: BuildSettings) -> dict[str, Any]:
 def _targets(settings: BuildSettings) -> dict[str, str]:
     """PRG aims at the prompt weights that are baked; the other methods read the class vectors alone."""
     return {"targets": settings.prompt_weights} if settings.method == "prg" else {}
+
+
+def _refuse_other_targets(method: methods.Method, weighting: str) -> None:
+    """Raise InputError where a student would be trained towards other prompt weights than its bundle is given."""
+    if isinstance(method, methods.PRG) and method.targets != weighting:
+        raise InputError(
+            f"--option targets={method.targets} is not --prompt-weights {weighting}: the student would aim at other "
+            "class vectors than those in its bundle",
+            f"Leave the option out, or give --prompt-weights {method.targets}.",
+        )
 
 
 def _holds(folder: Path, build_id: str) -> bool:

@@ -25,6 +25,7 @@ from PIL import Image
 
 from .console import SILENT, Progress
 from .errors import InputError
+from .tally import Tally
 from .targets.preprocess import MAX_PIXELS, MIN_SIDE, BadImage, decode, read_file
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Pool:
     def fingerprint(self) -> str:
         """Hex digest of the set of files: of their contents, not of their names."""
         return hashlib.sha256(self.hashes.tobytes()).hexdigest()
+
+    @property
+    def tally(self) -> Tally:
+        """Of the folder's files, as far as this pool knows them."""
+        return Tally(str(self.folder), len(self) + self.duplicates, _counts(self.skipped))
 
     def name(self, row: int) -> str:
         """Path of an image relative to the folder, for reports only."""
@@ -199,24 +205,12 @@ def _read_folder(folder: Path, progress: Progress) -> _Found:
     progress.done()
     for names in found.skipped.values():
         names.sort()
-    refuse_mostly_bad(folder, len(found), {reason: len(names) for reason, names in found.skipped.items()})
+    Tally(str(folder), len(found), _counts(found.skipped)).refuse_mostly_bad()
     return found
 
 
-def refuse_mostly_bad(folder: Path, usable: int, skipped: dict[str, int]) -> None:
-    """Raise InputError when there is no usable image, or when more than half of the files were skipped."""
-    bad = sum(skipped.values())
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-    if not usable:
-        raise InputError(
-            f"no usable image in {folder}" + (f" ({bad} files: {reasons})" if bad else " (it holds no files)"),
-            "Name a folder that holds photos (JPEG, PNG, WebP, ...).",
-        )
-    if bad > usable:
-        raise InputError(
-            f"{bad} of the {bad + usable} files in {folder} cannot be used: {reasons}",
-            "Check that this is the right folder; move away what is no photo, or replace what is damaged.",
-        )
+def _counts(skipped: dict[str, list[str]]) -> dict[str, int]:
+    return {reason: len(names) for reason, names in skipped.items()}
 
 
 def _files(folder: Path, found: _Found) -> Iterator[str]:

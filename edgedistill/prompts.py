@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -57,7 +57,15 @@ _CIFAR_LOOKS = (
 CLASS_VECTORS_FILE = "class_vectors.safetensors"
 WEIGHTINGS = ("W1", "W3", "W3-pool")
 _TEXTS_A_PASS = 64
+_ROWS_A_PIECE = 4096
 _SCORED = 200_000_000  # logits that W3 looks at: some seconds; a larger pool is sampled evenly
+
+
+class Features(Protocol):
+    """Unit image features [N, D] that can be read a slice at a time: an array, or what stands for one on disk."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -216,7 +224,7 @@ def build_text_bank(teacher: Teacher, labels: Labels, templates: Templates, prog
 def prompt_weights(
     bank: TextBank,
     weighting: str,
-    features: np.ndarray | None = None,
+    features: Features | None = None,
     mean_feature: np.ndarray | None = None,
 ) -> np.ndarray:
     """How much each template counts: float64 [P], sum 1. No label takes part.
@@ -227,7 +235,7 @@ def prompt_weights(
              Without that, prompts made of frequent words would win for being frequent.
     W3-pool  the same less the pool's average alone, for a teacher without a broad mean feature.
 
-    features: float32 or float16 [N, D], unit rows, the pool's centre views; a memory-mapped array is read in pieces.
+    features: float32 or float16 [N, D], unit rows, the pool's centre views; read in pieces, never whole.
     mean_feature: [D], the teacher's mean unit feature over a broad image set (W3). Logits are linear in the image
     feature, so this one vector is all that the pre-training average takes.
     """
@@ -238,7 +246,8 @@ def prompt_weights(
         raise ValueError(f"prompt weighting {weighting!r} is not one of {WEIGHTINGS}")
     if features is None or len(features) == 0:
         raise ValueError(f"{weighting} weighs prompts on the pool and needs its features")
-    reference = np.mean(features, axis=0, dtype=np.float64)
+    pieces = (features[begin : begin + _ROWS_A_PIECE] for begin in range(0, len(features), _ROWS_A_PIECE))
+    reference = sum(rows.sum(axis=0, dtype=np.float64) for rows in pieces) / len(features)
     if weighting == "W3":
         if mean_feature is None:
             raise ValueError("W3 needs the teacher's broad mean feature; W3-pool does without")
@@ -247,14 +256,15 @@ def prompt_weights(
     flat = vectors.reshape(-1, vectors.shape[-1])
     average = vectors @ reference  # [C, P]
     classes_by_prompts = vectors.shape[0] * count
-    sample = features[:: max(1, len(features) * classes_by_prompts // _SCORED)]
-    score = np.zeros(count)
-    piece = max(1, 4_000_000 // classes_by_prompts)
-    for begin in range(0, len(sample), piece):
-        rows = np.asarray(sample[begin : begin + piece], dtype=np.float64)
+    step = max(1, len(features) * classes_by_prompts // _SCORED)
+    score, scored = np.zeros(count), 0
+    piece = min(_ROWS_A_PIECE, max(1, 4_000_000 // classes_by_prompts))
+    for begin in range(0, len(features), piece * step):
+        rows = np.asarray(features[begin : begin + piece * step : step], dtype=np.float64)
         logits = (rows @ flat.T).reshape(-1, *average.shape) - average  # [n, C, P]
         score += logits.max(axis=1).sum(axis=0)
-    score /= len(sample)
+        scored += len(rows)
+    score /= scored
     weights = np.exp(score - score.max())
     return weights / weights.sum()
 

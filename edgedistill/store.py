@@ -25,7 +25,6 @@ import errno
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -43,6 +42,8 @@ from .console import SILENT, Progress
 from .duplicates import difference_hash
 from .errors import InputError
 from .pixels import PixelCache, cached_size, shrink, write_crop
+from .tally import Tally
+from .targets.machine import physical_cores
 from .targets.preprocess import BadImage, decode
 from .views import view_box
 
@@ -89,6 +90,7 @@ def build_store(
     seed: int,
     views: int,
     short_side: int,
+    tally: Tally | None = None,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> None:
@@ -96,10 +98,11 @@ def build_store(
 
     views       V >= 1; view 0 is the centre view, so a check set takes V = 1
     short_side  of the cached pixels; `pixels.short_side_for(teacher size, student size)`
-    workers     decoding threads; the result does not depend on it
+    tally       of the folder that `pool` comes from, what was skipped there before; all of it counts as usable if None
+    workers     decoding threads, as many as this process may use cores unless given; the result does not depend on it
 
     Raises InputError when the disk is too small (before the pass where it can be foreseen) or when more than half of
-    the images cannot be decoded.
+    the folder's files cannot be used.
     """
     inputs = {
         "format": FORMAT,
@@ -115,6 +118,7 @@ def build_store(
     if journal.ended:
         return
     total, done = len(pool), len(journal.blocks) * BLOCK_IMAGES
+    tally = tally or Tally("the pool", total)
     bytes_per_image = _bytes_per_image(pool, done, short_side) + RECORD.itemsize + views * teacher.dim * 2
     free = shutil.disk_usage(folder).free
     if (total - done) * bytes_per_image > free:
@@ -130,7 +134,7 @@ def build_store(
             stack.callback(images.close)
             for start in range(done, total, BLOCK_IMAGES):
                 _fill(shard, images, pool.hashes[start : start + BLOCK_IMAGES], teacher, progress)
-                _refuse_mostly_bad(journal.skipped(), total)
+                tally.losing(journal.skipped()).refuse_mostly_bad()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             left = total - len(journal.blocks) * BLOCK_IMAGES
@@ -209,6 +213,10 @@ class TeacherStore:
         """float32 [n, D], unit: view 0 of these images, or of all."""
         return _unit(self._features[:, 0] if rows is None else self._features[rows, 0])
 
+    def centre_views(self, rows: np.ndarray) -> CentreViews:
+        """The same as `centre(rows)`, read only where it is sliced."""
+        return CentreViews(self, rows)
+
     def view_targets(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(u, u_mean), float32 [n, D] each: the feature of the student's own view, and of the mean over views.
 
@@ -224,6 +232,20 @@ class TeacherStore:
         for start in range(0, len(rows), chunk):
             total += self.centre(rows[start : start + chunk]).sum(axis=0, dtype=np.float64)
         return (total / len(rows)).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class CentreViews:
+    """View 0 of these rows of a store, [n, D]; a slice of it is a float32 array with unit rows."""
+
+    store: TeacherStore
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.store.centre(self.rows[part])
 
 
 @dataclass
@@ -264,7 +286,7 @@ def _in_order(prepare: _Preparation, rows: range, workers: int | None) -> Genera
     """Prepared images in the order of `rows`, made by threads that run at most two batches ahead."""
     ahead = 2 * max(1, BATCH_VIEWS // prepare._views)
     waiting: deque[Future[_Prepared | BadImage]] = deque()
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="decode") as threads:
+    with ThreadPoolExecutor(workers or physical_cores(), thread_name_prefix="decode") as threads:
         try:
             for row in rows:
                 waiting.append(threads.submit(prepare, row))
@@ -478,15 +500,6 @@ def _bytes_per_image(pool: ImageSource, first: int, short_side: int) -> int:
             width, height = cached_size(image.width, image.height, short_side)
             sizes.append(3 * width * height)
     return sum(sizes) // len(sizes) if sizes else 0
-
-
-def _refuse_mostly_bad(skipped: dict[str, list[str]], total: int) -> None:
-    if 2 * sum(map(len, skipped.values())) > total:
-        reasons = ", ".join(f"{len(hashes)} {reason}" for reason, hashes in sorted(skipped.items()))
-        raise InputError(
-            f"more than half of the {total} images cannot be decoded: {reasons}",
-            "Replace the damaged files, or move them out of the image folder.",
-        )
 
 
 def _damaged(path: Path, how: str) -> StoreDamaged:

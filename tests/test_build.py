@@ -161,6 +161,41 @@ def test_names_and_folders_of_the_photos_change_nothing(
     assert (tmp_path / "bundle" / "manifest.json").read_bytes() == (inputs / "bundle" / "manifest.json").read_bytes()
 
 
+def test_prompt_weights_that_do_not_fit_each_other_are_refused_at_once(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    asked = settings(inputs, tiny_teacher_folder, prompt_weights="W1", option=("targets=W3",), work=tmp_path / "work")
+    with pytest.raises(InputError, match=r"targets=W3 is not --prompt-weights W1"):
+        Line(asked)
+    assert not (tmp_path / "work").exists()
+
+
+def test_another_seed_does_not_run_the_teacher_over_the_check_set_again(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    line = Line(settings(inputs, tiny_teacher_folder, seed=5, views=1, work=inputs / "work"))
+    before = stages(inputs)
+    line.store(line.gather())
+    assert {name.rpartition("-")[0] for name in stages(inputs) - before} == {"store-train"}
+
+
+def test_headers_and_broken_photos_are_counted_together(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    """30 of 100 photos have no header, 30 are cut: each share is under a half, both are not. No store is made of it."""
+    (tmp_path / "photos").mkdir()
+    for index, photo in enumerate(sorted((inputs / "photos").iterdir())[:100]):
+        data = photo.read_bytes()
+        data = b"no image" if index < 30 else data[: len(data) // 2] if index < 60 else data
+        (tmp_path / "photos" / photo.name).write_bytes(data)
+    for check in (inputs / "check", None):
+        line = Line(
+            settings(inputs, tiny_teacher_folder, images=tmp_path / "photos", check=check, work=tmp_path / "work")
+        )
+        with pytest.raises(InputError, match=r"files in .* cannot be used: 30 not an image"):
+            line.store(line.gather())
+
+
 def test_a_hub_that_comes_later_does_not_change_the_start(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,25 @@ def test_a_pool_read_from_disk_in_pieces_gives_the_same_weights(bank, features, 
     np.testing.assert_allclose(sampled, softmax(slow_scores(bank, features[::2], reference)), rtol=1e-9)
 
 
+def test_a_pool_is_never_asked_for_whole(bank, features, monkeypatch):
+    import edgedistill.prompts
+
+    asked = []
+
+    class OnDisk:
+        def __len__(self):
+            return len(features)
+
+        def __getitem__(self, part):
+            asked.append(len(features[part]))
+            return features[part]
+
+    expected = prompt_weights(bank, "W3-pool", features)
+    monkeypatch.setattr(edgedistill.prompts, "_ROWS_A_PIECE", 7)  # of 40 images
+    np.testing.assert_allclose(prompt_weights(bank, "W3-pool", OnDisk()), expected, rtol=1e-12)
+    assert max(asked) == 7
+
+
 def test_weights_that_need_something_ask_for_it(bank: TextBank, features: np.ndarray):
     with pytest.raises(ValueError, match="needs its features"):
         prompt_weights(bank, "W3-pool")

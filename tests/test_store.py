@@ -10,6 +10,7 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ class TinyTeacher:
         return torch.nn.functional.normalize(features, dim=-1).numpy()
 
 
-def make(folder: Path, pool: Pool, teacher: TinyTeacher | None = None, **changes: int) -> Path:
+def make(folder: Path, pool: Pool, teacher: TinyTeacher | None = None, **changes: Any) -> Path:
     arguments = {"seed": 3, "views": VIEWS, "short_side": SHORT_SIDE, "workers": 2} | changes
     build_store(folder, pool, teacher or TinyTeacher(), progress=SILENT, **arguments)
     return folder
@@ -262,8 +263,27 @@ def test_more_than_half_undecodable_is_refused(tmp_path):
     for k in range(6):
         data = (folder / f"{k:05d}.jpg").read_bytes()
         (folder / f"{k:05d}.jpg").write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match="more than half of the 10 images cannot be decoded: 6 truncated"):
+    with pytest.raises(InputError, match="6 of the 10 files in the pool cannot be used: 6 truncated"):
         make(tmp_path / "store", scan(folder))
+
+
+def test_what_the_scan_refused_counts_with_what_the_pass_refuses(tmp_path):
+    folder = write_photos(tmp_path / "photos", 60)
+    for k in range(27):
+        (folder / f"{k:05d}.jpg").write_bytes(b"no image")
+        data = (folder / f"{k + 27:05d}.jpg").read_bytes()
+        (folder / f"{k + 27:05d}.jpg").write_bytes(data[: len(data) // 2])
+    pool = scan(folder)  # 45 % bad
+    with pytest.raises(InputError, match=r"54 of the 60 files in .*: 27 not an image, 27 truncated"):
+        make(tmp_path / "store", pool, tally=pool.tally)
+
+
+def test_centre_views_are_read_by_the_slice(whole, pool):
+    store = TeacherStore.open(whole)
+    rows = np.array([5, 2, 9, 0, 7])
+    lazy = store.centre_views(rows)
+    assert len(lazy) == 5
+    assert np.array_equal(lazy[1:5:2], store.centre(rows[1:5:2]))
 
 
 def test_a_small_disk_is_named_before_the_pass(pool, tmp_path, monkeypatch):
