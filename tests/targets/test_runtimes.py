@@ -1,0 +1,85 @@
+"""The profile's first runtime that works is taken, nothing else unless it is asked for by name."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import colour_model, colour_pixels, expected_probabilities, write_bundle
+
+from edgedistill.profiles import load_profile
+from edgedistill.targets import cudart, runtimes
+from edgedistill.targets.errors import TargetError
+from edgedistill.targets.manifest import Manifest, read_manifest
+
+without_gpu = pytest.mark.skipif(bool(cudart.gpus()), reason="this machine has a GPU")
+without_tensorrt = pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")
+
+
+def bundle(folder: Path, *, model: dict[str, Any] | None = None, **runtime: Any) -> Manifest:
+    """A bundle for the cpu profile with these keys of [model] and [runtime] changed."""
+    profile = load_profile("cpu").to_json()
+    profile["runtime"] |= runtime
+    profile["model"] |= model or {}
+    models = {"fp32": colour_model(), "fp16": colour_model()}
+    return read_manifest(write_bundle(folder / "bundle", profile=profile, models=models))
+
+
+@without_gpu
+def test_the_first_of_the_profile_that_works_is_chosen(tmp_path: Path) -> None:
+    manifest = bundle(tmp_path, prefer=["a runtime of tomorrow", "onnxruntime-cuda", "onnxruntime-cpu"])
+    assert runtimes.choose(manifest, None) == "onnxruntime-cpu"
+
+
+@without_gpu
+def test_a_profile_without_the_cpu_never_falls_back_to_it(tmp_path: Path) -> None:
+    manifest = bundle(tmp_path, prefer=["tensorrt", "onnxruntime-cuda"])
+    with pytest.raises(TargetError) as caught:
+        runtimes.choose(manifest, None)
+    assert "tensorrt: " in caught.value.wrong
+    assert "onnxruntime-cuda: " in caught.value.wrong
+    assert runtimes.choose(manifest, "onnxruntime-cpu") == "onnxruntime-cpu"
+
+
+def test_a_name_nobody_knows_is_answered_with_those_known(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="unknown runtime 'openvino'") as caught:
+        runtimes.choose(bundle(tmp_path), "openvino")
+    assert all(name in caught.value.todo for name in runtimes.RUNTIMES)
+    with pytest.raises(TargetError, match="none is known here"):
+        runtimes.choose(bundle(tmp_path / "other", prefer=["openvino"]), None)
+
+
+@without_gpu
+def test_what_was_asked_for_and_does_not_work_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"CUDAExecutionProvider|needs an NVIDIA GPU"):
+        runtimes.choose(bundle(tmp_path), "onnxruntime-cuda")
+
+
+def test_precisions_come_in_the_profiles_order_and_all_that_are_built(tmp_path: Path) -> None:
+    assert runtimes.precisions(bundle(tmp_path / "a", model={"precisions": ["fp16", "int8"]})) == ["fp16", "fp32"]
+    assert runtimes.precisions(bundle(tmp_path / "b", model={"precisions": ["int8"]})) == ["fp32", "fp16"]
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 2), (1, 1)])
+def test_threads_are_the_profiles_unless_given(tmp_path: Path, asked: int | None, used: int) -> None:
+    session = runtimes.open_session(bundle(tmp_path, threads=2), "fp16", runtimes.CPU, asked)
+    assert session.describe()["threads"] == used
+    pixels, _ = colour_pixels(3)
+    assert session.run(pixels).probabilities == pytest.approx(expected_probabilities(pixels), abs=1e-5)
+
+
+def test_a_damaged_model_is_not_opened(tmp_path: Path) -> None:
+    manifest = bundle(tmp_path)
+    (manifest.path / "models" / "fp16.onnx").write_bytes(b"damaged")
+    with pytest.raises(TargetError, match="is not the file that was built"):
+        runtimes.open_session(manifest, "fp16", runtimes.CPU, 1)
+
+
+@without_tensorrt
+def test_an_engine_needs_tensorrt_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    manifest = bundle(tmp_path)
+    with pytest.raises(TargetError, match="tensorrt cannot be imported"):
+        runtimes.engine_of(manifest, "fp32")
+    assert not (manifest.path / "engines").exists()
