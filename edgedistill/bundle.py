@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,7 @@ def write_bundle(out: Path, content: Content) -> Path:
     check_destination(out)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    _clear_away(out)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
         temporary.chmod(0o755)
@@ -130,6 +132,16 @@ def write_bundle(out: Path, content: Content) -> Path:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _clear_away(out: Path) -> None:
+    """Undo what a write to `out` left beside it when it was killed: a moved bundle goes back, unfinished ones go."""
+    ours = re.compile(rf"\.{re.escape(out.name)}\.[a-z0-9_]{{8}}\.(part|old)")  # as mkdtemp names them below
+    left = [path for path in out.parent.iterdir() if ours.fullmatch(path.name) and not path.is_symlink()]
+    for folder in filter(Path.is_dir, left):
+        if folder.suffix == ".old" and (folder / out.name).is_dir() and not out.exists():
+            (folder / out.name).rename(out)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _same(new: Path, old: Path) -> bool:

@@ -68,6 +68,20 @@ def test_nothing_is_left_beside_it(bundle: Path) -> None:
     assert [path.name for path in bundle.parent.iterdir()] == ["parts-cpu"]
 
 
+def test_what_a_killed_write_left_beside_it_goes(tmp_path: Path) -> None:
+    first = write_bundle(tmp_path / "mine", tiny_bundle.parts())
+    (first / "verdict.json").write_text("measured")
+    for name in (".mine.abcd_123.part", ".mine.abcd_124.old"):  # killed before and between the two renames
+        (tmp_path / name).mkdir()
+    first.rename(tmp_path / ".mine.abcd_124.old" / "mine")
+    others = {".mine.backup.part", ".mine.abcd_12.part", ".yours.abcd_123.part", "mine.abcd_123.part"}
+    for name in others:
+        (tmp_path / name).mkdir()
+    write_bundle(tmp_path / "mine", tiny_bundle.parts())
+    assert {path.name for path in tmp_path.iterdir()} == others | {"mine"}
+    assert (tmp_path / "mine" / "verdict.json").read_text() == "measured"  # the same build: its bundle came back
+
+
 def test_the_same_build_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
     again = write_bundle(tmp_path / "elsewhere", tiny_bundle.parts())
     assert tree(again) == tree(bundle)
