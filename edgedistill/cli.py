@@ -294,11 +294,19 @@ def _root(
     pass
 
 
+# Typer brings click along or vendors it; either way this is the base of what it raises for a mistake in the words.
+ClickException = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
 def main() -> None:
     """The `edgedistill` command."""
     debug = "--debug" in sys.argv
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except ClickException as error:
+        _tell_usage(error)
+    except typer.Abort:  # how some versions of click end on Ctrl-C
+        sys.exit(130)
     except EdgeDistillError as error:
         if debug:
             raise
@@ -313,6 +321,16 @@ def main() -> None:
             raise
         todo = "Check the path, its permissions and the disk; --debug shows where it happened."
         _tell(InputError(f"{error.filename}: {error.strerror}", todo))
+
+
+def _tell_usage(error: Any) -> NoReturn:
+    """Two lines for words that are no command of ours; the help for no words at all."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split()).rstrip(".")
+    _tell(InputError(message, f"See {context.command_path if context else 'edgedistill'} --help."))
 
 
 def _tell(error: EdgeDistillError) -> NoReturn:

@@ -38,6 +38,10 @@ def assert_two_lines(done: subprocess.CompletedProcess[str], *said: str) -> None
         (("verify", "nowhere"), "nowhere"),
         (("predict", "nowhere", "x.jpg"), "nowhere"),
         (("profiles", "show", "toaster"), "toaster"),
+        (("build", "--epochs", "many"), "--epochs"),
+        (("verify",), "bundle"),
+        (("verify", "one", "two"), "two"),
+        (("frobnicate",), "frobnicate"),
     ],
 )
 def test_a_mistake_is_two_lines_and_exit_2(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
@@ -51,9 +55,21 @@ def test_debug_shows_where_it_happened(tmp_path: Path) -> None:
 
 
 def test_an_unknown_flag_names_the_nearest() -> None:
-    done = edgedistill("build", "--clases", "x")
-    assert done.returncode == 2
-    assert "--classes" in done.stderr
+    assert_two_lines(edgedistill("build", "--clases", "x"), "--clases", "--classes", "edgedistill build --help")
+
+
+@pytest.mark.parametrize("words", [(), ("profiles",)])
+def test_no_words_at_all_show_the_help(words: tuple[str, ...]) -> None:
+    done = edgedistill(*words)
+    assert "Usage:" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_and_version_end_well() -> None:
+    for words in (("--help",), ("build", "-h"), ("--version",)):
+        done = edgedistill(*words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
 
 
 def test_verify_prints_one_json_object_on_stdout(built_folder: Path) -> None:
