@@ -69,7 +69,7 @@ class Verdict:
     skipped: dict[str, Any]
     classes: tuple[dict[str, Any], ...] = ()  # agreement class by class, of the teacher's choice
     details: tuple[str, ...] = ()  # why a measurement does not decide, in words
-    next: tuple[str, ...] = ()  # what to run where, when it is unmeasured
+    next: tuple[str, ...] = ()  # what to run where, when it is unmeasured; in the file, from the bundle's own folder
     schema: int = field(default=SCHEMA)
 
     @property
@@ -108,9 +108,11 @@ def _open(bundle: Path) -> tuple[Manifest, CheckSet]:
 
 
 def _record(manifest: Manifest, verdict: Verdict, *, here: bool) -> Verdict:
-    verdict = replace(verdict, next=next_steps(verdict, manifest, here=here))
-    atomic.write_json(manifest.path / "verdict.json", verdict.to_json())
-    return verdict
+    """Write verdict.json, which names no path of this machine; return the verdict whose lines can be run right here."""
+    name = Path(manifest.path.resolve().name)
+    written = replace(verdict, next=next_steps(verdict, replace(manifest, path=name), here=here))
+    atomic.write_json(manifest.path / "verdict.json", written.to_json())
+    return replace(verdict, next=next_steps(verdict, manifest, here=here))
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,8 @@ def test_the_printed_commands_measure_a_copied_bundle(
 ) -> None:
     left = build(settings(inputs, tiny_teacher_folder, device="folder", out=tmp_path / "bundle"))
     assert left.reasons == ("not-reached",)
+    assert str(tmp_path) in "\n".join(left.next)
+    assert str(tmp_path) not in (tmp_path / "bundle" / "verdict.json").read_text()
     board = tmp_path / "board"
     board.mkdir()
     # What a person would type, with cp for scp and a folder for the board's home.

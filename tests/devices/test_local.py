@@ -31,7 +31,10 @@ def built(folder: Path, board: Profile | None = None, images: int = 60) -> Path:
 
 def measured(bundle: Path, result: Path | None = None) -> Verdict:
     verdict = measure(bundle, result, threads=1)
-    assert json.loads((bundle / "verdict.json").read_text()) == json.loads(json.dumps(verdict.to_json()))
+    written = json.loads((bundle / "verdict.json").read_text())
+    assert str(bundle.parent) not in json.dumps(written)  # its lines call the bundle by its folder's name
+    lines = [line.replace(str(bundle), bundle.name) for line in verdict.next]
+    assert written == json.loads(json.dumps(verdict.to_json() | {"next": lines}))
     read_manifest(bundle)  # measuring changes no listed file
     return verdict
 
