@@ -295,7 +295,7 @@ def _root(
 
 
 # Typer brings click along or vendors it; either way this is the base of what it raises for a mistake in the words.
-ClickException = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+ClickException: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
 def main() -> None:
