@@ -52,7 +52,8 @@ def verify(
     command += ["--threads", str(threads)] if threads else []
     command += ["--warmup-s", "0", "--min-s", "0", "--min-queries", "1"] if quick else []
     _run(command, precision, out)
-    if passing := [reason for reason in json.loads(out.read_text(encoding="utf-8"))["invalid"] if machine.may_pass(reason)]:
+    invalid = json.loads(out.read_text(encoding="utf-8"))["invalid"]
+    if passing := [reason for reason in invalid if machine.may_pass(reason)]:
         log.warning("the run of %s does not count and is made again: %s", precision, "; ".join(passing))
         _run(command, precision, out)
     return out
