@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224, help="input size of the random teacher")
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--images", type=Path, help="photos to use instead of generated ones")
-    parser.add_argument("--count", type=int, default=64, help="photos a round")
+    parser.add_argument("--count", type=int, default=32, help="photos a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--workers", type=int, help="decoding threads")
     parser.add_argument("--bar", type=float, help="the ratio to reach; 0.90 for vit_b_32, 0.75 for others")
