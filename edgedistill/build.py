@@ -489,7 +489,7 @@ class Line:
     def _decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[str, str]]) -> str:
         here = {"device": self.device.type, "threads": self.threads}
         value, reason = self.work.decision(name, inputs | here, decide)
-        log.info("%s is %s: %s", name, value, reason)
+        log.info("%s %s: %s", name.replace("-", " "), value, reason)
         return str(value)
 
     def _settle_threads(self) -> int:

@@ -168,7 +168,7 @@ class Teacher:
         self.torch_dtype: torch.dtype = chosen
         self.dtype = str(chosen).removeprefix("torch.")
         self.model.visual.to(chosen)
-        log.info("teacher %s on %s in %s: %s", self.id, self.device, self.dtype, self.dtype_reason)
+        log.debug("teacher %s on %s in %s: %s", self.id, self.device, self.dtype, self.dtype_reason)
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, D], unit rows. Prompts longer than the tower's context are cut by its tokeniser."""
