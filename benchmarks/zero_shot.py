@@ -1,6 +1,7 @@
 """How often a teacher names a photo rightly from class names alone: top-1 on any folder of class folders.
 
     python benchmarks/zero_shot.py local-dir:examples/teacher --data examples/parts/check photos/trashnet
+    python benchmarks/zero_shot.py local-dir:examples/teacher --student examples/start --data examples/parts/check
     python benchmarks/zero_shot.py conse-minilm --weights WEIGHTS --data photos/trashnet
 
 One row a folder, with Wilson's 95 % interval; per class below it. A class is called by its folder's name, `_` read as
@@ -33,6 +34,8 @@ from PIL import Image, ImageOps
 from edgedistill.intervals import wilson
 from edgedistill.labels import Label, Labels
 from edgedistill.prompts import build_text_bank, template_set
+from edgedistill.students import WEIGHTS, load_student, read_card
+from edgedistill.targets import preprocess
 from edgedistill.teacher import find_teacher
 from edgedistill.torchvision_ops import ensure_torchvision
 
@@ -45,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("teacher", help=f"as `edgedistill build --teacher` takes it, or {BASELINE}")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of class folders")
+    parser.add_argument("--student", type=Path, help="a student of this teacher, judged by the teacher's class vectors")
     parser.add_argument("--prompts", default="general", help="general, imagenet, cifar or a file of templates")
     parser.add_argument("--weights", type=Path, help=f"ImageNet towers, for {BASELINE}")
     parser.add_argument("--cache", type=Path, default=Path(".edgedistill/zero_shot"), help="where features are kept")
@@ -54,7 +58,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.teacher == BASELINE and options.weights is None:
         parser.error(f"{BASELINE} needs --weights")
-    judge = ConseMinilm(options.weights) if options.teacher == BASELINE else OpenClip(options)
+    judge: OpenClip | ConseMinilm
+    if options.teacher == BASELINE:
+        judge = ConseMinilm(options.weights)
+    else:
+        judge = StudentOf(options) if options.student else OpenClip(options)
 
     print(f"{rows.machine()}\n{rows.command()}\n{judge.describe()}\n")
     lines = []
@@ -143,6 +151,38 @@ class OpenClip:
     def class_vectors(self, labels: Labels) -> np.ndarray:
         mean = build_text_bank(self.teacher, labels, self.templates).vectors.mean(axis=1)
         return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+class StudentOf(OpenClip):
+    """A student in its teacher's space, at the size it was made for, pixels as `predict` makes them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(options)
+        card = read_card(options.student)
+        self.size = card["preprocessing"]["size"]
+        weight_hash = self.teacher.files.weight_hash
+        self.student, fits = load_student(
+            options.student, dim=self.teacher.dim, teacher_hash=weight_hash, size=self.size
+        )
+        if not fits:
+            raise SystemExit(f"{options.student} has no projector into the space of {self.teacher.id}")
+        self.student.eval()
+        self.name = options.student.name
+        self.key = f"{weight_hash} {hashlib.sha256((options.student / WEIGHTS).read_bytes()).hexdigest()}"
+
+    def describe(self) -> str:
+        return f"student {self.name} of {super().describe()}"
+
+    def encode(self, files: Sequence[Path]) -> np.ndarray:
+        import torch
+
+        found = []
+        for part in (files[k : k + 64] for k in range(0, len(files), 64)):
+            pixels = np.stack([preprocess.to_pixels(preprocess.from_pil(Image.open(path)), self.size) for path in part])
+            with torch.inference_mode():
+                _, projected = self.student(torch.from_numpy(pixels))
+            found.append(torch.nn.functional.normalize(projected, dim=-1).numpy())
+        return np.concatenate(found)
 
 
 class ConseMinilm:

@@ -1,0 +1,77 @@
+"""The example's start: a small student that speaks the example teacher's language, about everything but the job.
+
+MobileNetV3-small's ImageNet weights, a fresh projector, and the product's own store and training loop: the teacher's
+image vectors of the broad pool (and, if given, of rendered parts that are not on the example's list) are all there is.
+No label, no caption and none of the six families take part. What a user's build adds is then the user's photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from edgedistill.labels import Label, Labels
+from edgedistill.methods.embedding import Embedding
+from edgedistill.pixels import short_side_for
+from edgedistill.pool import scan
+from edgedistill.prompts import build_text_bank, class_vectors, prompt_weights, template_set
+from edgedistill.store import TeacherStore, build_store
+from edgedistill.students import Student, save_student
+from edgedistill.teacher import find_teacher
+from edgedistill.train import TrainConfig, train
+
+log = logging.getLogger("demo_teacher")
+
+TIMM_NAME, SIZE, VIEWS = "tf_mobilenetv3_small_100", 160, 4
+NEVER = ("hex bolt", "hex nut", "washer", "spur gear", "coil spring", "ball bearing")  # the example's list
+
+
+def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Sequence[dict[str, Any]]) -> None:
+    """Writes OUT/start from OUT/teacher. `photos`: the broad pool; `parts`: lines of RENDERS/start/captions.jsonl."""
+    seen = {part["family"] for part in parts}
+    if seen & set(NEVER) or any(part["side"] != "pool" for part in parts):
+        raise SystemExit("the start must see neither the example's parts nor check-side scenes")
+    files = find_teacher(f"local-dir:{options.out / 'teacher'}")
+    work = options.work / f"start-{files.weight_hash[:12]}"
+    folder = work / "pool"
+    if not folder.exists():
+        unfinished = work / "pool.part"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        for number, path in enumerate([*photos, *(part["path"] for part in parts)]):
+            shutil.copyfile(path, unfinished / f"{number:05d}{path.suffix}")
+        unfinished.replace(folder)
+
+    teacher, pool = files.load(), scan(folder)
+    log.info("start: %d pictures, %d views each", len(pool), VIEWS)
+    build_store(work / "store", pool, teacher, seed=options.seed, views=VIEWS,
+                short_side=short_side_for(teacher.image_size, SIZE))  # fmt: skip
+    store = TeacherStore.open(work / "store")
+    # The loop reports agreement on some list; the embedding method does not train on it.
+    some = Labels(tuple(Label(name) for name in ("animal", "food", "tool", "vehicle", "building", "clothes", "plant")))
+    bank = build_text_bank(teacher, some, template_set("general"))
+    classes = class_vectors(bank, prompt_weights(bank, "W1"), weighting="W1")
+
+    torch.manual_seed(options.seed)
+    student = Student(TIMM_NAME, teacher.dim, size=SIZE, mean=[0.5] * 3, std=[0.5] * 3)
+    state = load_file(options.weights / TIMM_NAME / "model_fp16.safetensors")
+    # BatchNorm is folded into these weights; the training loop notices and unfolds it with statistics of the pool.
+    student.backbone.load_state_dict({k: v.float() for k, v in state.items() if not k.startswith("classifier.")})
+    config = TrainConfig(size=SIZE, epochs=options.start_epochs, batch=64, seed=options.seed, threads=options.threads)
+    (work / "train").mkdir(exist_ok=True)
+    result = train(student, store, np.arange(len(store)), Embedding(), classes, bank, config, work / "train")
+    out = options.out / "start"
+    out.mkdir(parents=True, exist_ok=True)
+    save_student(out, result.student, teacher_id=teacher.id, teacher_hash=files.weight_hash, size=SIZE, half=True,
+                 extra={"licence": "demonstration only: see CARD.md"})  # fmt: skip
+    (work / "last.json").write_text(json.dumps(result.metrics[-1]), encoding="utf-8")
+    log.info("wrote %s: %s", out, result.metrics[-1])
