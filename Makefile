@@ -42,8 +42,10 @@ types: .venv/installed
 package: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/packaging
 
+# With the extras that the default suite does without: a real TensorRT parser, and what the renders are made with.
 slow: .venv/installed
-	$(PIP) -e ".[dev,trt-check]" || echo "tensorrt-rtx cannot be installed here: its tests say so and skip"
+	$(PIP) -e ".[dev,trt-check,tools]" || echo "these extras cannot be installed here: their tests say so and skip"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/tools tests/targets/test_trt.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow --ignore tests/packaging
 
 clean:
