@@ -7,7 +7,7 @@
 Four candidates, interleaved in every round, the same student, batch, dtype, threads and memory format for all:
 
     distil      the product's epoch: crops from the store's pixels, prg loss, clipping, moving average, metrics
-    supervised  the same crops, prefetched the same way, a linear classifier, cross-entropy, AdamW, nothing else
+    supervised  the same crops, read the same way, a linear classifier, cross-entropy, AdamW, nothing else
     bare        the product's step on one batch that lies ready in memory: no cropping, no reading
     live        the product's step with a ViT-B/32-shaped teacher run on every batch, in the dtype the product picks
 
@@ -23,6 +23,7 @@ import argparse
 import io
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,14 +131,15 @@ def supervised(
     labels = torch.randint(0, CLASSES, (len(store),), device=device)
     every = np.arange(len(store))
     pin = device.type == "cuda"
+    cores = ThreadPoolExecutor(torch.get_num_threads())
 
     def crops(part: np.ndarray, views: np.ndarray) -> torch.Tensor:
-        images = store.pixels.crops(part, views, config.size)
+        images = store.pixels.crops(part, views, config.size, cores)
         return images.pin_memory() if pin else images
 
     def epoch() -> None:
         plan = batches.epoch_plan(0, 0, every, store.views, config.batch or 1)
-        for (part, _), images in zip(plan, batches.prefetch(crops, plan)):
+        for (part, _), images in zip(plan, batches.prefetch(crops, plan, ahead=2 if pin else 0)):
             with training.autocast(device, config.dtype):
                 f = backbone.backbone(backbone.normalise(images.to(device, non_blocking=True)))
             loss = nn.functional.cross_entropy(head(f.float()), labels[torch.from_numpy(part).to(device)])

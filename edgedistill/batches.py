@@ -1,14 +1,16 @@
 """What the training loop eats: which image in which view at which step, and the pixels and targets that go with it.
 
-A step's batch is a pure function of (seed, epoch, step), so nothing about it is kept in a checkpoint. Reading happens
-in one background thread, a few steps ahead; the crops come from the store's cached pixels, so nothing is decoded here.
+A step's batch is a pure function of (seed, epoch, step), so nothing about it is kept in a checkpoint. For a GPU, a
+background thread reads a few steps ahead. On a CPU a thread beside the step would take a core from it, and all cores
+wait for the slowest: there they share the crops between two steps (benchmarks/step_time.py). The crops come from the
+store's cached pixels, so nothing is decoded here.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,15 +57,24 @@ def epoch_plan(seed: int, epoch: int, rows: np.ndarray, views: int, batch: int) 
 
 
 def read_batch(
-    store: TeacherStore, rows: np.ndarray, views: np.ndarray, size: int, with_mean: bool, pin: bool
+    store: TeacherStore,
+    rows: np.ndarray,
+    views: np.ndarray,
+    size: int,
+    with_mean: bool,
+    pin: bool,
+    threads: Executor | None = None,
 ) -> Batch:
-    """Crops at `size`, and u (and u_mean, if asked for); `pin` puts them where a GPU can fetch them by itself."""
+    """Crops at `size`, and u (and u_mean, if asked for); `pin` puts them where a GPU can fetch them by itself.
+
+    `threads` share the crops; the result does not depend on them.
+    """
 
     def tensor(x: np.ndarray) -> Tensor:
         return torch.from_numpy(x).pin_memory() if pin else torch.from_numpy(x)
 
     u, u_mean = store.view_targets(rows, views) if with_mean else (store.features(rows, views), None)
-    images = store.pixels.crops(rows, views, size)
+    images = store.pixels.crops(rows, views, size, threads)
     return Batch(
         images=images.pin_memory() if pin else images,
         teacher=TeacherOut(u=tensor(u), u_mean=None if u_mean is None else tensor(u_mean)),
@@ -73,7 +84,7 @@ def read_batch(
 
 
 def prefetch(make: Callable[..., T], jobs: Iterable[tuple[Any, ...]], ahead: int = 2) -> Iterator[T]:
-    """make(*job) for every job, in order, computed in a background thread up to `ahead` jobs early."""
+    """make(*job) for every job, in order, computed in a background thread up to `ahead` jobs early; 0: on demand."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
         try:

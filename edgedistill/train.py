@@ -20,6 +20,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -350,16 +351,18 @@ class Run:
         config, epoch = self.config, self.epoch
         torch.manual_seed(int(np.random.default_rng([config.seed, 3, epoch]).integers(2**62)))  # for dropout
         plan = epoch_plan(config.seed, epoch, self.rows, self.store.views, self.batch)
-        jobs = ((self.store, r, v, config.size, self.with_mean, self.device.type == "cuda") for r, v in plan)
+        on_gpu = self.device.type == "cuda"
         began, seen, sums = time.perf_counter(), 0, dict[str, float]()
-        for k, batch in enumerate(prefetch(read_batch, jobs)):
-            step = epoch * len(plan) + k
-            numbers = self.step(batch.to(self.device), step, f"epoch {epoch + 1}, step {k + 1} of {len(plan)}")
-            count = len(batch.row)
-            seen += count
-            for name, value in numbers.items():
-                sums[name] = sums.get(name, 0.0) + count * value
-            progress.advance(count, note=f"epoch {epoch + 1}, agreement {sums['agreement'] / seen:.3f}")
+        with ThreadPoolExecutor(torch.get_num_threads()) as cores:
+            jobs = ((self.store, r, v, config.size, self.with_mean, on_gpu, cores) for r, v in plan)
+            for k, batch in enumerate(prefetch(read_batch, jobs, ahead=2 if on_gpu else 0)):
+                step = epoch * len(plan) + k
+                numbers = self.step(batch.to(self.device), step, f"epoch {epoch + 1}, step {k + 1} of {len(plan)}")
+                count = len(batch.row)
+                seen += count
+                for name, value in numbers.items():
+                    sums[name] = sums.get(name, 0.0) + count * value
+                progress.advance(count, note=f"epoch {epoch + 1}, agreement {sums['agreement'] / seen:.3f}")
         seconds = time.perf_counter() - began
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.steps_per_epoch * (epoch + 1)}
         row |= {name: float(f"{value / seen:.6g}") for name, value in sums.items()}
