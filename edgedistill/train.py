@@ -33,6 +33,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from . import atomic, methods
+from .allocator import keep_freed_memory
 from .batches import Batch, epoch_plan, prefetch, read_batch
 from .console import SILENT, Progress
 from .errors import InputError
@@ -248,6 +249,8 @@ def train(
             f"Give more photos: at least {LEAST_IMAGES}, better 200 or more.",
         )
     device = choose_device(config.train_on)
+    if device.type == "cpu":
+        keep_freed_memory()
     with reproducible(device, config.threads):
         if config.dtype == "auto":
             dtype, why = choose_dtype(student, config.size, config.batch or batch_for(len(rows)), device)
