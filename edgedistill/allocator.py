@@ -1,7 +1,7 @@
 """Keeping freed memory: glibc hands large blocks back to the kernel as soon as they are freed.
 
 A training step on a CPU allocates and frees the same hundreds of megabytes every time, and each round trip costs page
-faults: on the machine of the README half of an epoch (10 s against 5 s). Set once, the process keeps what it freed.
+faults, which can take as long as the arithmetic. Told once, the process keeps what it freed.
 """
 
 from __future__ import annotations

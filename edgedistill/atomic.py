@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .targets.atomic import sha256_file as sha256_file  # one reader here and on the device
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -45,15 +46,6 @@ def disk_full(path: Path, needed_bytes: int) -> InputError:
         f"no room for {path}: {needed_bytes / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free",
         "Free some space, or point --work and --out at another disk, then run the same command: it goes on from here.",
     )
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hex."""
-    hasher = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            hasher.update(chunk)
-    return hasher.hexdigest()
 
 
 def digest(value: Any) -> str:
