@@ -249,8 +249,6 @@ def train(
             f"Give more photos: at least {LEAST_IMAGES}, better 200 or more.",
         )
     device = choose_device(config.train_on)
-    if device.type == "cpu":
-        keep_freed_memory()
     with reproducible(device, config.threads):
         if config.dtype == "auto":
             dtype, why = choose_dtype(student, config.size, config.batch or batch_for(len(rows)), device)
@@ -291,6 +289,8 @@ class Run:
         device: torch.device,
         folder: Path,
     ) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
         self.store, self.rows, self.method = store, rows, method
         self.config, self.device, self.folder = config, device, folder
         self.batch, self.epochs = config.batch or batch_for(len(rows)), config.epochs or epochs_for(len(rows))
