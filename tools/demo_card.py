@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,11 +199,13 @@ def table(columns: dict[str, list[dict[str, Any]]]) -> str:
     """Markdown: a line for each set, a column for each judge. Only sets that the first column has."""
     by_name = {judge: {row["figure"]: row for row in rows} for judge, rows in columns.items()}
     first = next(iter(by_name.values()))
-    lines = ["| set | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name in first:
-        cells = [cell(rows.get(name)) for rows in by_name.values()]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return markdown(["set", *columns], [[name, *(cell(rows.get(name)) for rows in by_name.values())] for name in first])
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    written = [f"| {' | '.join(line)} |" for line in (head, *lines)]
+    return "\n".join([written[0], "|---" * len(head) + "|", *written[1:]])
 
 
 def means(rows: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> str:

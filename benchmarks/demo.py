@@ -1,0 +1,107 @@
+"""What `make demo` came to: the verdicts of finished bundles as rows, one set of them a seed.
+
+    make demo SEED=0 && make demo SEED=1 && make demo SEED=2
+    python benchmarks/demo.py .edgedistill/demo/bundle-0 .edgedistill/demo/bundle-1 .edgedistill/demo/bundle-2 \\
+        --json benchmarks/results/demo.json
+
+Nothing is measured here. A bundle is called `bundle-SEED`, as `make demo` calls it; figures are named as real_photos.py
+names them. They come from its verdict.json, the machine from the result behind that, and the seconds of training from
+the metrics of its student in --work (without them that row is missing). `low` and `high` are the verdict's 95 %
+intervals; a figure without one has both equal to the value. Every row of a bundle also says its seed and its verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", type=Path, nargs="+", help="bundles that `make demo` wrote")
+    parser.add_argument("--work", type=Path, help="their work folder (default: `work` beside the bundle)")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = [line for bundle in options.bundles for line in bundle_rows(bundle, options.work or bundle.parent / "work")]
+    for line in found:
+        spread = f"{line['low']:.4g} .. {line['high']:.4g}" if line["low"] != line["high"] else ""
+        print(f"{line['figure']:<32} {line['value']:>10.4g}  {spread:<20} {line['unit']}".rstrip())
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def bundle_rows(bundle: Path, work: Path) -> list[dict[str, Any]]:
+    """The rows of one measured and labelled bundle, as `rows.report` writes them, with `seed` and `verdict`."""
+    verdict, manifest = (read(bundle / name) for name in ("verdict.json", "manifest.json"))
+    accuracy, agreement, start = verdict["accuracy"], verdict["agreement"], verdict["start"]
+    latency, memory, budget = verdict["latency_ms"], verdict["memory_mb"], verdict["budget"]
+    if None in (accuracy, agreement, start, latency, memory):
+        sys.exit(f"{bundle}: not measured, not labelled, or without a start: no bundle of `make demo`")
+    metrics = training_metrics(work, manifest["files"]["student.safetensors"])
+    seed = bundle.name.rpartition("-")[2]
+    lines = [
+        single("teacher", accuracy["teacher"], "top-1"),
+        single("start", start["accuracy"], "top-1"),
+        single("student", accuracy["student"], "top-1"),
+        rows.Row(
+            figure="difference",
+            value=100 * (accuracy["student"] - accuracy["teacher"]),
+            low=100 * accuracy["low"],
+            high=100 * accuracy["high"],
+            unit="points",
+        ),
+        single("start-agreement", start["agreement"], "share"),
+        rows.Row(figure="student-agreement", unit="share", **{k: agreement[k] for k in ("value", "low", "high")}),
+        single("check", accuracy["images"], "pictures"),
+        single("latency p50", latency["p50"], "ms"),
+        single("latency p95", latency["p95"], "ms", f"<= {budget['latency_p95_ms']:g}"),
+        single("latency p99", latency["p99"], "ms"),
+        single("memory", memory["peak"], "MB", f"<= {budget['memory_mb']:g}"),
+        single("model", verdict["model"]["bytes"] / 1e6, "MB"),
+    ]
+    if metrics:
+        lines.append(single("training", sum(epoch["seconds"] for epoch in metrics[1:]), "s"))
+    facts = {"machine": measured_on(bundle, verdict), "command": f"make demo SEED={seed}"}
+    said = {"seed": seed, "verdict": verdict["verdict"]}
+    named = [{**asdict(line), "figure": f"seed {seed}/{line.figure}", "met": line.met} for line in lines]
+    return [{**line, **facts, **said} for line in named]
+
+
+def single(figure: str, value: float, unit: str, bar: str = "") -> rows.Row:
+    """A figure without an interval."""
+    return rows.Row(figure=figure, value=value, low=value, high=value, unit=unit, bar=bar)
+
+
+def training_metrics(work: Path, student_sha256: str) -> list[dict[str, Any]]:
+    """metrics.jsonl of the training whose student this is: settings first, then a line an epoch. [] if it is gone."""
+    for student in sorted(work.glob("distil-*/student.safetensors")):
+        if hashlib.sha256(student.read_bytes()).hexdigest() == student_sha256:
+            return [json.loads(line) for line in student.with_name("metrics.jsonl").read_text("utf-8").splitlines()]
+    return []
+
+
+def measured_on(bundle: Path, verdict: dict[str, Any]) -> str:
+    """The machine of the result that the verdict's latency comes from, in a few words."""
+    for path in sorted((bundle / "results").glob("*.json")):
+        result = read(path)
+        if all(result["latency_ms"][name] == verdict["latency_ms"][name] for name in ("p50", "p95", "p99", "queries")):
+            device, threads = result["device"], result["runtime"]["threads"]
+            memory_mb = device["evidence"].get("memory_total_mb")
+            words = [device["name"], f"{threads} threads"] + ([f"{memory_mb / 1024:.0f} GB"] if memory_mb else [])
+            return ", ".join(words)
+    sys.exit(f"{bundle}/results: the result behind verdict.json is not there")
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
