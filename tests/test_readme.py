@@ -42,6 +42,12 @@ def test_the_readme_shows_the_two_commands() -> None:
     assert "make test" in shown
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_into_this_repository_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize(("page", "command"), commands(), ids=lambda value: re.sub(r"\W+", "-", value)[:60])
 def test_a_shown_command_can_be_run(page: str, command: str) -> None:
     words = shlex.split(command)
@@ -58,6 +64,8 @@ def test_a_shown_command_can_be_run(page: str, command: str) -> None:
             assert not extras or set(extras[1].split(",")) <= EXTRAS, f"{package}: no such extra"
     elif program in ("python", "python3"):
         parse_python(words[1:])
+    elif program == "hf":
+        parse_download(words[1:], page)
     else:
         assert program in ("git", "cd", "scp", "ssh", "source", ".", "sudo", "curl"), f"{page} shows {program}"
 
@@ -72,6 +80,15 @@ def parse_edgedistill(words: list[str]) -> None:
         command = command.commands[name]
     if "--help" not in words:
         command.make_context(name, words, resilient_parsing=False).close()
+
+
+def parse_download(words: list[str], page: str) -> None:
+    """`hf download REPOSITORY --local-dir FOLDER`: of a teacher the page names, to a folder that it builds from."""
+    command, repository, option, folder = words
+    assert (command, option) == ("download", "--local-dir")
+    teachers = [shown.partition(" --teacher ")[2].split()[:1] for where, shown in commands() if where == page]
+    assert [f"hf-hub:{repository}"] in teachers
+    assert [f"local-dir:{folder}"] in teachers
 
 
 def parse_python(words: list[str]) -> None:

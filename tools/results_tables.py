@@ -1,0 +1,292 @@
+"""Fill the tables of README.md and docs/results.md from the rows in benchmarks/results, and from nowhere else.
+
+    python tools/results_tables.py            rewrite what stands between the markers
+    python tools/results_tables.py --check    change nothing; exit 1 if a table is not what the rows say
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`, NAME being one of TABLES. Below it come the machine
+and the commands, as the rows tell them. What has no rows yet is "Not measured yet.".
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from demo_card import cell, commands, machine, markdown, means, read, table
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs/results.md")
+RESULTS = ROOT / "benchmarks/results"
+BETWEEN = re.compile(r"(?<=<!-- table: )(?P<name>[\w-]+)(?P<open> -->\n).*?(?=<!-- end -->)", re.S)
+NOTHING = "Not measured yet."
+NO_FIGURE = "–"
+
+Row = dict[str, Any]
+Rows = list[Row]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a table is out of date")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows")
+    parser.add_argument("pages", type=Path, nargs="*", default=PAGES)
+    options = parser.parse_args()
+    stale = []
+    for page in options.pages:
+        old = page.read_text(encoding="utf-8")
+        new = filled(old, options.results)
+        if new != old:
+            stale.append(page.name)
+            if not options.check:
+                page.write_text(new, encoding="utf-8")
+    if options.check and stale:
+        sys.exit(f"{', '.join(stale)}: not what {options.results.name}/ says. Run python tools/results_tables.py.")
+
+
+def filled(page: str, results: Path) -> str:
+    """`page` with every table made anew from the rows in `results`. Exits on a table that nobody makes."""
+
+    def made(match: re.Match[str]) -> str:
+        if match["name"] not in TABLES:
+            sys.exit(f"no table is called {match['name']}: there are {', '.join(TABLES)}")
+        return f"{match['name']}{match['open']}\n{TABLES[match['name']](results)}\n\n"
+
+    return BETWEEN.sub(made, page)
+
+
+def rows_of(results: Path, name: str) -> Rows:
+    """The rows in `results`/NAME.json; [] while that file is not there."""
+    path = results / f"{name}.json"
+    return read(path if path.exists() else None)
+
+
+def with_origin(text: str, rows: Rows) -> str:
+    return f"{text}\n\nOn {machine(rows)}:\n\n    {commands(rows)}"
+
+
+# ---- the demo --------------------------------------------------------------------------------------------------------
+
+
+def demo(results: Path) -> str:
+    """A column for each seed: how good, how fast, how long."""
+    return _demo(results, short=False)
+
+
+def demo_short(results: Path) -> str:
+    return _demo(results, short=True)
+
+
+def _demo(results: Path, *, short: bool) -> str:
+    rows = rows_of(results, "demo")
+    if not rows:
+        return NOTHING
+    seeds = _by_group(rows)
+    said = [next(iter(figures.values()))["verdict"] for figures in seeds.values()]
+    verdicts = ["verdict", *(f"**{verdict}**" for verdict in said)]
+    columns = dict(seeds)
+    if len(seeds) > 1:
+        columns["mean (lowest .. highest)"] = _over(list(seeds.values()))
+        verdicts.append(f"pass: {said.count('pass')} of {len(said)}")
+    wanted: dict[str, tuple[str, Callable[[Row], str]]] = {
+        "agreement with the teacher": ("student-agreement", cell),
+        "the same before training": ("start-agreement", _share),
+        "accuracy, teacher": ("teacher", _share),
+        "accuracy, start (before training)": ("start", _share),
+        "accuracy, student": ("student", _share),
+        "student − teacher, points": ("difference", _points),
+        "latency p95, ms": ("latency p95", _two_digits),
+    }
+    if not short:
+        wanted |= {
+            "memory, MB": ("memory", _whole),
+            "check pictures": ("check", _whole),
+            "training, s": ("training", _whole),
+        }
+    lines = [
+        [title, *(_told(figures, figure, shown) for figures in columns.values())]
+        for title, (figure, shown) in wanted.items()
+    ]
+    return with_origin(markdown(["", *columns], [verdicts, *lines]), rows)
+
+
+def latency(results: Path) -> str:
+    """A line for each of the demo's bundles: what one image costs on the machine that built it."""
+    rows = rows_of(results, "demo")
+    if not rows:
+        return NOTHING
+    columns: dict[str, Callable[[Row], str]] = {
+        "latency p50": _two_digits,
+        "latency p95": _two_digits,
+        "latency p99": _two_digits,
+        "memory": _whole,
+        "model": _one_digit,
+    }
+    lines = [
+        [f"demo, {seed}", *(shown(figures[figure]) for figure, shown in columns.items())]
+        for seed, figures in _by_group(rows).items()
+    ]
+    head = ["one image, ONNX Runtime, fp32", "p50, ms", "p95, ms", "p99, ms", "memory, MB", "model, MB"]
+    return with_origin(markdown(head, lines), rows)
+
+
+# ---- photos ----------------------------------------------------------------------------------------------------------
+
+
+def photos(results: Path) -> str:
+    """A line for each set of real photos, over its seeds: teacher, start and student, as they are."""
+    return _photos(results, interval=cell)
+
+
+def photos_short(results: Path) -> str:
+    return _photos(results, interval=_share)
+
+
+def _photos(results: Path, *, interval: Callable[[Row], str]) -> str:
+    rows = rows_of(results, "real_photos")
+    if not rows:
+        return NOTHING
+    columns: dict[str, tuple[str, Callable[[Row], str]]] = {
+        "teacher": ("teacher", interval),
+        "start": ("start", interval),
+        "student": ("student", cell),
+        "student − teacher, points": ("difference", _points),
+        "agreement": ("student-agreement", interval),
+        "before training": ("start-agreement", interval),
+        "pass": ("passed", _how_many),
+    }
+    lines = [
+        [name, *(_told(figures, figure, shown) for figure, shown in columns.values())]
+        for name, figures in _by_group(rows).items()
+    ]
+    return with_origin(markdown(["set", *columns], lines), rows)
+
+
+def photos_seeds(results: Path) -> str:
+    """A line for each build behind `photos`: what that seed came to, with intervals over the check photos."""
+    rows = rows_of(results, "real_photos")
+    if not rows:
+        return NOTHING
+    columns: dict[str, tuple[str, Callable[[Row], str]]] = {
+        "student": ("student", cell),
+        "student − teacher, points": ("difference", _points),
+        "agreement": ("student-agreement", cell),
+        "verdict": ("passed", lambda build: build["verdict"]),
+        "build, s": ("seconds", _whole),
+    }
+    lines = []
+    for name, figures in _by_group(rows).items():
+        photos = f"{_whole(figures['trained'])} / {_whole(figures['check'])}"
+        for seed in figures["student"]["seeds"]:
+            own = {figure: row["seeds"][seed] for figure, row in figures.items() if seed in row["seeds"]}
+            lines.append([name, photos, seed, *(_told(own, figure, shown) for figure, shown in columns.values())])
+    return with_origin(markdown(["set", "trained / check", "seed", *columns], lines), rows)
+
+
+def zero_shot(results: Path) -> str:
+    """A line for each set, with what the teacher, the start and the baseline make of class names alone."""
+    teacher, start, baseline = (rows_of(results, f"zero_shot_{who}") for who in ("teacher", "start", "baseline"))
+    if not teacher:
+        return NOTHING
+    shown = table({"teacher": teacher, "start": start, "ConSE, MiniLM": baseline})
+    return with_origin(f"{shown}\n\n{means(teacher, baseline)}", [*teacher, *start, *baseline])
+
+
+# ---- costs -----------------------------------------------------------------------------------------------------------
+
+
+def benchmark(name: str) -> Callable[[Path], str]:
+    """The table of what `rows.report` wrote to NAME.json, a line a figure."""
+
+    def made(results: Path) -> str:
+        rows = rows_of(results, name)
+        if not rows:
+            return NOTHING
+        kept = {True: "yes", False: "**no**", None: ""}
+        lines = [
+            [row["figure"], _number(row["value"]), _spread(row), row["unit"], row["bar"], kept[row["met"]]]
+            for row in rows
+        ]
+        return with_origin(markdown(["figure", "median", "quartiles", "unit", "bar", "met"], lines), rows)
+
+    return made
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "demo": demo,
+    "demo-short": demo_short,
+    "latency": latency,
+    "photos": photos,
+    "photos-short": photos_short,
+    "photos-seeds": photos_seeds,
+    "zero-shot": zero_shot,
+    "step-time": benchmark("step_time"),
+    "targets": benchmark("targets"),
+    "runtime-overhead": benchmark("runtime_overhead"),
+}
+
+
+# ---- cells -----------------------------------------------------------------------------------------------------------
+
+
+def _by_group(rows: Rows) -> dict[str, dict[str, Row]]:
+    """Rows by the two halves of their names: "seed 0/agreement" is found under "seed 0", "agreement"."""
+    groups: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        group, _, figure = row["figure"].partition("/")
+        groups.setdefault(group, {})[figure] = row
+    return groups
+
+
+def _share(row: Row) -> str:
+    return f"{row['value']:.3f}"
+
+
+def _over(groups: list[dict[str, Row]]) -> dict[str, Row]:
+    """Of the figures that all groups have: the mean, the lowest and the highest value."""
+    found = {}
+    for name in groups[0]:
+        if all(name in group for group in groups):
+            values = [group[name]["value"] for group in groups]
+            found[name] = {"value": sum(values) / len(values), "low": min(values), "high": max(values)}
+    return found
+
+
+def _told(figures: dict[str, Row], name: str, shown: Callable[[Row], str]) -> str:
+    return shown(figures[name]) if name in figures else NO_FIGURE
+
+
+def _points(row: Row) -> str:
+    value, low, high = (f"{row[key]:+.1f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} .. {high})".replace("-", "−")
+
+
+def _how_many(row: Row) -> str:
+    return f"{sum(seed['value'] for seed in row['seeds'].values()):.0f} of {len(row['seeds'])}"
+
+
+def _one_digit(row: Row) -> str:
+    return f"{row['value']:.1f}"
+
+
+def _two_digits(row: Row) -> str:
+    return f"{row['value']:.2f}"
+
+
+def _whole(row: Row) -> str:
+    return f"{row['value']:,.0f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _spread(row: Row) -> str:
+    return f"{_number(row['low'])} .. {_number(row['high'])}"
+
+
+if __name__ == "__main__":
+    main()
