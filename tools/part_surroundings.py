@@ -1,7 +1,8 @@
 """Floors, lamps and litter around a rendered part, for tools/render_parts.py.
 
 The one place that says which floors and lamps belong to which side: everything a teacher, a student's start or the
-pool is made of uses the POOL side, the labelled check images the CHECK side, and the two share nothing.
+pool is made of uses the POOL side, the labelled check images the CHECK side. What is chosen by trying (a learning rate,
+say) is chosen on the STUDY side, so that nothing is ever chosen on check images. No two sides share anything.
 Textures and lamps are plain arrays; nothing here knows of the renderer.
 """
 
@@ -18,10 +19,18 @@ from PIL import Image, ImageDraw, ImageFilter
 from trimesh import Trimesh
 
 Array = NDArray[Any]  # of floats
-Side = Literal["pool", "check"]
+Side = Literal["pool", "check", "study"]
 
-FLOORS: dict[Side, tuple[str, ...]] = {"pool": ("concrete", "wood", "steel"), "check": ("paper", "conveyor")}
-LAMPS: dict[Side, tuple[str, ...]] = {"pool": ("softbox", "window"), "check": ("ring lamp", "strip lamp")}
+FLOORS: dict[Side, tuple[str, ...]] = {
+    "pool": ("concrete", "wood", "steel"),
+    "check": ("paper", "conveyor"),
+    "study": ("cardboard", "tiles", "cloth"),
+}
+LAMPS: dict[Side, tuple[str, ...]] = {
+    "pool": ("softbox", "window"),
+    "check": ("ring lamp", "strip lamp"),
+    "study": ("bulb", "overcast"),
+}
 CLUTTER = ("none", "debris", "shavings", "cable", "scratches", "chalk marks", "stain", "dust")
 
 TEXTURE_PX = 384  # texels a side of a floor texture
@@ -182,7 +191,68 @@ def _conveyor(g: Generator, n: int) -> Surface:
 # black, green, blue, grey
 _BELTS = ((0.035, 0.036, 0.038), (0.02, 0.075, 0.045), (0.02, 0.045, 0.11), (0.09, 0.09, 0.088))
 
-_FLOOR_MAKERS = {"concrete": _concrete, "wood": _wood, "steel": _steel, "paper": _paper, "conveyor": _conveyor}
+
+def _cardboard(g: Generator, n: int) -> Surface:
+    tone = g.uniform(0.8, 1.15) * np.array([0.42, 0.27, 0.15])
+    flutes = np.sin(TAU * np.arange(n) / g.uniform(5, 9))[:, None]
+    shade = 1 + g.uniform(0.01, 0.04) * flutes + 0.04 * cloud(g, n, 50, 3, 0.9) + 0.05 * cloud(g, n, 3)
+    colour = tone * shade[..., None]
+    if g.random() < 0.5:  # a strip of tape
+        low = g.uniform(0, 0.8) * n
+        tape = ((np.arange(n) > low) & (np.arange(n) < low + g.uniform(0.08, 0.18) * n)).astype(np.float32)
+        colour = _mix(colour, np.broadcast_to(0.7 * tape, (n, n)), (0.5, 0.36, 0.2))
+    return Surface(colour, np.full((n, n, 1), 0.88), 0)
+
+
+def _tiles(g: Generator, n: int) -> Surface:
+    pitch = int(g.integers(70, 150))
+    y, x = np.mgrid[:n, :n] + g.integers(0, pitch, 2)[:, None, None]
+    glaze = np.asarray(_GLAZES[int(g.integers(len(_GLAZES)))])
+    each = g.uniform(0.88, 1.12, (n // pitch + 2, n // pitch + 2))[y // pitch, x // pitch]
+    colour = glaze * (each * (1 + 0.04 * cloud(g, n, 4)))[..., None]
+    joint = ((y % pitch < 5) | (x % pitch < 5)).astype(np.float32)
+    grout = g.uniform(0.15, 0.6)
+    roughness = g.uniform(0.25, 0.5) * (1 - joint) + 0.9 * joint
+    return Surface(_mix(colour, joint, (grout, 0.97 * grout, 0.92 * grout)), roughness[..., None], 0)
+
+
+# white, terracotta, slate, sea green, cream
+_GLAZES = ((0.72, 0.72, 0.7), (0.42, 0.16, 0.09), (0.09, 0.1, 0.12), (0.18, 0.36, 0.33), (0.6, 0.52, 0.38))
+
+
+def _cloth(g: Generator, n: int) -> Surface:
+    y, x = np.mgrid[:n, :n]
+    first, second = (np.asarray(_DYES[k]) for k in g.integers(len(_DYES), size=2))
+    check = g.choice(["plain", "stripes", "checks"])
+    wide = int(g.integers(30, 90))
+    across, along = (x // wide) % 2, (y // wide) % 2
+    share = {"plain": 0.0 * x, "stripes": 1.0 * across, "checks": 0.5 * (across + along)}[str(check)]
+    colour = first + share[..., None] * (second - first)
+    weave = 1 + 0.12 * np.sin(TAU * x / 4) * np.sin(TAU * y / 4) + 0.05 * cloud(g, n, 3)
+    creases = 1 + 0.12 * np.clip(cloud(g, n, 2, 3, 0.5), -2, 2)
+    return Surface(colour * (weave * creases)[..., None], np.full((n, n, 1), 0.95), 0)
+
+
+# grey, denim, wine, mustard, white, olive
+_DYES = (
+    (0.25, 0.25, 0.26),
+    (0.05, 0.1, 0.24),
+    (0.22, 0.03, 0.06),
+    (0.5, 0.33, 0.06),
+    (0.7, 0.69, 0.66),
+    (0.14, 0.16, 0.07),
+)
+
+_FLOOR_MAKERS = {
+    "concrete": _concrete,
+    "wood": _wood,
+    "steel": _steel,
+    "paper": _paper,
+    "conveyor": _conveyor,
+    "cardboard": _cardboard,
+    "tiles": _tiles,
+    "cloth": _cloth,
+}
 
 
 def floor_surface(floor: str, clutter: str, g: Generator) -> Surface:
@@ -274,6 +344,12 @@ def lamp_panorama(lamp: str, camera_azimuth: float, camera_elevation: float, g: 
         radius, width = g.uniform(0.35, 0.6), g.uniform(0.07, 0.12)
         ring = ahead * _within(np.abs(np.hypot(p, q) - radius) - width, 0.05)
         light = 0.6 * light + g.uniform(11, 18) * ring[..., None] * np.array([0.98, 1, 1.05])
+    elif lamp == "bulb":  # small and bare: hard shadows
+        p, q, ahead = _lamp_plane(sky, g.uniform(0, TAU), g.uniform(0.7, 1.4))
+        bare = ahead * _within(np.hypot(p, q) - g.uniform(0.1, 0.16), 0.05)
+        light = 0.7 * light + g.uniform(60, 110) * bare[..., None] * np.array([1.15, 0.97, 0.75])
+    elif lamp == "overcast":  # a bright sky all over: hardly any shadow
+        light = light + g.uniform(1.2, 2.4) * np.clip(0.3 + 0.7 * up, 0, 1)[..., None] * np.array([0.95, 0.99, 1.06])
     else:  # strip lamp
         azimuth, elevation, roll = g.uniform(0, TAU), g.uniform(1.0, 1.5), g.uniform(0, TAU)
         p, q, ahead = _lamp_plane(sky, azimuth, elevation, roll)

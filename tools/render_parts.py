@@ -111,7 +111,7 @@ def _pick(g: Generator, options: tuple[str, ...], shares: tuple[float, ...] | No
     return str(g.choice(np.asarray(options, object), p=shares))
 
 
-HIDING = (("black", "conveyor"), ("white", "paper"))  # colours that cannot be told from a floor
+HIDING = (("black", "conveyor"), ("white", "paper"), ("white", "cloth"))  # colours that cannot be told from a floor
 
 
 def scene(family: str, seed: int, side: Side = "pool") -> Scene:
@@ -163,12 +163,17 @@ FLOOR_PHRASES = {
     "steel": ("on a metal plate", "on a sheet of metal", "on a metal worktop"),
     "paper": ("on paper", "on a sheet of paper", "on white paper"),
     "conveyor": ("on a conveyor belt", "on a rubber belt"),
+    "cardboard": ("on cardboard", "on a sheet of cardboard"),
+    "tiles": ("on tiles", "on a tiled floor"),
+    "cloth": ("on cloth", "on a piece of fabric"),
 }
 LAMP_PHRASES = {
     "softbox": ("under a softbox", "in studio light"),
     "window": ("by a window", "in window light"),
     "ring lamp": ("under a ring lamp", "lit by a ring light"),
     "strip lamp": ("under strip lights", "under a strip lamp"),
+    "bulb": ("under a bare bulb", "in the light of a bulb"),
+    "overcast": ("under an overcast sky", "in soft daylight"),
 }
 CLUTTER_PHRASES = {
     "debris": ("with some debris around it", "among bits of dirt"),
@@ -622,6 +627,7 @@ SETS = {
     "other": PartSet("check", 120, 6, "folders"),
     "teacher": PartSet("pool", 3400, 17, "captions"),
     "start": PartSet("pool", 1000, 16, "captions"),
+    "study": PartSet("study", 900, 6, "folders"),
 }
 
 
@@ -635,7 +641,7 @@ def family_of(set_name: str, index: int) -> str:
         if place in (2, 5, 8, 11, 14):
             return tuple(TRAINING_ONLY)[(5 * turn + place // 3) % len(TRAINING_ONLY)]
         return tuple(SIX)[(place - (place + 1) // 3) % 6]
-    families = {"pool": SIX, "check": SIX, "other": UNKNOWN, "start": TRAINING_ONLY}[set_name]
+    families = {"other": UNKNOWN, "start": TRAINING_ONLY}.get(set_name, SIX)
     return tuple(families)[index % len(families)]
 
 

@@ -34,21 +34,23 @@ if importlib.util.find_spec("trimesh") and importlib.util.find_spec("shapely"):
 else:
     FAMILIES = ["needs the [tools] extra"]
 
-families, sides = st.sampled_from(FAMILIES), st.sampled_from(["pool", "check"])
+families, sides = st.sampled_from(FAMILIES), st.sampled_from(["pool", "check", "study"])
 seeds = st.integers(min_value=0, max_value=2**48)
 
 
 @needs_meshes
 class TestSides:
-    def test_no_floor_and_no_lamp_is_on_both_sides(self) -> None:
+    def test_no_floor_and_no_lamp_is_on_two_sides(self) -> None:
         for options in (part_surroundings.FLOORS, part_surroundings.LAMPS):
-            assert set(options) == {"pool", "check"}
+            assert set(options) == {"pool", "check", "study"}
             assert all(options.values())
-            assert not set(options["pool"]) & set(options["check"])
+            everything = [name for names in options.values() for name in names]
+            assert len(everything) == len(set(everything))
 
-    def test_every_set_but_check_and_other_is_on_the_pool_side(self) -> None:
-        check_side = {name for name, made in render_parts.SETS.items() if made.side == "check"}
-        assert check_side == {"check", "other"}
+    def test_what_models_are_made_of_is_on_the_pool_side(self) -> None:
+        sides = {name: made.side for name, made in render_parts.SETS.items()}
+        assert sides == {"pool": "pool", "teacher": "pool", "start": "pool", "check": "check", "other": "check",
+                         "study": "study"}  # fmt: skip
 
     def test_no_family_belongs_to_two_groups(self) -> None:
         groups = (part_meshes.SIX, part_meshes.UNKNOWN, part_meshes.TRAINING_ONLY)
