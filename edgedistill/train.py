@@ -31,6 +31,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import atomic, methods
 from .allocator import keep_freed_memory
@@ -63,6 +64,8 @@ class TrainConfig:
     min(ema, (1+t)/(10+t)); the average is what is kept.
     `views`: match, mean or blend (methods/base.py: view_loss); blend rises to `eta` over the first fifth and is match
     where the store has fewer than 4 views.
+    `norm`: whose mean and variance the backbone's BatchNorm uses. "batch": as it was invented; "start": the ones the
+    start came with, for the whole run (`hold_statistics`); "auto": start for pretrained weights, else batch.
     `dtype`: float32 or bfloat16 arithmetic of the student's forward pass ("auto": `choose_dtype`, by measurement);
     weights, loss and optimiser stay float32.
     """
@@ -78,6 +81,7 @@ class TrainConfig:
     ema: float = 0.999
     views: Literal["match", "mean", "blend"] = "blend"
     eta: float = 0.5
+    norm: Literal["auto", "batch", "start"] = "auto"
     seed: int = 0
     train_on: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -102,6 +106,7 @@ class TrainConfig:
 
 _CHOICES = {
     "views": ("match", "mean", "blend"),
+    "norm": ("auto", "batch", "start"),
     "train_on": ("auto", "cpu", "cuda"),
     "dtype": ("auto", "float32", "bfloat16"),
 }
@@ -136,6 +141,25 @@ def lr_for(student: Student) -> float:
     Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that.
     """
     return 3e-4 if student.pretrained else 1e-3
+
+
+def norm_for(student: Student) -> Literal["batch", "start"]:
+    """Pretrained weights keep the statistics they came with: a pool is narrower than what they were made from.
+
+    A few hundred photos of one place would move the statistics to that place, and the student would read every other
+    floor and lamp by them.
+    """
+    return "start" if student.pretrained else "batch"
+
+
+def hold_statistics(backbone: nn.Module) -> None:
+    """BatchNorm layers of a backbone in training keep the mean and variance they have; their weight and bias learn.
+
+    The usual fine-tuning under domain shift (Gulrajani & Lopez-Paz 2021, appendix on BatchNorm).
+    """
+    for layer in backbone.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.eval()
 
 
 # ---- device and arithmetic -------------------------------------------------------------------------------------------
@@ -303,6 +327,9 @@ class Run:
         if is_folded(self.live.backbone):
             log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
             unfold(self.live.backbone, self._sample_of_pixels())
+        norm = norm_for(student) if config.norm == "auto" else config.norm
+        if norm == "start":
+            hold_statistics(self.live.backbone)
         self.average = copy.deepcopy(self.live).eval()
         self.optimiser = torch.optim.AdamW(_groups(self.live, config, self.lr), fused=True)
         self.header = {
@@ -311,6 +338,7 @@ class Run:
             "train_batch": self.batch,
             "train_epochs": self.epochs,
             "train_lr": self.lr,
+            "train_norm": norm,
             "images": len(rows),
             "device": device.type,
             "threads": torch.get_num_threads(),

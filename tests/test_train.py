@@ -291,6 +291,40 @@ def test_pretrained_weights_are_trained_more_gently_than_fresh_ones(store: Teach
     assert [metrics(tmp_path / name)[0]["train_lr"] for name in ("fresh", "tuned", "asked")] == [1e-3, 3e-4, 2e-3]
 
 
+def statistics(student: Student) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in student.backbone.state_dict().items() if "running_" in k}
+
+
+def test_a_pretrained_backbone_keeps_its_statistics_and_a_fresh_one_takes_the_pools(
+    store: TeacherStore, tmp_path: Path
+) -> None:
+    fresh = fresh_student()
+    first = run(store, tmp_path / "fresh", student=fresh, epochs=1).student
+    start, _ = load_student(tmp_path / "fresh", dim=DIM, teacher_hash="c0", size=SIZE)
+    tuned = run(store, tmp_path / "tuned", student=start, epochs=1).student
+    told = run(store, tmp_path / "told", student=start, epochs=1, norm="batch").student
+
+    def same(one: Student, other: Student) -> bool:
+        return all(torch.equal(a, b) for a, b in zip(statistics(one).values(), statistics(other).values()))
+
+    assert len(statistics(start)) > 2
+    assert same(tuned, start)
+    assert not same(first, fresh)
+    assert not same(told, start)
+    assert not torch.equal(tuned.projector[1].running_mean, start.projector[1].running_mean)  # type: ignore[union-attr,arg-type]
+    norms = [metrics(tmp_path / name)[0]["train_norm"] for name in ("fresh", "tuned", "told")]
+    assert norms == ["batch", "start", "batch"]
+
+
+def test_held_statistics_leave_weight_and_bias_to_learn(store: TeacherStore, tmp_path: Path) -> None:
+    start = fresh_student()
+    tuned = run(store, tmp_path, student=start, epochs=1, norm="start").student
+    before, after = start.backbone.state_dict(), tuned.backbone.state_dict()
+    learned = [name.replace("running_mean", "weight") for name in before if name.endswith("running_mean")]
+    assert learned
+    assert not any(torch.equal(before[name], after[name]) for name in learned)
+
+
 @pytest.mark.parametrize(
     ("views", "policy", "etas"),
     [
