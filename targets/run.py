@@ -87,6 +87,12 @@ def doctor(options: argparse.Namespace) -> int:
 def compile_engines(options: argparse.Namespace) -> int:
     """Build the TensorRT engine of every model, or of --model, unless one is there that fits this machine."""
     manifest = read_manifest(_bundle(options))
+    profile = manifest.profile
+    if "tensorrt" not in profile["runtime"]["prefer"] and runtimes.problem("tensorrt") is not None:
+        raise TargetError(
+            f"there is nothing to compile: {profile['name']} runs on {profile['runtime']['prefer'][0]}",
+            "Go on with: python run.py verify",
+        )
     for precision in [options.model] if options.model else runtimes.precisions(manifest):
         print(runtimes.engine_of(manifest, precision, again=options.again))
     return 0
