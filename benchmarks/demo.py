@@ -1,13 +1,12 @@
-"""What `make demo` came to: the verdicts of finished bundles as rows, one set of them a seed.
+"""`make demo`, once a seed, and what it came to: verdicts as rows, and how long each took.
 
-    make demo SEED=0 && make demo SEED=1 && make demo SEED=2
-    python benchmarks/demo.py .edgedistill/demo/bundle-0 .edgedistill/demo/bundle-1 .edgedistill/demo/bundle-2 \\
-        --json benchmarks/results/demo.json
+    python benchmarks/demo.py --seeds 0 1 2 --json benchmarks/results/demo.json
 
-Nothing is measured here. A bundle is called `bundle-SEED`, as `make demo` calls it; figures are named as real_photos.py
-names them. They come from its verdict.json, the machine from the result behind that, and the seconds of training from
-the metrics of its student in --work (without them that row is missing). `low` and `high` are the verdict's 95 %
-intervals; a figure without one has both equal to the value. Every row of a bundle also says its seed and its verdict.
+A bundle that is there is not built again; its time is the time of the run that built it, environment already made, and
+is missing if that run was cut short. Nothing else is measured here: figures come from the bundle's verdict.json, the
+machine from the result behind that, and the seconds of training from the metrics of its student in the work folder
+(without them that row is missing). They are named as real_photos.py names them. `low` and `high` are the verdict's
+95 % intervals; a figure without one has both equal to the value. Every row also says its seed and its verdict.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,15 @@ import rows
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", type=Path, nargs="+", help="bundles that `make demo` wrote")
-    parser.add_argument("--work", type=Path, help="their work folder (default: `work` beside the bundle)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--demo", type=Path, default=Path(".edgedistill/demo"), help="as `make demo DEMO=` takes it")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found = [line for bundle in options.bundles for line in bundle_rows(bundle, options.work or bundle.parent / "work")]
+    found = []
+    for seed in options.seeds:
+        bundle = options.demo / f"bundle-{seed}"
+        seconds = run(bundle, seed)
+        found += bundle_rows(bundle, options.demo / "work", seconds)
     for line in found:
         spread = f"{line['low']:.4g} .. {line['high']:.4g}" if line["low"] != line["high"] else ""
         print(f"{line['figure']:<32} {line['value']:>10.4g}  {spread:<20} {line['unit']}".rstrip())
@@ -37,7 +42,22 @@ def main() -> None:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def bundle_rows(bundle: Path, work: Path) -> list[dict[str, Any]]:
+def run(bundle: Path, seed: int) -> float | None:
+    """Seconds that `make demo` took to build `bundle`, now or before; None if it was cut short once."""
+    clock = bundle.with_name(f"{bundle.name}.seconds")  # empty from the start of a run on, until it ends
+    if not (bundle / "verdict.json").exists():
+        first = not clock.exists()
+        clock.parent.mkdir(parents=True, exist_ok=True)
+        clock.touch()
+        began = time.monotonic()
+        subprocess.run(["make", "demo", f"SEED={seed}", f"DEMO={bundle.parent}"], check=True)
+        if first:
+            clock.write_text(f"{time.monotonic() - began:.1f}")
+    seconds = clock.read_text() if clock.exists() else ""
+    return float(seconds) if seconds else None
+
+
+def bundle_rows(bundle: Path, work: Path, seconds: float | None = None) -> list[dict[str, Any]]:
     """The rows of one measured and labelled bundle, as `rows.report` writes them, with `seed` and `verdict`."""
     verdict, manifest = (read(bundle / name) for name in ("verdict.json", "manifest.json"))
     accuracy, agreement, start = verdict["accuracy"], verdict["agreement"], verdict["start"]
@@ -68,6 +88,8 @@ def bundle_rows(bundle: Path, work: Path) -> list[dict[str, Any]]:
     ]
     if metrics:
         lines.append(single("training", sum(epoch["seconds"] for epoch in metrics[1:]), "s"))
+    if seconds is not None:
+        lines.append(single("build", seconds, "s", "<= 600"))
     facts = {"machine": measured_on(bundle, verdict), "command": f"make demo SEED={seed}"}
     said = {"seed": seed, "verdict": verdict["verdict"]}
     named = [{**asdict(line), "figure": f"seed {seed}/{line.figure}", "met": line.met} for line in lines]

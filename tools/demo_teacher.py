@@ -221,6 +221,7 @@ def stage_image(
         both = nn.ModuleDict({"tower": tower, "head": head})
         save_file({name: value.contiguous() for name, value in both.state_dict().items()}, done)
     nn.ModuleDict({"tower": tower, "head": head}).load_state_dict(load_file(done))
+    image.even_out(head, image.tower_features(tower, photos))
     return head
 
 

@@ -274,6 +274,22 @@ def conse_head(meaning: Meaning, features: Tensor, threshold: float = 3.0) -> nn
     return head
 
 
+@torch.no_grad()
+def even_out(head: nn.Module, features: Tensor, *, strength: float = 0.5, floor: float = 0.1) -> None:
+    """Fold into the head's last layer what makes image vectors of the broad pool differ more evenly in all directions.
+
+    `features` [P,1280] are the finished tower's. A fifth of the vectors' variance lies along one direction, so that
+    the words which lie along it win too often. What follows the last layer is (covariance / its mean eigenvalue +
+    floor) ** (-strength / 2): 0 leaves it alone, 1 whitens it. No label takes part. With 0.5, top-1 among the 1,000
+    names of the pool's own ImageNet photos rose from 0.64 to 0.74, and on trashnet and pacs_cartoon by a point.
+    """
+    u = fn.normalize(head(features), dim=-1)
+    spread, directions = torch.linalg.eigh(torch.cov(u.T))
+    gain = (spread / spread.mean() + floor) ** (-strength / 2)
+    even = directions @ torch.diag(gain) @ directions.T
+    head.fc2.weight.copy_(even @ head.fc2.weight)  # the layer has no bias
+
+
 @torch.inference_mode()
 def tower_features(tower: nn.Module, photos: list[Photo]) -> Tensor:
     """[N,1280]: the pooled features of every photo's centre view."""

@@ -124,6 +124,14 @@ def test_a_bundle_without_its_work_folder_has_no_training_time(bundle: Path) -> 
     assert "seed 4/student" in figures
 
 
+def test_a_built_demo_is_not_built_again_and_keeps_its_time(bundle: Path) -> None:
+    assert demo.run(bundle, 4) is None
+    bundle.with_name("bundle-4.seconds").write_text("301.5")
+    assert demo.run(bundle, 4) == 301.5
+    rows = demo.bundle_rows(bundle, bundle.parent / "work", 301.5)
+    assert [row["met"] for row in rows if row["figure"] == "seed 4/build"] == [True]
+
+
 def test_a_verdict_whose_result_is_gone_is_refused(bundle: Path) -> None:
     (bundle / "results/fp32.json").unlink()
     with pytest.raises(SystemExit, match="the result behind"):
