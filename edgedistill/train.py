@@ -136,11 +136,11 @@ def epochs_for(images: int) -> int:
 
 
 def lr_for(student: Student) -> float:
-    """The backbone's peak learning rate: 1e-3 from scratch, 3e-4 for pretrained weights.
+    """The backbone's peak learning rate: 1e-3 from scratch, 1e-4 for pretrained weights.
 
     Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that.
     """
-    return 3e-4 if student.pretrained else 1e-3
+    return 1e-4 if student.pretrained else 1e-3
 
 
 def norm_for(student: Student) -> Literal["batch", "start"]:
