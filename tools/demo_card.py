@@ -145,7 +145,7 @@ examples/start` begins from; fp16, read as float32.
 
 `tools/demo_teacher.py --only start` makes it with the product's own store and training loop: 1,645 photos and 1,000
 renders of 16 other kinds of parts (none of `examples/parts/other` either), 4 views each, 20 epochs of the cosine
-distance between embeddings, 160 px.
+distance between embeddings, 160 px, BatchNorm holding the statistics that the ImageNet weights have on these pictures.
 
 ## Measured
 

@@ -66,6 +66,7 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
     state = load_file(options.weights / TIMM_NAME / "model_fp16.safetensors")
     # BatchNorm is folded into these weights; the training loop notices and unfolds it with statistics of the pool.
     student.backbone.load_state_dict({k: v.float() for k, v in state.items() if not k.startswith("classifier.")})
+    student.pretrained = True  # so that the loop goes gently about what they know
     config = TrainConfig(size=SIZE, epochs=options.start_epochs, batch=64, seed=options.seed, threads=options.threads)
     (work / "train").mkdir(exist_ok=True)
     result = train(student, store, np.arange(len(store)), Embedding(), classes, bank, config, work / "train")
