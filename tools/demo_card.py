@@ -122,8 +122,8 @@ the check images: the example shows the tool, not CLIP's zero-shot ability.
 
 Zero-shot top-1, Wilson's 95 % interval, `general` prompts; synonyms only from `benchmarks/names`. No image and no label
 of these sets took part in the training. `trashnet` and `pacs_cartoon` were looked at while choosing the recipe and
-trashnet's synonyms; `check` is the example's; the others were measured once, at the end. The baseline is ConSE with
-MiniLM's vectors of the bare names, nothing trained.
+trashnet's synonyms; `check` is the example's. The other four were measured twice, with the weights before step 4 and
+with these; nothing was chosen on them. The baseline is ConSE with MiniLM's vectors of the bare names, nothing trained.
 
 {means}
 
