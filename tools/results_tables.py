@@ -261,7 +261,7 @@ def _told(figures: dict[str, Row], name: str, shown: Callable[[Row], str]) -> st
 
 
 def _points(row: Row) -> str:
-    value, low, high = (f"{row[key]:+.1f}" for key in ("value", "low", "high"))
+    value, low, high = (f"{round(row[key], 1) + 0:+.1f}" for key in ("value", "low", "high"))  # + 0: no "-0.0"
     return f"{value} ({low} .. {high})".replace("-", "−")
 
 

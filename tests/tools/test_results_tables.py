@@ -138,6 +138,10 @@ def test_a_verdict_whose_result_is_gone_is_refused(bundle: Path) -> None:
         demo.bundle_rows(bundle, bundle.parent / "work")
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_minus_sign() -> None:
+    assert results_tables._points({"value": -0.03, "low": -0.3, "high": 0.3}) == "+0.0 (−0.3 .. +0.3)"
+
+
 def test_the_demo_table_has_a_column_for_each_seed_and_their_mean(bundle: Path, tmp_path: Path) -> None:
     first = demo.bundle_rows(bundle, bundle.parent / "work")
     second = [{**row, "figure": row["figure"].replace("4", "5"), "value": 0.5, "verdict": "fail"} for row in first]
