@@ -2,11 +2,12 @@
 
     python benchmarks/demo.py --seeds 0 1 2 --json benchmarks/results/demo.json
 
-A bundle that is there is not built again; its time is the time of the run that built it, environment already made, and
-is missing if that run was cut short. Nothing else is measured here: figures come from the bundle's verdict.json, the
-machine from the result behind that, and the seconds of training from the metrics of its student in the work folder
-(without them that row is missing). They are named as real_photos.py names them. `low` and `high` are the verdict's
-95 % intervals; a figure without one has both equal to the value. Every row also says its seed and its verdict.
+A bundle that is there is not built again (delete it after a change); its time is the time of the run that built it,
+environment already made, and is missing if that run was cut short. Nothing else is measured here: figures come from
+the bundle's verdict.json, the machine from the result behind that, and the seconds of training from the metrics of its
+student in the work folder (without them that row is missing). They are named as real_photos.py names them. `low` and
+`high` are the verdict's 95 % intervals; a figure without one has both equal to the value. Every row also says its seed
+and its verdict.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def run(bundle: Path, seed: int) -> float | None:
         first = not clock.exists()
         clock.parent.mkdir(parents=True, exist_ok=True)
         clock.touch()
+        subprocess.run(["make", ".venv/installed"], check=True)
         began = time.monotonic()
         subprocess.run(["make", "demo", f"SEED={seed}", f"DEMO={bundle.parent}"], check=True)
         if first:

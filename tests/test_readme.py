@@ -16,6 +16,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from bundles import NAMES, colour_pixels, png, write_bundle
+
 from edgedistill.cli import app
 from edgedistill.targets import run
 
@@ -40,6 +42,18 @@ def test_the_readme_shows_the_two_commands() -> None:
     shown = [command for page, command in commands() if page == "README.md"]
     assert "make demo" in shown
     assert "make test" in shown
+
+
+def test_the_python_of_the_readme_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert shown
+    write_bundle(tmp_path / "labels-cpu")
+    (tmp_path / "part.jpg").write_bytes(png(colour_pixels(1)[0][0]))
+    monkeypatch.chdir(tmp_path)
+    for block in shown:
+        ran = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.split()[0] in NAMES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

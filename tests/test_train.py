@@ -320,7 +320,8 @@ def test_held_statistics_leave_weight_and_bias_to_learn(store: TeacherStore, tmp
     start = fresh_student()
     tuned = run(store, tmp_path, student=start, epochs=1, norm="start").student
     before, after = start.backbone.state_dict(), tuned.backbone.state_dict()
-    learned = [name.replace("running_mean", "weight") for name in before if name.endswith("running_mean")]
+    norms = [name.removesuffix("running_mean") for name in before if name.endswith("running_mean")]
+    learned = [norm + part for norm in norms for part in ("weight", "bias")]
     assert learned
     assert not any(torch.equal(before[name], after[name]) for name in learned)
 

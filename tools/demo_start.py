@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from edgedistill import atomic
 from edgedistill.labels import Label, Labels
 from edgedistill.methods.embedding import Embedding
 from edgedistill.pixels import short_side_for
@@ -41,13 +42,15 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
     if seen & set(NEVER) or any(part["side"] != "pool" for part in parts):
         raise SystemExit("the start must see neither the example's parts nor check-side scenes")
     files = find_teacher(f"local-dir:{options.out / 'teacher'}")
-    work = options.work / f"start-{files.weight_hash[:12]}"
+    pictures = [*photos, *(part["path"] for part in parts)]
+    seen_by_start = atomic.digest([path.name for path in pictures])
+    work = options.work / f"start-{files.weight_hash[:12]}-{seen_by_start[:12]}"
     folder = work / "pool"
     if not folder.exists():
         unfinished = work / "pool.part"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        for number, path in enumerate([*photos, *(part["path"] for part in parts)]):
+        for number, path in enumerate(pictures):
             shutil.copyfile(path, unfinished / f"{number:05d}{path.suffix}")
         unfinished.replace(folder)
 
@@ -66,7 +69,7 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
     state = load_file(options.weights / TIMM_NAME / "model_fp16.safetensors")
     # BatchNorm is folded into these weights; the training loop notices and unfolds it with statistics of the pool.
     student.backbone.load_state_dict({k: v.float() for k, v in state.items() if not k.startswith("classifier.")})
-    student.pretrained = True  # so that the loop goes gently about what they know
+    student.pretrained = True  # the loop then trains them gently
     config = TrainConfig(size=SIZE, epochs=options.start_epochs, batch=64, seed=options.seed, threads=options.threads)
     (work / "train").mkdir(exist_ok=True)
     result = train(student, store, np.arange(len(store)), Embedding(), classes, bank, config, work / "train")

@@ -2,13 +2,14 @@
 
     python tools/demo_teacher.py --data DATA --weights WEIGHTS --renders RENDERS --out examples
 
-writes OUT/teacher (an ordinary open_clip `local-dir`, with its mean feature and its card) and OUT/start
-(student.safetensors, student.json, card). Stages, each kept under --work and not done twice:
+writes OUT/teacher (an ordinary open_clip `local-dir`, with its mean feature) and OUT/start (student.safetensors,
+student.json); the cards beside them are demo_card.py's. Stages, each kept under --work and not done twice:
 
     words    a meaning for each of 87,000 words                            teacher_text.py, teacher_words.py
     text     open_clip's text tower, taught those meanings
     views    photos as crops, sketches, cartoons ...; renders; through the frozen front half of the tower
     image    the back half and the head, taught to say what the captions say   teacher_image.py, teacher_styles.py
+             (and evened out: a matter of a minute, done anew each time)
     start    the small student, distilled from the finished teacher          demo_start.py
 
 Only what SOURCES (demo_card.py) names is ever read; no evaluation set is among it. RENDERS holds `teacher/` as

@@ -641,7 +641,7 @@ def family_of(set_name: str, index: int) -> str:
         if place in (2, 5, 8, 11, 14):
             return tuple(TRAINING_ONLY)[(5 * turn + place // 3) % len(TRAINING_ONLY)]
         return tuple(SIX)[(place - (place + 1) // 3) % 6]
-    families = {"other": UNKNOWN, "start": TRAINING_ONLY}.get(set_name, SIX)
+    families = {"pool": SIX, "check": SIX, "study": SIX, "other": UNKNOWN, "start": TRAINING_ONLY}[set_name]
     return tuple(families)[index % len(families)]
 
 

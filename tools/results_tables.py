@@ -180,10 +180,10 @@ def photos_seeds(results: Path) -> str:
     }
     lines = []
     for name, figures in _by_group(rows).items():
-        photos = f"{_whole(figures['trained'])} / {_whole(figures['check'])}"
+        halves = f"{_whole(figures['trained'])} / {_whole(figures['check'])}"
         for seed in figures["student"]["seeds"]:
             own = {figure: row["seeds"][seed] for figure, row in figures.items() if seed in row["seeds"]}
-            lines.append([name, photos, seed, *(_told(own, figure, shown) for figure, shown in columns.values())])
+            lines.append([name, halves, seed, *(_told(own, figure, shown) for figure, shown in columns.values())])
     return with_origin(markdown(["set", "trained / check", "seed", *columns], lines), rows)
 
 

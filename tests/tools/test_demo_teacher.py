@@ -58,6 +58,31 @@ def test_the_cards_name_every_source_of_theirs_and_say_demonstration_only():
     assert not missing
 
 
+def test_evening_out_leaves_no_direction_of_difference_above_the_others():
+    pytest.importorskip("scipy", reason="the [tools] extra")
+    from edgedistill.torchvision_ops import ensure_torchvision
+
+    ensure_torchvision()
+    import torch
+    from teacher_image import even_out
+    from torch import nn
+
+    @torch.no_grad()
+    def unevenness(head: nn.Module) -> float:
+        spread = torch.linalg.eigvalsh(torch.cov(nn.functional.normalize(head(features), dim=-1).T))
+        return float(spread[-1] / spread.mean())
+
+    torch.manual_seed(0)
+    features = torch.randn(400, 12) * torch.tensor([6.0, 3.0, *[1.0] * 10])
+    head = nn.Sequential()
+    head.fc2 = nn.Linear(12, 8, bias=False)
+    as_it_was, before = head.fc2.weight.clone(), unevenness(head)
+    even_out(head, features, strength=0.0)
+    assert torch.allclose(head.fc2.weight, as_it_was, atol=1e-5)
+    even_out(head, features, strength=0.5)
+    assert 1 <= unevenness(head) < 0.8 * before
+
+
 @needs_teacher
 def test_the_teacher_is_small():
     assert weighs(TEACHER) <= 30e6

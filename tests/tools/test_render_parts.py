@@ -82,7 +82,7 @@ class TestSets:
         assert not set(shown) & set(part_meshes.UNKNOWN)
 
     @settings(deadline=None)
-    @given(st.sampled_from(["pool", "check", "other", "teacher", "start"]), st.integers(20, 400))
+    @given(st.sampled_from(["pool", "check", "study", "other", "teacher", "start"]), st.integers(20, 400))
     def test_every_prefix_is_balanced(self, name: str, count: int) -> None:
         shown = Counter(render_parts.family_of(name, k) for k in range(count))
         for group in (part_meshes.SIX, part_meshes.UNKNOWN, part_meshes.TRAINING_ONLY):
