@@ -196,6 +196,14 @@ def zero_shot(results: Path) -> str:
     return with_origin(f"{shown}\n\n{means(teacher, baseline)}", [*teacher, *start, *baseline])
 
 
+def gentle_start(results: Path) -> str:
+    """A line for each recipe, on the study renders."""
+    rows = rows_of(results, "gentle_start")
+    if not rows:
+        return NOTHING
+    return with_origin(markdown(["", "accuracy on study"], [[row["figure"], cell(row)] for row in rows]), rows)
+
+
 # ---- costs -----------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +232,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "photos-short": photos_short,
     "photos-seeds": photos_seeds,
     "zero-shot": zero_shot,
+    "gentle-start": gentle_start,
     "step-time": benchmark("step_time"),
     "targets": benchmark("targets"),
     "runtime-overhead": benchmark("runtime_overhead"),
