@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 # Raise it whenever the same inputs would give another result than before, or one of another shape: a changed crop,
 # loss, schedule, file layout or stage. Every stage then runs anew; the older folders stay until someone deletes them.
-FORMAT = 1
+FORMAT = 2
 SCRATCH = ".scratch-"
 
 

@@ -43,7 +43,7 @@ class Student(nn.Module):
     the last Linear keeps |h| from drifting: the loss sees only h/|h|, so a growing |h| would shrink every step.
     `mean` and `std` are of pixels in 0..1. `width` is d, found by a forward pass at `size` (timm's `num_features` is
     not it for every network). `pretrained` says whether the backbone's weights were learned somewhere: training is
-    gentler with those.
+    gentler with those, and holds their BatchNorm statistics.
     """
 
     mean: Tensor

@@ -64,8 +64,9 @@ class TrainConfig:
     min(ema, (1+t)/(10+t)); the average is what is kept.
     `views`: match, mean or blend (methods/base.py: view_loss); blend rises to `eta` over the first fifth and is match
     where the store has fewer than 4 views.
-    `norm`: whose mean and variance the backbone's BatchNorm uses. "batch": as it was invented; "start": the ones the
-    start came with, for the whole run (`hold_statistics`); "auto": start for pretrained weights, else batch.
+    `norm`: whose mean and variance the backbone's BatchNorm uses. "batch": the batch's own, running averages kept for
+    later; "start": those the start came with (of a folded start: the pool's, see unfold.py), for the whole run
+    (`hold_statistics`); "auto": start for pretrained weights, else batch.
     `dtype`: float32 or bfloat16 arithmetic of the student's forward pass ("auto": `choose_dtype`, by measurement);
     weights, loss and optimiser stay float32.
     """
@@ -138,7 +139,8 @@ def epochs_for(images: int) -> int:
 def lr_for(student: Student) -> float:
     """The backbone's peak learning rate: 1e-3 from scratch, 1e-4 for pretrained weights.
 
-    Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that.
+    Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that. Chosen, like
+    `norm_for`, on renders of floors and lamps that no other part of the example uses (benchmarks/gentle_start.py).
     """
     return 1e-4 if student.pretrained else 1e-3
 
@@ -155,7 +157,7 @@ def norm_for(student: Student) -> Literal["batch", "start"]:
 def hold_statistics(backbone: nn.Module) -> None:
     """BatchNorm layers of a backbone in training keep the mean and variance they have; their weight and bias learn.
 
-    The usual fine-tuning under domain shift (Gulrajani & Lopez-Paz 2021, appendix on BatchNorm).
+    As DomainBed fine-tunes (Gulrajani & Lopez-Paz 2021, arXiv 2007.01434), where, too, test images come from elsewhere.
     """
     for layer in backbone.modules():
         if isinstance(layer, _BatchNorm):
