@@ -13,7 +13,6 @@ and its verdict.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import rows
+
+from edgedistill.atomic import sha256_file
 
 
 def main() -> None:
@@ -106,7 +107,7 @@ def single(figure: str, value: float, unit: str, bar: str = "") -> rows.Row:
 def training_metrics(work: Path, student_sha256: str) -> list[dict[str, Any]]:
     """metrics.jsonl of the training whose student this is: settings first, then a line an epoch. [] if it is gone."""
     for student in sorted(work.glob("distil-*/student.safetensors")):
-        if hashlib.sha256(student.read_bytes()).hexdigest() == student_sha256:
+        if sha256_file(student) == student_sha256:
             return [json.loads(line) for line in student.with_name("metrics.jsonl").read_text("utf-8").splitlines()]
     return []
 

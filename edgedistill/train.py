@@ -140,8 +140,8 @@ def lr_for(student: Student) -> float:
     """The backbone's peak learning rate: 1e-3 from scratch, 1e-4 for pretrained weights.
 
     Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that. Tried, with
-    `norm_for`, on renders of other floors and lamps (benchmarks/gentle_start.py): from a poor start the statistics
-    mattered, from a good one the choices are hardly told apart.
+    `norm_for`, on renders of other floors and lamps (benchmarks/gentle_start.py): from the example's start the
+    choices are hardly told apart there.
     """
     return 1e-4 if student.pretrained else 1e-3
 

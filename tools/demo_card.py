@@ -107,8 +107,8 @@ layers of width 128, 32 tokens; 512 dimensions; fp16. `mean_feature.safetensors`
    rendered machine parts.
 4. *Evening out.* Folded into the head's last layer: the covariance of the photos' image vectors (plus a tenth of its
    mean eigenvalue) to the power of minus one quarter, so that no one direction of difference drowns the others
-   (`teacher_image.even_out`). No label takes part. Among the 1,000 names of the ImageNet photos above, top-1 rose from
-   0.64 to 0.74; on trashnet, where it was tried, by half a point, and on pacs_cartoon by one.
+   (`teacher_image.even_out`). No label takes part. How strongly was tried on trashnet and pacs_cartoon and on the names
+   of the ImageNet photos above.
 
 The weights here were made stage by stage while the tool was written; it repeats the recipe, not the bytes. Where they
 differ: the text tower read captions of 4,920 scenes, most of them never rendered, and the image side saw 1,021 renders

@@ -102,7 +102,9 @@ def make_teacher(options: argparse.Namespace) -> None:
     tower_text = stage_text(options, space, targets, parts)
     tower = stage_views(options, photos, parts)
     head = stage_image(options, tower, space, targets, photos, parts)
-    write_teacher(options, tower, head, tower_text, photos)
+    features = image.tower_features(tower, photos)
+    image.even_out(head, features)
+    write_teacher(options, tower, head, tower_text, features)
 
 
 # ---- what is read ----------------------------------------------------------------------------------------------------
@@ -222,7 +224,6 @@ def stage_image(
         both = nn.ModuleDict({"tower": tower, "head": head})
         save_file({name: value.contiguous() for name, value in both.state_dict().items()}, done)
     nn.ModuleDict({"tower": tower, "head": head}).load_state_dict(load_file(done))
-    image.even_out(head, image.tower_features(tower, photos))
     return head
 
 
@@ -250,9 +251,12 @@ def part_views(
 
 
 def write_teacher(
-    options: argparse.Namespace, tower: nn.Module, head: nn.Module, tower_text: nn.Module, photos: list[image.Photo]
+    options: argparse.Namespace, tower: nn.Module, head: nn.Module, tower_text: nn.Module, features: Tensor
 ) -> None:
-    """An ordinary open_clip folder; weights in fp16, which open_clip copies into its float32 model."""
+    """An ordinary open_clip folder; weights in fp16, which open_clip copies into its float32 model.
+
+    `features` [P,1280] are the tower's, of the broad pool: what the mean feature is made of.
+    """
     out = options.out / "teacher"
     out.mkdir(parents=True, exist_ok=True)
     towers = {
@@ -276,7 +280,6 @@ def write_teacher(
     state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     save_file({name: value.contiguous() for name, value in state.items()}, out / "open_clip_model.safetensors")
 
-    features = image.tower_features(tower, photos)
     with torch.inference_mode():
         mean = fn.normalize(head(features), dim=-1).mean(0)
     save_file({"mean_feature": mean.clone()}, out / "mean_feature.safetensors")
