@@ -23,7 +23,7 @@ from typing import Any
 
 import rows
 
-from edgedistill.atomic import sha256_file
+from edgedistill.work.atomic import sha256_file
 
 
 def main() -> None:

@@ -47,12 +47,13 @@ from typing import Any
 import rows
 from zero_shot import read_folder
 
-from edgedistill import __version__, atomic, stage
+from edgedistill import __version__
 from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
 from edgedistill.profiles import load_profile
 from edgedistill.students import plan
 from edgedistill.teacher import find_teacher
+from edgedistill.work import atomic, stage
 
 Estimate = dict[str, Any]  # value, low, high: floats
 Summary = tuple[rows.Row, dict[str, Estimate]]  # a row, and every seed's own estimate of it

@@ -37,12 +37,12 @@ from torch import nn
 
 from edgedistill import batches
 from edgedistill import train as training
-from edgedistill.console import SILENT
 from edgedistill.methods import PRG
 from edgedistill.pixels import short_side_for
 from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import Student
 from edgedistill.torchvision_ops import ensure_torchvision
+from edgedistill.work.console import SILENT
 
 DIM, CLASSES, TEACHER_SIZE = 512, 10, 224
 MOST_S = 180  # of timing in all: with what is made before, a run stays under five minutes on two cores

@@ -67,11 +67,11 @@ def main() -> None:
 def _speed(options: argparse.Namespace) -> list[rows.Row]:
     import torch
 
-    from edgedistill.console import SILENT
     from edgedistill.pixels import short_side_for
     from edgedistill.pool import scan
     from edgedistill.store import BATCH_VIEWS, build_store
     from edgedistill.teacher import find_teacher
+    from edgedistill.work.console import SILENT
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -23,9 +23,8 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 
-from . import __version__, atomic, bundle, methods, pool, students, train, verify
+from . import __version__, bundle, methods, pool, students, train, verify
 from .checkset import CheckInfo, CheckSet
-from .console import Bar
 from .duplicates import near_duplicates
 from .errors import InputError
 from .export import GraphFacts, export_models
@@ -34,14 +33,16 @@ from .pixels import short_side_for
 from .profiles import Profile, load_profile
 from .prompts import ClassVectors, TextBank, build_text_bank, class_vectors, close_pairs, prompt_weights, template_set
 from .settings import BuildSettings
-from .stage import Stage, WorkFolder
 from .store import TeacherStore, build_store
-from .tally import Tally
 from .targets import machine
 from .targets.errors import TargetError
 from .targets.manifest import read_manifest
 from .targets.preprocess import decode, to_pixels
 from .teacher import Teacher, find_teacher
+from .work import atomic
+from .work.console import Bar
+from .work.stage import Stage, WorkFolder
+from .work.tally import Tally
 
 log = logging.getLogger(__name__)
 

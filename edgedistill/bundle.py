@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import atomic, targets
+from . import targets
 from .checkset import CheckSet, write_check
 from .errors import EdgeDistillError, InputError
 from .export import MAX_BATCH, Exports, preprocessing
 from .model_card import model_card
 from .targets.errors import TargetError
 from .targets.manifest import read_manifest
+from .work import atomic
 
 if TYPE_CHECKING:
     from .labels import Labels

@@ -171,7 +171,8 @@ def build(
     asked = settings.resolve(given, config, os.environ)
 
     from . import build as line
-    from . import console, verdict_text
+    from . import verdict_text
+    from .work import console
 
     console.show_log()
     try:

@@ -37,10 +37,10 @@ import torch.nn.functional as F
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from . import atomic
 from .errors import EdgeDistillError, InputError
 from .fold import fold_batch_norms
 from .targets.preprocess import RESIZE_RULE
+from .work import atomic
 
 if TYPE_CHECKING:
     from .prompts import ClassVectors

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .console import SILENT, Progress
 from .errors import InputError
-from .tally import Tally
 from .targets.preprocess import MAX_PIXELS, MIN_SIDE, BadImage, decode, read_file
+from .work.console import SILENT, Progress
+from .work.tally import Tally
 
 if TYPE_CHECKING:
     from .labels import Labels

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from . import atomic
-from .console import SILENT, Progress
 from .errors import InputError
 from .labels import Label, Labels
 from .torchvision_ops import ensure_torchvision
+from .work import atomic
+from .work.console import SILENT, Progress
 
 if TYPE_CHECKING:
     from .teacher import Teacher

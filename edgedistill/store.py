@@ -37,15 +37,15 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from . import atomic
-from .console import SILENT, Progress
 from .duplicates import difference_hash
 from .errors import InputError
 from .pixels import PixelCache, cached_size, shrink, write_crop
-from .tally import Tally
 from .targets.machine import physical_cores
 from .targets.preprocess import BadImage, decode
 from .views import view_box
+from .work import atomic
+from .work.console import SILENT, Progress
+from .work.tally import Tally
 
 FORMAT = 1
 BLOCK_IMAGES = 64

@@ -33,14 +33,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from . import atomic, methods
+from . import methods
 from .allocator import keep_freed_memory
 from .batches import Batch, epoch_plan, prefetch, read_batch
-from .console import SILENT, Progress
 from .errors import InputError
 from .methods import Method, StudentOut, view_loss
 from .students import CARD, WEIGHTS, Student, save_student
 from .unfold import is_folded, unfold
+from .work import atomic
+from .work.console import SILENT, Progress
 
 if TYPE_CHECKING:
     from .prompts import ClassVectors, TextBank

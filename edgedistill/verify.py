@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from . import atomic
 from .checkset import CheckSet, read_check
 from .devices import local
 from .errors import InputError
@@ -27,6 +26,7 @@ from .intervals import paired_difference, wilson
 from .result import NOT_FINITE, Result, read_result
 from .targets.errors import TargetError
 from .targets.manifest import Manifest, read_manifest
+from .work import atomic
 
 SCHEMA = 1
 EXIT_CODES = {"pass": 0, "fail": 3, "unmeasured": 4}

@@ -23,8 +23,8 @@ from tiny_images import CLASSES
 from edgedistill.build import Line, build
 from edgedistill.checkset import read_check
 from edgedistill.errors import InputError
-from edgedistill.stage import SCRATCH
 from edgedistill.teacher import TeacherFiles
+from edgedistill.work.stage import SCRATCH
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from PIL import Image
 from tiny_images import make_photo, write_photos
 
 from edgedistill import store as store_module
-from edgedistill.console import SILENT
 from edgedistill.duplicates import near_duplicates
 from edgedistill.errors import InputError
 from edgedistill.pool import Pool, scan
 from edgedistill.store import StoreDamaged, TeacherStore, build_store
 from edgedistill.targets.preprocess import decode
+from edgedistill.work.console import SILENT
 
 PHOTOS, VIEWS, SHORT_SIDE = 150, 4, 40  # three blocks, the last one short
 FILES = ("images.bin", "features.f16", "pixels.u8", "store.jsonl")

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from edgedistill import atomic
 from edgedistill.labels import Label, Labels
 from edgedistill.methods.embedding import Embedding
 from edgedistill.pixels import short_side_for
@@ -29,6 +28,7 @@ from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import Student, save_student
 from edgedistill.teacher import find_teacher
 from edgedistill.train import TrainConfig, train
+from edgedistill.work import atomic
 
 log = logging.getLogger("demo_teacher")
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
-from edgedistill.atomic import sha256_file
 from edgedistill.bundle import write_bundle
 from edgedistill.devices import local
 from edgedistill.errors import InputError
 from edgedistill.profiles import Profile
 from edgedistill.targets.manifest import read_manifest
 from edgedistill.verify import Verdict, board_lines, leave_to_board, measure, next_steps
+from edgedistill.work.atomic import sha256_file
 
 
 def built(folder: Path, board: Profile | None = None, images: int = 60) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgedistill.errors import InputError
-from edgedistill.stage import FORMAT, SCRATCH, WorkFolder
+from edgedistill.work.stage import FORMAT, SCRATCH, WorkFolder
 
 
 def test_a_stage_appears_only_when_it_is_finished(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_stage_of_another_format_is_not_taken_for_ours(tmp_path: Path, monkeyp
     work = WorkFolder(tmp_path)
     work.stage("store", {"seed": 0}).begin()
     work.stage("store", {"seed": 0}).finish()
-    monkeypatch.setattr("edgedistill.stage.FORMAT", FORMAT + 1)
+    monkeypatch.setattr("edgedistill.work.stage.FORMAT", FORMAT + 1)
     assert not work.stage("store", {"seed": 0}).done
     assert not work.stage("store", {"seed": 0}).partial.exists()
 

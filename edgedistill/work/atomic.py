@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
-from .targets.atomic import sha256_file as sha256_file  # one reader here and on the device
+from ..errors import InputError
+from ..targets.atomic import sha256_file as sha256_file  # one reader here and on the device
 
 
 def write_bytes(path: Path, data: bytes) -> None:

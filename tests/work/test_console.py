@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from edgedistill.console import Bar, show_log
+from edgedistill.work.console import Bar, show_log
 
 
 def run_a_stage(console: Console) -> str:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from . import atomic
-from .errors import InputError
 
 try:
     import fcntl

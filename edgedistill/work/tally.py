@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from .errors import InputError
+from ..errors import InputError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""How a build keeps its work, and shows it."""
