@@ -26,11 +26,11 @@ import rows
 import torch
 
 from edgedistill import train as training
+from edgedistill.images.pixels import short_side_for
+from edgedistill.images.pool import Pool, scan, scan_check
 from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
 from edgedistill.methods import PRG
-from edgedistill.pixels import short_side_for
-from edgedistill.pool import Pool, scan, scan_check
 from edgedistill.prompts import ClassVectors, TextBank, build_text_bank, class_vectors, prompt_weights, template_set
 from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import load_student

@@ -37,8 +37,8 @@ from torch import nn
 
 from edgedistill import batches
 from edgedistill import train as training
+from edgedistill.images.pixels import short_side_for
 from edgedistill.methods import PRG
-from edgedistill.pixels import short_side_for
 from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import Student
 from edgedistill.torchvision_ops import ensure_torchvision

@@ -67,8 +67,8 @@ def main() -> None:
 def _speed(options: argparse.Namespace) -> list[rows.Row]:
     import torch
 
-    from edgedistill.pixels import short_side_for
-    from edgedistill.pool import scan
+    from edgedistill.images.pixels import short_side_for
+    from edgedistill.images.pool import scan
     from edgedistill.store import BATCH_VIEWS, build_store
     from edgedistill.teacher import find_teacher
     from edgedistill.work.console import SILENT
@@ -130,7 +130,7 @@ def _memory(few: int = 1_000, many: int = 50_000) -> list[rows.Row]:
 def _peak_anonymous_mib(images: int) -> float:
     import torch
 
-    from edgedistill.pool import scan
+    from edgedistill.images.pool import scan
     from edgedistill.store import TeacherStore, build_store
     from edgedistill.teacher import find_teacher
 

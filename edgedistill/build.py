@@ -23,13 +23,14 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 
-from . import __version__, bundle, methods, pool, students, train, verify
+from . import __version__, bundle, methods, students, train, verify
 from .checkset import CheckInfo, CheckSet
-from .duplicates import near_duplicates
 from .errors import InputError
 from .export import GraphFacts, export_models
+from .images import pool
+from .images.duplicates import near_duplicates
+from .images.pixels import short_side_for
 from .labels import Labels
-from .pixels import short_side_for
 from .profiles import Profile, load_profile
 from .prompts import ClassVectors, TextBank, build_text_bank, class_vectors, close_pairs, prompt_weights, template_set
 from .settings import BuildSettings

@@ -37,12 +37,12 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from .duplicates import difference_hash
 from .errors import InputError
-from .pixels import PixelCache, cached_size, shrink, write_crop
+from .images.duplicates import difference_hash
+from .images.pixels import PixelCache, cached_size, shrink, write_crop
+from .images.views import view_box
 from .targets.machine import physical_cores
 from .targets.preprocess import BadImage, decode
-from .views import view_box
 from .work import atomic
 from .work.console import SILENT, Progress
 from .work.tally import Tally

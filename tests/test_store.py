@@ -19,9 +19,9 @@ from PIL import Image
 from tiny_images import make_photo, write_photos
 
 from edgedistill import store as store_module
-from edgedistill.duplicates import near_duplicates
 from edgedistill.errors import InputError
-from edgedistill.pool import Pool, scan
+from edgedistill.images.duplicates import near_duplicates
+from edgedistill.images.pool import Pool, scan
 from edgedistill.store import StoreDamaged, TeacherStore, build_store
 from edgedistill.targets.preprocess import decode
 from edgedistill.work.console import SILENT

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from edgedistill.images.pixels import short_side_for
+from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels
 from edgedistill.methods.embedding import Embedding
-from edgedistill.pixels import short_side_for
-from edgedistill.pool import scan
 from edgedistill.prompts import build_text_bank, class_vectors, prompt_weights, template_set
 from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import Student, save_student

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tiny_images import make_photo
 
-from edgedistill.duplicates import difference_hash, near_duplicates
+from edgedistill.images.duplicates import difference_hash, near_duplicates
 
 
 class Prints:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tiny_images import make_photo, write_check, write_photos
 
 from edgedistill.errors import InputError
+from edgedistill.images.pool import scan, scan_check, split_size
 from edgedistill.labels import Label, Labels
-from edgedistill.pool import scan, scan_check, split_size
 
 
 @pytest.fixture(scope="module")

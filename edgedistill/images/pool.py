@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .errors import InputError
-from .targets.preprocess import MAX_PIXELS, MIN_SIDE, BadImage, decode, read_file
-from .work.console import SILENT, Progress
-from .work.tally import Tally
+from ..errors import InputError
+from ..targets.preprocess import MAX_PIXELS, MIN_SIDE, BadImage, decode, read_file
+from ..work.console import SILENT, Progress
+from ..work.tally import Tally
 
 if TYPE_CHECKING:
-    from .labels import Labels
+    from ..labels import Labels
 
 HASH_BYTES = 32
 CHECK_LIMIT = 1000  # images of a check set (DESIGN: CheckSet)

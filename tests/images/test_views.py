@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedistill.views import RATIO, SCALE, view_box
+from edgedistill.images.views import RATIO, SCALE, view_box
 
 sides = st.integers(min_value=1, max_value=5000)
 hashes = st.binary(min_size=32, max_size=32)

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from tiny_images import make_photo
 
-from edgedistill.pixels import PixelCache, cached_size, short_side_for, shrink, write_crop
+from edgedistill.images.pixels import PixelCache, cached_size, short_side_for, shrink, write_crop
+from edgedistill.images.views import View, view_box
 from edgedistill.targets.preprocess import to_pixels
-from edgedistill.views import View, view_box
 
 
 def cache_of(images: list[np.ndarray], seed: int = 0) -> PixelCache:
