@@ -32,10 +32,10 @@ from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
 from edgedistill.methods import PRG
 from edgedistill.prompts import ClassVectors, TextBank, build_text_bank, class_vectors, prompt_weights, template_set
-from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import load_student
 from edgedistill.targets.preprocess import decode, to_pixels
-from edgedistill.teacher import Teacher, find_teacher
+from edgedistill.teacher.store import TeacherStore, build_store
+from edgedistill.teacher.teacher import Teacher, find_teacher
 
 PARTS = Path("examples/parts")
 

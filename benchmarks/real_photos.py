@@ -52,7 +52,7 @@ from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
 from edgedistill.profiles import load_profile
 from edgedistill.students import plan
-from edgedistill.teacher import find_teacher
+from edgedistill.teacher.teacher import find_teacher
 from edgedistill.work import atomic, stage
 
 Estimate = dict[str, Any]  # value, low, high: floats

@@ -39,9 +39,9 @@ from edgedistill import batches
 from edgedistill import train as training
 from edgedistill.images.pixels import short_side_for
 from edgedistill.methods import PRG
-from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import Student
-from edgedistill.torchvision_ops import ensure_torchvision
+from edgedistill.teacher.store import TeacherStore, build_store
+from edgedistill.teacher.torchvision_ops import ensure_torchvision
 from edgedistill.work.console import SILENT
 
 DIM, CLASSES, TEACHER_SIZE = 512, 10, 224
@@ -180,7 +180,7 @@ def vit_b_32(device: torch.device) -> tuple[nn.Module, torch.dtype]:
     ensure_torchvision()
     import open_clip
 
-    from edgedistill.teacher import choose_dtype
+    from edgedistill.teacher.teacher import choose_dtype
 
     tower = open_clip.create_model("ViT-B-32", pretrained=None).visual.eval().requires_grad_(False).to(device)
     dtype, _ = choose_dtype(tower, torch.rand(16, 3, TEACHER_SIZE, TEACHER_SIZE, device=device), device)

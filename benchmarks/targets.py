@@ -69,8 +69,8 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
 
     from edgedistill.images.pixels import short_side_for
     from edgedistill.images.pool import scan
-    from edgedistill.store import BATCH_VIEWS, build_store
-    from edgedistill.teacher import find_teacher
+    from edgedistill.teacher.store import BATCH_VIEWS, build_store
+    from edgedistill.teacher.teacher import find_teacher
     from edgedistill.work.console import SILENT
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -131,8 +131,8 @@ def _peak_anonymous_mib(images: int) -> float:
     import torch
 
     from edgedistill.images.pool import scan
-    from edgedistill.store import TeacherStore, build_store
-    from edgedistill.teacher import find_teacher
+    from edgedistill.teacher.store import TeacherStore, build_store
+    from edgedistill.teacher.teacher import find_teacher
 
     torch.set_num_threads(1)
     peak = 0.0
@@ -168,7 +168,7 @@ def _peak_anonymous_mib(images: int) -> float:
 
 def _random_teacher(folder: Path, tower: str, size: int) -> Path:
     """An open_clip local-dir with random weights and the image tower of that shape; its text tower is a stub."""
-    from edgedistill.torchvision_ops import ensure_torchvision
+    from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
     import open_clip

@@ -36,8 +36,8 @@ from edgedistill.labels import Label, Labels
 from edgedistill.prompts import build_text_bank, template_set
 from edgedistill.students import WEIGHTS, load_student, read_card
 from edgedistill.targets import preprocess
-from edgedistill.teacher import find_teacher
-from edgedistill.torchvision_ops import ensure_torchvision
+from edgedistill.teacher.teacher import find_teacher
+from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
 NAMES = Path(__file__).parent / "names"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

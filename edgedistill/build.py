@@ -34,12 +34,12 @@ from .labels import Labels
 from .profiles import Profile, load_profile
 from .prompts import ClassVectors, TextBank, build_text_bank, class_vectors, close_pairs, prompt_weights, template_set
 from .settings import BuildSettings
-from .store import TeacherStore, build_store
 from .targets import machine
 from .targets.errors import TargetError
 from .targets.manifest import read_manifest
 from .targets.preprocess import decode, to_pixels
-from .teacher import Teacher, find_teacher
+from .teacher.store import TeacherStore, build_store
+from .teacher.teacher import Teacher, find_teacher
 from .work import atomic
 from .work.console import Bar
 from .work.stage import Stage, WorkFolder

@@ -174,8 +174,8 @@ def _teacher(name: str, *, named: bool) -> Finding:
     """Looks in local places, then asks the hub whether it is there; fetches nothing."""
     from huggingface_hub import constants
 
-    from . import hub
-    from .teacher import find_teacher
+    from .teacher import hub
+    from .teacher.teacher import find_teacher
 
     try:
         found = find_teacher(name, fetch=False)

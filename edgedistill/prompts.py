@@ -20,12 +20,12 @@ import numpy as np
 
 from .errors import InputError
 from .labels import Label, Labels
-from .torchvision_ops import ensure_torchvision
+from .teacher.torchvision_ops import ensure_torchvision
 from .work import atomic
 from .work.console import SILENT, Progress
 
 if TYPE_CHECKING:
-    from .teacher import Teacher
+    from .teacher.teacher import Teacher
 
 # Plain photographs, close and far, good and bad: what a camera on a device sees. Ours.
 _GENERAL = (

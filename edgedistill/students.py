@@ -22,9 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from . import hub
 from .errors import InputError
-from .torchvision_ops import ensure_torchvision
+from .teacher import hub
+from .teacher.torchvision_ops import ensure_torchvision
 from .work import atomic
 
 ensure_torchvision()

@@ -45,7 +45,7 @@ from .work.console import SILENT, Progress
 
 if TYPE_CHECKING:
     from .prompts import ClassVectors, TextBank
-    from .store import TeacherStore
+    from .teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)
 

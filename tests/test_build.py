@@ -23,7 +23,7 @@ from tiny_images import CLASSES
 from edgedistill.build import Line, build
 from edgedistill.checkset import read_check
 from edgedistill.errors import InputError
-from edgedistill.teacher import TeacherFiles
+from edgedistill.teacher.teacher import TeacherFiles
 from edgedistill.work.stage import SCRATCH
 
 

@@ -18,8 +18,8 @@ from edgedistill import train as training
 from edgedistill.errors import InputError
 from edgedistill.methods import KD, PRG, Embedding, Method
 from edgedistill.methods.base import NonFiniteLoss
-from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import Student, load_student
+from edgedistill.teacher.store import TeacherStore, build_store
 from edgedistill.train import (
     TrainConfig,
     TrainResult,

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from edgedistill.torchvision_ops import ensure_torchvision
+from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
 ensure_torchvision()
 import timm  # noqa: E402

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tiny_images import CLASSES, COLOURS, SHAPES, make_photo
 
-from edgedistill.torchvision_ops import ensure_torchvision
+from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
 DIM = 32
 IMAGE_SIZE = 32

@@ -24,9 +24,9 @@ from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels
 from edgedistill.methods.embedding import Embedding
 from edgedistill.prompts import build_text_bank, class_vectors, prompt_weights, template_set
-from edgedistill.store import TeacherStore, build_store
 from edgedistill.students import Student, save_student
-from edgedistill.teacher import find_teacher
+from edgedistill.teacher.store import TeacherStore, build_store
+from edgedistill.teacher.teacher import find_teacher
 from edgedistill.train import TrainConfig, train
 from edgedistill.work import atomic
 

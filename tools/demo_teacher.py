@@ -30,7 +30,7 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from edgedistill.torchvision_ops import ensure_torchvision
+from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
 ensure_torchvision()
 

@@ -26,7 +26,7 @@ from ..errors import EdgeDistillError
 
 if TYPE_CHECKING:
     from ..prompts import ClassVectors, TextBank
-    from ..store import TeacherStore
+    from ..teacher.store import TeacherStore
 
 StateT = TypeVar("StateT", bound="State")
 

@@ -18,7 +18,7 @@ from .base import State, StudentOut, TeacherOut, cosine_distance, full
 
 if TYPE_CHECKING:
     from ..prompts import ClassVectors, TextBank
-    from ..store import TeacherStore
+    from ..teacher.store import TeacherStore
 
 
 @dataclass(frozen=True, kw_only=True)

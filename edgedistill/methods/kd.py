@@ -19,7 +19,7 @@ from .base import State, StudentOut, TeacherOut, cosine_distance, kl
 
 if TYPE_CHECKING:
     from ..prompts import ClassVectors, TextBank
-    from ..store import TeacherStore
+    from ..teacher.store import TeacherStore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ from .base import State, StudentOut, TeacherOut, cosine_distance, full, kl
 
 if TYPE_CHECKING:
     from ..prompts import ClassVectors, TextBank
-    from ..store import TeacherStore
+    from ..teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)
 

@@ -60,7 +60,7 @@ def test_the_cards_name_every_source_of_theirs_and_say_demonstration_only():
 
 def test_evening_out_leaves_no_direction_of_difference_above_the_others():
     pytest.importorskip("scipy", reason="the [tools] extra")
-    from edgedistill.torchvision_ops import ensure_torchvision
+    from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
     import torch
@@ -90,7 +90,7 @@ def test_the_teacher_is_small():
 
 @needs_teacher
 def test_open_clip_loads_the_teacher_as_any_other_folder():
-    from edgedistill.torchvision_ops import ensure_torchvision
+    from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
     import open_clip
@@ -109,7 +109,7 @@ def test_open_clip_loads_the_teacher_as_any_other_folder():
 
 @needs_teacher
 def test_the_teacher_has_a_mean_feature():
-    from edgedistill.teacher import find_teacher
+    from edgedistill.teacher.teacher import find_teacher
 
     mean = find_teacher(f"local-dir:{TEACHER}").mean_feature
     assert mean is not None
@@ -119,7 +119,7 @@ def test_the_teacher_has_a_mean_feature():
 @needs_teacher
 @pytest.mark.skipif(not CHECK.is_dir(), reason="examples/parts/check is not in this checkout")
 def test_the_teacher_names_parts_on_floors_and_under_lamps_it_never_saw():
-    from edgedistill.teacher import find_teacher
+    from edgedistill.teacher.teacher import find_teacher
 
     teacher = find_teacher(f"local-dir:{TEACHER}").load(dtype="float32")
     classes = sorted(path for path in CHECK.iterdir() if path.is_dir())
@@ -141,7 +141,7 @@ def test_the_start_is_small():
 @needs_teacher
 def test_the_start_was_made_for_this_teacher():
     from edgedistill.students import load_student
-    from edgedistill.teacher import find_teacher
+    from edgedistill.teacher.teacher import find_teacher
 
     card = json.loads((START / "student.json").read_text(encoding="utf-8"))
     files = find_teacher(f"local-dir:{TEACHER}")

@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import EdgeDistillError, InputError
+from ..work import atomic
 from . import hub
-from .errors import EdgeDistillError, InputError
 from .torchvision_ops import ensure_torchvision
-from .work import atomic
 
 if TYPE_CHECKING:
     import torch

@@ -37,15 +37,15 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from .errors import InputError
-from .images.duplicates import difference_hash
-from .images.pixels import PixelCache, cached_size, shrink, write_crop
-from .images.views import view_box
-from .targets.machine import physical_cores
-from .targets.preprocess import BadImage, decode
-from .work import atomic
-from .work.console import SILENT, Progress
-from .work.tally import Tally
+from ..errors import InputError
+from ..images.duplicates import difference_hash
+from ..images.pixels import PixelCache, cached_size, shrink, write_crop
+from ..images.views import view_box
+from ..targets.machine import physical_cores
+from ..targets.preprocess import BadImage, decode
+from ..work import atomic
+from ..work.console import SILENT, Progress
+from ..work.tally import Tally
 
 FORMAT = 1
 BLOCK_IMAGES = 64

@@ -16,7 +16,7 @@ from tiny_images import CLASSES, make_photo
 from tiny_teacher import DIM, IMAGE_SIZE, MODEL, PREPROCESS, SCALE
 
 from edgedistill.errors import EdgeDistillError, InputError
-from edgedistill.teacher import MEAN_FEATURE_FILE, choose_dtype, find_teacher
+from edgedistill.teacher.teacher import MEAN_FEATURE_FILE, choose_dtype, find_teacher
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -57,7 +57,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def tiny_architecture(tmp_path: Path) -> str:
     """The tiny model as an architecture that open_clip knows by name."""
-    from edgedistill.torchvision_ops import ensure_torchvision
+    from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
     import open_clip

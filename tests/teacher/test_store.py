@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 from tiny_images import make_photo, write_photos
 
-from edgedistill import store as store_module
 from edgedistill.errors import InputError
 from edgedistill.images.duplicates import near_duplicates
 from edgedistill.images.pool import Pool, scan
-from edgedistill.store import StoreDamaged, TeacherStore, build_store
 from edgedistill.targets.preprocess import decode
+from edgedistill.teacher import store as store_module
+from edgedistill.teacher.store import StoreDamaged, TeacherStore, build_store
 from edgedistill.work.console import SILENT
 
 PHOTOS, VIEWS, SHORT_SIDE = 150, 4, 40  # three blocks, the last one short

@@ -19,7 +19,7 @@ import importlib
 import logging
 import sys
 
-from .errors import InputError
+from ..errors import InputError
 
 log = logging.getLogger(__name__)
 

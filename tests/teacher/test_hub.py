@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedistill import hub
+from edgedistill.teacher import hub
 
 COMMIT = "b" * 40
 
