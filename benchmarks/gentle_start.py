@@ -26,12 +26,19 @@ import rows
 import torch
 
 from edgedistill import train as training
+from edgedistill.classes.prompts import (
+    ClassVectors,
+    TextBank,
+    build_text_bank,
+    class_vectors,
+    prompt_weights,
+    template_set,
+)
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
 from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
 from edgedistill.methods import PRG
-from edgedistill.prompts import ClassVectors, TextBank, build_text_bank, class_vectors, prompt_weights, template_set
 from edgedistill.students import load_student
 from edgedistill.targets.preprocess import decode, to_pixels
 from edgedistill.teacher.store import TeacherStore, build_store

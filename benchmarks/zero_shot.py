@@ -31,9 +31,9 @@ import numpy as np
 import rows
 from PIL import Image, ImageOps
 
+from edgedistill.classes.prompts import build_text_bank, template_set
 from edgedistill.intervals import wilson
 from edgedistill.labels import Label, Labels
-from edgedistill.prompts import build_text_bank, template_set
 from edgedistill.students import WEIGHTS, load_student, read_card
 from edgedistill.targets import preprocess
 from edgedistill.teacher.teacher import find_teacher

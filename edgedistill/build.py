@@ -25,6 +25,15 @@ import torch
 
 from . import __version__, bundle, methods, students, train, verify
 from .checkset import CheckInfo, CheckSet
+from .classes.prompts import (
+    ClassVectors,
+    TextBank,
+    build_text_bank,
+    class_vectors,
+    close_pairs,
+    prompt_weights,
+    template_set,
+)
 from .errors import InputError
 from .export import GraphFacts, export_models
 from .images import pool
@@ -32,7 +41,6 @@ from .images.duplicates import near_duplicates
 from .images.pixels import short_side_for
 from .labels import Labels
 from .profiles import Profile, load_profile
-from .prompts import ClassVectors, TextBank, build_text_bank, class_vectors, close_pairs, prompt_weights, template_set
 from .settings import BuildSettings
 from .targets import machine
 from .targets.errors import TargetError

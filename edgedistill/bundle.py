@@ -31,9 +31,9 @@ from .targets.manifest import read_manifest
 from .work import atomic
 
 if TYPE_CHECKING:
+    from .classes.prompts import ClassVectors
     from .labels import Labels
     from .profiles import Profile
-    from .prompts import ClassVectors
 
 FORMAT = 1
 GOLDEN_IMAGES = 8

@@ -43,7 +43,7 @@ from .targets.preprocess import RESIZE_RULE
 from .work import atomic
 
 if TYPE_CHECKING:
-    from .prompts import ClassVectors
+    from .classes.prompts import ClassVectors
     from .students import Student
 
 log = logging.getLogger(__name__)

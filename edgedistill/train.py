@@ -44,7 +44,7 @@ from .work import atomic
 from .work.console import SILENT, Progress
 
 if TYPE_CHECKING:
-    from .prompts import ClassVectors, TextBank
+    from .classes.prompts import ClassVectors, TextBank
     from .teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from torch import nn
 
 from edgedistill import export
+from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export import BakedClassifier, ExportedModel, Exports, GraphFacts, export_models
-from edgedistill.prompts import ClassVectors, Templates
 from edgedistill.students import Student
 
 SIZE, DIM, SCALE = 32, 16, 20.0

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper
 from torch import Tensor
 
+from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.export import BakedClassifier, GraphFacts, export_models, to_onnx
 from edgedistill.profiles import load_profile
-from edgedistill.prompts import ClassVectors, Templates
 from edgedistill.students import Student
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.trt import build_plan

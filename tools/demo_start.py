@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from edgedistill.classes.prompts import build_text_bank, class_vectors, prompt_weights, template_set
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels
 from edgedistill.methods.embedding import Embedding
-from edgedistill.prompts import build_text_bank, class_vectors, prompt_weights, template_set
 from edgedistill.students import Student, save_student
 from edgedistill.teacher.store import TeacherStore, build_store
 from edgedistill.teacher.teacher import find_teacher

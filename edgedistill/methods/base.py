@@ -25,7 +25,7 @@ from torch import Tensor
 from ..errors import EdgeDistillError
 
 if TYPE_CHECKING:
-    from ..prompts import ClassVectors, TextBank
+    from ..classes.prompts import ClassVectors, TextBank
     from ..teacher.store import TeacherStore
 
 StateT = TypeVar("StateT", bound="State")

@@ -18,7 +18,7 @@ from ..errors import InputError
 from .base import State, StudentOut, TeacherOut, cosine_distance, kl
 
 if TYPE_CHECKING:
-    from ..prompts import ClassVectors, TextBank
+    from ..classes.prompts import ClassVectors, TextBank
     from ..teacher.store import TeacherStore
 
 

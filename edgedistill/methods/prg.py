@@ -39,7 +39,7 @@ from ..errors import InputError
 from .base import State, StudentOut, TeacherOut, cosine_distance, full, kl
 
 if TYPE_CHECKING:
-    from ..prompts import ClassVectors, TextBank
+    from ..classes.prompts import ClassVectors, TextBank
     from ..teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)

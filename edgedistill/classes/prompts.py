@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .errors import InputError
-from .labels import Label, Labels
-from .teacher.torchvision_ops import ensure_torchvision
-from .work import atomic
-from .work.console import SILENT, Progress
+from ..errors import InputError
+from ..labels import Label, Labels
+from ..teacher.torchvision_ops import ensure_torchvision
+from ..work import atomic
+from ..work.console import SILENT, Progress
 
 if TYPE_CHECKING:
-    from .teacher.teacher import Teacher
+    from ..teacher.teacher import Teacher
 
 # Plain photographs, close and far, good and bad: what a camera on a device sees. Ours.
 _GENERAL = (

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from tiny_images import CLASSES, make_photo
 
-from edgedistill.errors import InputError
-from edgedistill.labels import Label, Labels
-from edgedistill.prompts import (
+from edgedistill.classes.prompts import (
     WEIGHTINGS,
     ClassVectors,
     Templates,
@@ -23,6 +21,8 @@ from edgedistill.prompts import (
     prompt_weights,
     template_set,
 )
+from edgedistill.errors import InputError
+from edgedistill.labels import Label, Labels
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -210,7 +210,7 @@ def test_a_frequent_word_in_a_prompt_earns_it_nothing(bank: TextBank, features: 
 
 
 def test_a_pool_read_from_disk_in_pieces_gives_the_same_weights(bank, features, tmp_path: Path, monkeypatch):
-    import edgedistill.prompts
+    import edgedistill.classes.prompts
 
     np.save(tmp_path / "features.npy", features)
     expected = prompt_weights(bank, "W3-pool", features)
@@ -223,7 +223,7 @@ def test_a_pool_read_from_disk_in_pieces_gives_the_same_weights(bank, features, 
 
 
 def test_a_pool_is_never_asked_for_whole(bank, features, monkeypatch):
-    import edgedistill.prompts
+    import edgedistill.classes.prompts
 
     asked = []
 
