@@ -25,7 +25,6 @@ import numpy as np
 import rows
 import torch
 
-from edgedistill import train as training
 from edgedistill.classes.prompts import (
     ClassVectors,
     TextBank,
@@ -34,12 +33,13 @@ from edgedistill.classes.prompts import (
     prompt_weights,
     template_set,
 )
+from edgedistill.distil import loop as training
+from edgedistill.distil.methods import PRG
+from edgedistill.distil.students import load_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
 from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
-from edgedistill.methods import PRG
-from edgedistill.students import load_student
 from edgedistill.targets.preprocess import decode, to_pixels
 from edgedistill.teacher.store import TeacherStore, build_store
 from edgedistill.teacher.teacher import Teacher, find_teacher

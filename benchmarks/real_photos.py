@@ -48,10 +48,10 @@ import rows
 from zero_shot import read_folder
 
 from edgedistill import __version__
+from edgedistill.distil.students import plan
 from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
 from edgedistill.profiles import load_profile
-from edgedistill.students import plan
 from edgedistill.teacher.teacher import find_teacher
 from edgedistill.work import atomic, stage
 

@@ -35,11 +35,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from edgedistill import batches
-from edgedistill import train as training
+from edgedistill.distil import batches
+from edgedistill.distil import loop as training
+from edgedistill.distil.methods import PRG
+from edgedistill.distil.students import Student
 from edgedistill.images.pixels import short_side_for
-from edgedistill.methods import PRG
-from edgedistill.students import Student
 from edgedistill.teacher.store import TeacherStore, build_store
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
 from edgedistill.work.console import SILENT

@@ -23,7 +23,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 
-from . import __version__, bundle, methods, students, train, verify
+from . import __version__, bundle, verify
 from .checkset import CheckInfo, CheckSet
 from .classes.prompts import (
     ClassVectors,
@@ -34,6 +34,7 @@ from .classes.prompts import (
     prompt_weights,
     template_set,
 )
+from .distil import loop, methods, students
 from .errors import InputError
 from .export import GraphFacts, export_models
 from .images import pool
@@ -139,7 +140,7 @@ class Line:
         bundle.check_destination(settings.bundle)
         self.bar = Bar()
         self.work = WorkFolder(settings.work)
-        self.device = train.choose_device(settings.train_on)
+        self.device = loop.choose_device(settings.train_on)
         self.threads = self._settle_threads()
         # The teacher first: where it is missing, one question to the hub is enough to say so.
         self.teacher_files = find_teacher(
@@ -314,10 +315,10 @@ class Line:
         self, seed: int, stores: Stores, kept: Kept, bank: TextBank, classes: ClassVectors, check: CheckSet
     ) -> Trained:
         """Train one student from the store, to the last epoch; only then the check set is looked at."""
-        config = train.TrainConfig(
+        config = loop.TrainConfig(
             size=self.size,
-            epochs=self.settings.epochs or train.epochs_for(len(kept.rows)),
-            batch=self.settings.batch or train.batch_for(len(kept.rows)),
+            epochs=self.settings.epochs or loop.epochs_for(len(kept.rows)),
+            batch=self.settings.batch or loop.batch_for(len(kept.rows)),
             views=cast(Literal["match", "mean", "blend"], self.settings.view_targets),
             seed=seed,
             train_on=cast(Literal["cpu", "cuda"], self.device.type),
@@ -337,7 +338,7 @@ class Line:
         )
         if not stage.done:
             student, _ = self.untrained(seed)
-            train.train(
+            loop.train(
                 student, stores.train, kept.rows, self.method, classes, bank, config, stage.begin(), self.bar
             )
             stage.finish()
@@ -355,8 +356,8 @@ class Line:
         if not stage.done:
             start, projector_fits = self.untrained(seed)
             chosen = {
-                "before": train.evaluate(start, check.images, classes.baked).tolist() if projector_fits else None,
-                "after": train.evaluate(self.finished(trained), check.images, classes.baked).tolist(),
+                "before": loop.evaluate(start, check.images, classes.baked).tolist() if projector_fits else None,
+                "after": loop.evaluate(self.finished(trained), check.images, classes.baked).tolist(),
             }
             atomic.write_json(stage.begin() / "answers.json", chosen)
             stage.finish()
@@ -489,11 +490,11 @@ class Line:
         """--student-dtype, or what a short measurement chose when this work folder first met this student."""
         if self.settings.student_dtype != "auto":
             return self.settings.student_dtype
-        batch = self.settings.batch or train.batch_for(images)
+        batch = self.settings.batch or loop.batch_for(images)
         return self._decision(
             "student-dtype",
             {"student": self.plan.name, "size": self.size, "batch": batch},
-            lambda: train.choose_dtype(self.untrained(0)[0], self.size, batch, self.device),
+            lambda: loop.choose_dtype(self.untrained(0)[0], self.size, batch, self.device),
         )
 
     def _decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[str, str]]) -> str:

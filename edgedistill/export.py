@@ -44,7 +44,7 @@ from .work import atomic
 
 if TYPE_CHECKING:
     from .classes.prompts import ClassVectors
-    from .students import Student
+    from .distil.students import Student
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ import pytest
 import tiny_bundle
 
 from edgedistill.bundle import check_destination, write_bundle
+from edgedistill.distil.students import load_student
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export import TOLERANCE
-from edgedistill.students import load_student
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import read_manifest
 from edgedistill.targets.ort import Session

@@ -16,9 +16,9 @@ from torch import nn
 
 from edgedistill import export
 from edgedistill.classes.prompts import ClassVectors, Templates
+from edgedistill.distil.students import Student
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export import BakedClassifier, ExportedModel, Exports, GraphFacts, export_models
-from edgedistill.students import Student
 
 SIZE, DIM, SCALE = 32, 16, 20.0
 NAMES = ("bolt", "nut", "Scheibe ⌀8", "gear", "spring")

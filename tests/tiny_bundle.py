@@ -21,10 +21,10 @@ from torch import nn
 from edgedistill.bundle import GOLDEN_IMAGES, Content, StudentFacts, TeacherFacts
 from edgedistill.checkset import CheckInfo, CheckSet
 from edgedistill.classes.prompts import ClassVectors, Templates
+from edgedistill.distil.students import Student, save_student
 from edgedistill.export import Exports, GraphFacts, export_models
 from edgedistill.labels import Label, Labels
 from edgedistill.profiles import Profile, load_profile
-from edgedistill.students import Student, save_student
 from edgedistill.targets.preprocess import decode, to_pixels
 
 SIZE, DIM, SCALE = 32, 16, 20.0

@@ -20,14 +20,14 @@ import torch
 from safetensors.torch import load_file
 
 from edgedistill.classes.prompts import build_text_bank, class_vectors, prompt_weights, template_set
+from edgedistill.distil.loop import TrainConfig, train
+from edgedistill.distil.methods.embedding import Embedding
+from edgedistill.distil.students import Student, save_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels
-from edgedistill.methods.embedding import Embedding
-from edgedistill.students import Student, save_student
 from edgedistill.teacher.store import TeacherStore, build_store
 from edgedistill.teacher.teacher import find_teacher
-from edgedistill.train import TrainConfig, train
 from edgedistill.work import atomic
 
 log = logging.getLogger("demo_teacher")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from edgedistill.distil.methods import KD, PRG
+from edgedistill.distil.methods.prg import off_diagonal, one_minus_pearson
 from edgedistill.errors import InputError
-from edgedistill.methods import KD, PRG
-from edgedistill.methods.prg import off_diagonal, one_minus_pearson
 
 from .reference import (
     cross_entropy,

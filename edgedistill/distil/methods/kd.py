@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ...errors import InputError
 from .base import State, StudentOut, TeacherOut, cosine_distance, kl
 
 if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors, TextBank
-    from ..teacher.store import TeacherStore
+    from ...classes.prompts import ClassVectors, TextBank
+    from ...teacher.store import TeacherStore
 
 
 @dataclass(frozen=True, kw_only=True)

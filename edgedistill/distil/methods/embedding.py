@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ...errors import InputError
 from .base import State, StudentOut, TeacherOut, cosine_distance, full
 
 if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors, TextBank
-    from ..teacher.store import TeacherStore
+    from ...classes.prompts import ClassVectors, TextBank
+    from ...teacher.store import TeacherStore
 
 
 @dataclass(frozen=True, kw_only=True)

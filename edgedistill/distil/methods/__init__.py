@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, get_origin, get_type_hints
 
-from ..errors import InputError
+from ...errors import InputError
 from .base import Method, State, StudentOut, TeacherOut, check_finite, options, view_loss
 from .embedding import Embedding
 from .kd import KD

@@ -33,19 +33,19 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..errors import InputError
+from ..work import atomic
+from ..work.console import SILENT, Progress
 from . import methods
 from .allocator import keep_freed_memory
 from .batches import Batch, epoch_plan, prefetch, read_batch
-from .errors import InputError
 from .methods import Method, StudentOut, view_loss
 from .students import CARD, WEIGHTS, Student, save_student
 from .unfold import is_folded, unfold
-from .work import atomic
-from .work.console import SILENT, Progress
 
 if TYPE_CHECKING:
-    from .classes.prompts import ClassVectors, TextBank
-    from .teacher.store import TeacherStore
+    from ..classes.prompts import ClassVectors, TextBank
+    from ..teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)
 

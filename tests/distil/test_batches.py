@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edgedistill.batches import epoch_plan, prefetch
+from edgedistill.distil.batches import epoch_plan, prefetch
 
 
 def test_an_epoch_holds_every_image_once_and_v_epochs_every_view() -> None:

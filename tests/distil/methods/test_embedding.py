@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgedistill.methods import Embedding
+from edgedistill.distil.methods import Embedding
 
 from .reference import loss_of, problem, unit
 

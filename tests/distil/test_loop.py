@@ -14,13 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from edgedistill import train as training
-from edgedistill.errors import InputError
-from edgedistill.methods import KD, PRG, Embedding, Method
-from edgedistill.methods.base import NonFiniteLoss
-from edgedistill.students import Student, load_student
-from edgedistill.teacher.store import TeacherStore, build_store
-from edgedistill.train import (
+from edgedistill.distil import loop as training
+from edgedistill.distil.loop import (
     TrainConfig,
     TrainResult,
     batch_for,
@@ -30,6 +25,11 @@ from edgedistill.train import (
     stalled,
     train,
 )
+from edgedistill.distil.methods import KD, PRG, Embedding, Method
+from edgedistill.distil.methods.base import NonFiniteLoss
+from edgedistill.distil.students import Student, load_student
+from edgedistill.errors import InputError
+from edgedistill.teacher.store import TeacherStore, build_store
 
 SIZE, DIM, VIEWS, IMAGES = 32, 12, 5, 48
 COLOURS = np.array([[210, 60, 50], [60, 170, 70], [60, 80, 200]])

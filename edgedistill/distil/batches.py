@@ -21,7 +21,7 @@ from torch import Tensor
 from .methods import TeacherOut
 
 if TYPE_CHECKING:
-    from .teacher.store import TeacherStore
+    from ..teacher.store import TeacherStore
 
 T = TypeVar("T")
 

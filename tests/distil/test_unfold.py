@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from edgedistill.unfold import is_folded, unfold
+from edgedistill.distil.unfold import is_folded, unfold
 
 
 def small_network() -> nn.Sequential:

@@ -35,12 +35,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ...errors import InputError
 from .base import State, StudentOut, TeacherOut, cosine_distance, full, kl
 
 if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors, TextBank
-    from ..teacher.store import TeacherStore
+    from ...classes.prompts import ClassVectors, TextBank
+    from ...teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from .errors import InputError
-from .teacher import hub
-from .teacher.torchvision_ops import ensure_torchvision
-from .work import atomic
+from ..errors import InputError
+from ..teacher import hub
+from ..teacher.torchvision_ops import ensure_torchvision
+from ..work import atomic
 
 ensure_torchvision()
 import timm  # noqa: E402

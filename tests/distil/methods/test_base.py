@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from edgedistill.distil.methods import KD, METHODS, PRG, Embedding, TeacherOut, check_finite, make, options, view_loss
+from edgedistill.distil.methods.base import NonFiniteLoss
 from edgedistill.errors import InputError
-from edgedistill.methods import KD, METHODS, PRG, Embedding, TeacherOut, check_finite, make, options, view_loss
-from edgedistill.methods.base import NonFiniteLoss
 
 from .reference import problem, student_out, unit
 

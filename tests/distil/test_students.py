@@ -10,8 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_hub import cache_hub_weights
 
+from edgedistill.distil.students import (
+    Plan,
+    Student,
+    create_student,
+    load_student,
+    plan,
+    plan_again,
+    read_card,
+    save_student,
+)
 from edgedistill.errors import InputError
-from edgedistill.students import Plan, Student, create_student, load_student, plan, plan_again, read_card, save_student
 
 TINY = {"name": "resnet10t", "kwargs": {"channels": (8, 8, 16, 16), "stem_width": 8}}
 DIM, SIZE = 12, 32

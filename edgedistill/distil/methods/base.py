@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import EdgeDistillError
+from ...errors import EdgeDistillError
 
 if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors, TextBank
-    from ..teacher.store import TeacherStore
+    from ...classes.prompts import ClassVectors, TextBank
+    from ...teacher.store import TeacherStore
 
 StateT = TypeVar("StateT", bound="State")
 

@@ -1,0 +1,1 @@
+"""Training the student from the store."""
