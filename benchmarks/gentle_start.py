@@ -38,11 +38,11 @@ from edgedistill.distil.methods import PRG
 from edgedistill.distil.students import load_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
-from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
 from edgedistill.targets.preprocess import decode, to_pixels
 from edgedistill.teacher.store import TeacherStore, build_store
 from edgedistill.teacher.teacher import Teacher, find_teacher
+from edgedistill.verdict.intervals import wilson
 
 PARTS = Path("examples/parts")
 

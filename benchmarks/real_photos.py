@@ -49,10 +49,10 @@ from zero_shot import read_folder
 
 from edgedistill import __version__
 from edgedistill.distil.students import plan
-from edgedistill.intervals import wilson
 from edgedistill.labels import Labels
 from edgedistill.profiles import load_profile
 from edgedistill.teacher.teacher import find_teacher
+from edgedistill.verdict.intervals import wilson
 from edgedistill.work import atomic, stage
 
 Estimate = dict[str, Any]  # value, low, high: floats

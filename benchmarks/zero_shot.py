@@ -33,11 +33,11 @@ from PIL import Image, ImageOps
 
 from edgedistill.classes.prompts import build_text_bank, template_set
 from edgedistill.distil.students import WEIGHTS, load_student, read_card
-from edgedistill.intervals import wilson
 from edgedistill.labels import Label, Labels
 from edgedistill.targets import preprocess
 from edgedistill.teacher.teacher import find_teacher
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
+from edgedistill.verdict.intervals import wilson
 
 NAMES = Path(__file__).parent / "names"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

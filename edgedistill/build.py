@@ -23,8 +23,9 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 
-from . import __version__, bundle, verify
-from .checkset import CheckInfo, CheckSet
+from . import __version__
+from .bundle import write
+from .bundle.checkset import CheckInfo, CheckSet
 from .classes.prompts import (
     ClassVectors,
     TextBank,
@@ -36,7 +37,7 @@ from .classes.prompts import (
 )
 from .distil import loop, methods, students
 from .errors import InputError
-from .export import GraphFacts, export_models
+from .export.graph import GraphFacts, export_models
 from .images import pool
 from .images.duplicates import near_duplicates
 from .images.pixels import short_side_for
@@ -49,6 +50,7 @@ from .targets.manifest import read_manifest
 from .targets.preprocess import decode, to_pixels
 from .teacher.store import TeacherStore, build_store
 from .teacher.teacher import Teacher, find_teacher
+from .verdict import decide
 from .work import atomic
 from .work.console import Bar
 from .work.stage import Stage, WorkFolder
@@ -60,7 +62,7 @@ NEAR_DUPLICATE_ALARM = 0.2  # of the pool
 PARITY_IMAGES = 32  # check images that the exported graphs are compared with torch on; the golden ones are the first
 
 
-def build(settings: BuildSettings) -> verify.Verdict:
+def build(settings: BuildSettings) -> decide.Verdict:
     """Run the whole line; return the verdict, which then also stands in the bundle as verdict.json.
 
     Raises InputError for input that cannot be used; what was finished before stays in the work folder.
@@ -137,7 +139,7 @@ class Line:
         self.method = methods.make(settings.method, settings.option, **_targets(settings))
         _refuse_other_targets(self.method, settings.prompt_weights)
         self.seeds = range(settings.seed, settings.seed + settings.seeds)
-        bundle.check_destination(settings.bundle)
+        write.check_destination(settings.bundle)
         self.bar = Bar()
         self.work = WorkFolder(settings.work)
         self.device = loop.choose_device(settings.train_on)
@@ -393,7 +395,7 @@ class Line:
             log.info("the bundle %s is up to date", out)
             return out
         shipped = trained[0]
-        model, golden_rows = self.profile.model, _rows_of(images.check, stores.check.hashes)[: bundle.GOLDEN_IMAGES]
+        model, golden_rows = self.profile.model, _rows_of(images.check, stores.check.hashes)[: write.GOLDEN_IMAGES]
         with self.work.scratch() as folder:
             exports = export_models(
                 self.finished(shipped.stage),
@@ -408,20 +410,20 @@ class Line:
             )
             for precision, reason in exports.not_built.items():
                 log.info("%s is not built: %s", precision, reason)
-            return bundle.write_bundle(
+            return write.write_bundle(
                 out,
-                bundle.Content(
+                write.Content(
                     build_id=build_id,
                     labels=self.labels,
                     profile=self.profile,
-                    teacher=bundle.TeacherFacts(
+                    teacher=write.TeacherFacts(
                         id=self.teacher_files.id,
                         hash=self.teacher_files.weight_hash,
                         licence=self.teacher_files.licence,
                         dim=self.teacher_files.dim,
                         scale=classes.scale,
                     ),
-                    student=bundle.StudentFacts(
+                    student=write.StudentFacts(
                         name=self.plan.name, weights=self.plan.reason, licence=self.plan.licence
                     ),
                     student_folder=shipped.stage.path,
@@ -456,11 +458,11 @@ class Line:
             }
         )
 
-    def measure(self, folder: Path) -> verify.Verdict:
+    def measure(self, folder: Path) -> decide.Verdict:
         """Run the bundle on the device and decide; never cached. `--device folder` leaves it to the board."""
         if self.settings.device == "folder":
-            return verify.leave_to_board(folder)
-        return verify.measure(folder)
+            return decide.leave_to_board(folder)
+        return decide.measure(folder)
 
     # ---- the machine -------------------------------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ def build(
     asked = settings.resolve(given, config, os.environ)
 
     from . import build as line
-    from . import verdict_text
+    from .verdict import words
     from .work import console
 
     console.show_log()
@@ -180,7 +180,7 @@ def build(
     except KeyboardInterrupt:
         typer.echo("\nedgedistill: interrupted\nRun the same command again: it goes on where it was.", err=True)
         raise typer.Exit(130) from None
-    verdict_text.show(verdict, asked.bundle, as_json=as_json)
+    words.show(verdict, asked.bundle, as_json=as_json)
     raise typer.Exit(0 if verdict.verdict == "unmeasured" and not asked.strict else verdict.exit_code)
 
 
@@ -195,10 +195,10 @@ def verify(
 
     Exit 0 pass, 3 outside a budget, 4 not measured on the profile's device.
     """
-    from . import verdict_text, verify
+    from .verdict import decide, words
 
-    verdict = verify.measure(bundle, result)
-    verdict_text.show(verdict, bundle, as_json=as_json)
+    verdict = decide.measure(bundle, result)
+    words.show(verdict, bundle, as_json=as_json)
     raise typer.Exit(verdict.exit_code)
 
 

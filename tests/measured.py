@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedistill.checkset import CheckInfo, CheckSet
+from edgedistill.bundle.checkset import CheckInfo, CheckSet
 
 NAMES = ("bolt", "nut", "gear")
 MANIFEST_SHA256 = "a" * 64

@@ -21,7 +21,7 @@ from tiny_hub import cache_hub_weights
 from tiny_images import CLASSES
 
 from edgedistill.build import Line, build
-from edgedistill.checkset import read_check
+from edgedistill.bundle.checkset import read_check
 from edgedistill.errors import InputError
 from edgedistill.teacher.teacher import TeacherFiles
 from edgedistill.work.stage import SCRATCH

@@ -11,7 +11,7 @@ from tiny_build import write_profile
 
 from edgedistill.build import build
 from edgedistill.settings import BuildSettings
-from edgedistill.verify import Verdict
+from edgedistill.verdict.decide import Verdict
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 POOL, CHECK_A_CLASS, SIZE = 64, 12, 96

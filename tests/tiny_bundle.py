@@ -18,11 +18,11 @@ import torch
 from tiny_images import FOUR_CLASSES, make_photo
 from torch import nn
 
-from edgedistill.bundle import GOLDEN_IMAGES, Content, StudentFacts, TeacherFacts
-from edgedistill.checkset import CheckInfo, CheckSet
+from edgedistill.bundle.checkset import CheckInfo, CheckSet
+from edgedistill.bundle.write import GOLDEN_IMAGES, Content, StudentFacts, TeacherFacts
 from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.distil.students import Student, save_student
-from edgedistill.export import Exports, GraphFacts, export_models
+from edgedistill.export.graph import Exports, GraphFacts, export_models
 from edgedistill.labels import Label, Labels
 from edgedistill.profiles import Profile, load_profile
 from edgedistill.targets.preprocess import decode, to_pixels

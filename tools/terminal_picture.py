@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgedistill.verdict_text import draw
-from edgedistill.verify import Verdict
+from edgedistill.verdict.decide import Verdict
+from edgedistill.verdict.words import draw
 
 
 def picture(bundle: Path, command: str, shown_as: Path) -> str:

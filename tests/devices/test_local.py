@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
-from edgedistill.bundle import write_bundle
+from edgedistill.bundle.write import write_bundle
 from edgedistill.devices import local
 from edgedistill.errors import InputError
 from edgedistill.profiles import Profile
 from edgedistill.targets.manifest import read_manifest
-from edgedistill.verify import Verdict, board_lines, leave_to_board, measure, next_steps
+from edgedistill.verdict.decide import Verdict, board_lines, leave_to_board, measure, next_steps
 from edgedistill.work.atomic import sha256_file
 
 

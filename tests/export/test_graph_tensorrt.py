@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.distil.students import Student
-from edgedistill.export import BakedClassifier, GraphFacts, export_models, to_onnx
+from edgedistill.export.graph import BakedClassifier, GraphFacts, export_models, to_onnx
 from edgedistill.profiles import load_profile
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.trt import build_plan

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgedistill.checkset import CheckInfo, CheckSet, read_check, write_check
+from edgedistill.bundle.checkset import CheckInfo, CheckSet, read_check, write_check
 from edgedistill.errors import EdgeDistillError, InputError
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import EdgeDistillError, InputError
-from .work import atomic
+from ..errors import EdgeDistillError, InputError
+from ..work import atomic
 
 MOST_IMAGES = 1000
 UNIT = 1e-3  # how far from 1 a stored float32 norm may be

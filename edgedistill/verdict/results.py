@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from ..errors import InputError
 
 SCHEMA = 1
 MOST_BYTES = 8 << 20

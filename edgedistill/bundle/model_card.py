@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .export import preprocessing
+from ..export.graph import preprocessing
 
 if TYPE_CHECKING:
-    from .bundle import Content
+    from .write import Content
 
 
 def model_card(content: Content) -> str:

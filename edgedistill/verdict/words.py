@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .verify import LABELLED_ENOUGH, Verdict, sentence
+from .decide import LABELLED_ENOUGH, Verdict, sentence
 
 COLOUR = {"pass": "green", "fail": "red", "unmeasured": "yellow"}
 MISSING = "–"

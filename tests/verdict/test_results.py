@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgedistill.errors import InputError
-from edgedistill.result import Result, read_result, safe
+from edgedistill.verdict.results import Result, read_result, safe
 
 IMAGES = 60
 

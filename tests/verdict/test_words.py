@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edgedistill.verdict_text import draw, rows, show
-from edgedistill.verify import Verdict
+from edgedistill.verdict.decide import Verdict
+from edgedistill.verdict.words import draw, rows, show
 
 
 @pytest.fixture

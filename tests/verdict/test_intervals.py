@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedistill.intervals import paired_difference, wilson
+from edgedistill.verdict.intervals import paired_difference, wilson
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from measured import check_set, manifest
 
-from edgedistill.checkset import CheckSet
+from edgedistill.bundle.checkset import CheckSet
 from edgedistill.errors import InputError
-from edgedistill.intervals import wilson
-from edgedistill.result import read_result
-from edgedistill.verify import EXIT_CODES, REASONS, Verdict, decide, quality, sentence
+from edgedistill.verdict.decide import EXIT_CODES, REASONS, Verdict, decide, quality, sentence
+from edgedistill.verdict.intervals import wilson
+from edgedistill.verdict.results import read_result
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -10,8 +10,8 @@ import onnx
 import tiny_bundle
 from tiny_images import FOUR_CLASSES
 
-from edgedistill.bundle import write_bundle
-from edgedistill.model_card import model_card
+from edgedistill.bundle.model_card import model_card
+from edgedistill.bundle.write import write_bundle
 
 
 def row(card: str, first: str) -> list[str]:

@@ -37,14 +37,14 @@ import torch.nn.functional as F
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from .errors import EdgeDistillError, InputError
+from ..errors import EdgeDistillError, InputError
+from ..targets.preprocess import RESIZE_RULE
+from ..work import atomic
 from .fold import fold_batch_norms
-from .targets.preprocess import RESIZE_RULE
-from .work import atomic
 
 if TYPE_CHECKING:
-    from .classes.prompts import ClassVectors
-    from .distil.students import Student
+    from ..classes.prompts import ClassVectors
+    from ..distil.students import Student
 
 log = logging.getLogger(__name__)
 
@@ -336,7 +336,7 @@ def reload_all(models: Sequence[Path], images: np.ndarray) -> list[dict[str, np.
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         np.save(scratch / "images.npy", images)
-        command = [sys.executable, "-m", "edgedistill.reload", name, *(str(path.resolve()) for path in models)]
+        command = [sys.executable, "-m", "edgedistill.export.reload", name, *(str(path.resolve()) for path in models)]
         # cwd: `-m` puts it on sys.path, and a user's own folder may hold a numpy.py.
         ran = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace", check=False)
         if ran.returncode != 0:

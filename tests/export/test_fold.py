@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgedistill.fold import fold_batch_norms
+from edgedistill.export.fold import fold_batch_norms
 
 
 class Small(nn.Module):

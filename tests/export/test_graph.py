@@ -14,11 +14,11 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from edgedistill import export
 from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.distil.students import Student
 from edgedistill.errors import EdgeDistillError, InputError
-from edgedistill.export import BakedClassifier, ExportedModel, Exports, GraphFacts, export_models
+from edgedistill.export import graph as export
+from edgedistill.export.graph import BakedClassifier, ExportedModel, Exports, GraphFacts, export_models
 
 SIZE, DIM, SCALE = 32, 16, 20.0
 NAMES = ("bolt", "nut", "Scheibe ⌀8", "gear", "spring")

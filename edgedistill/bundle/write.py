@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import targets
+from .. import targets
+from ..errors import EdgeDistillError, InputError
+from ..export.graph import MAX_BATCH, Exports, preprocessing
+from ..targets.errors import TargetError
+from ..targets.manifest import read_manifest
+from ..work import atomic
 from .checkset import CheckSet, write_check
-from .errors import EdgeDistillError, InputError
-from .export import MAX_BATCH, Exports, preprocessing
 from .model_card import model_card
-from .targets.errors import TargetError
-from .targets.manifest import read_manifest
-from .work import atomic
 
 if TYPE_CHECKING:
-    from .classes.prompts import ClassVectors
-    from .labels import Labels
-    from .profiles import Profile
+    from ..classes.prompts import ClassVectors
+    from ..labels import Labels
+    from ..profiles import Profile
 
 FORMAT = 1
 GOLDEN_IMAGES = 8

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from .checkset import CheckSet, read_check
-from .devices import local
-from .errors import InputError
+from ..bundle.checkset import CheckSet, read_check
+from ..devices import local
+from ..errors import InputError
+from ..targets.errors import TargetError
+from ..targets.manifest import Manifest, read_manifest
+from ..work import atomic
 from .intervals import paired_difference, wilson
-from .result import NOT_FINITE, Result, read_result
-from .targets.errors import TargetError
-from .targets.manifest import Manifest, read_manifest
-from .work import atomic
+from .results import NOT_FINITE, Result, read_result
 
 SCHEMA = 1
 EXIT_CODES = {"pass": 0, "fail": 3, "unmeasured": 4}

@@ -1,0 +1,1 @@
+"""A bundle: what it holds, how it is written."""

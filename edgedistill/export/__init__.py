@@ -1,0 +1,1 @@
+"""From a student to checked ONNX graphs."""
