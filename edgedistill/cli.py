@@ -170,7 +170,7 @@ def build(
         given.pop(name, None)
     asked = settings.resolve(given, config, os.environ)
 
-    from . import build as line
+    from . import line
     from .verdict import words
     from .work import console
 

@@ -33,7 +33,7 @@ def built_folder(tmp_path_factory: pytest.TempPathFactory, tiny_teacher_folder: 
     """A folder with labels.txt, photos/, check/, quick.toml, and the bundle/ and work/ that one build made of them."""
     from tiny_build import settings, write_inputs
 
-    from edgedistill.build import build
+    from edgedistill.line import build
 
     folder = write_inputs(tmp_path_factory.mktemp("built"))
     build(settings(folder, tiny_teacher_folder))

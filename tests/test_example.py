@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_build import write_profile
 
-from edgedistill.build import build
+from edgedistill.line import build
 from edgedistill.settings import BuildSettings
 from edgedistill.verdict.decide import Verdict
 

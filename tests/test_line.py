@@ -20,9 +20,9 @@ from tiny_build import CHECKS, PHOTOS, flags, settings, write_profile
 from tiny_hub import cache_hub_weights
 from tiny_images import CLASSES
 
-from edgedistill.build import Line, build
 from edgedistill.bundle.checkset import read_check
 from edgedistill.errors import InputError
+from edgedistill.line import Line, build
 from edgedistill.teacher.teacher import TeacherFiles
 from edgedistill.work.stage import SCRATCH
 
