@@ -184,11 +184,11 @@ def test_a_pass_that_broke_off_goes_on_to_the_same_bytes(whole, pool, tmp_path, 
 def test_a_killed_pass_goes_on_to_the_same_bytes(whole, photos, pool, tmp_path):
     script = (
         "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "import test_store as t\n"
+        "import teacher.test_store as t\n"
         "die = lambda batch: os.kill(os.getpid(), signal.SIGKILL) if batch == 6 else None\n"
         "t.make(Path(sys.argv[3]), t.scan(Path(sys.argv[2])), t.TinyTeacher(die))\n"
     )
-    arguments = [str(Path(__file__).parent), str(photos), str(tmp_path / "store")]
+    arguments = [str(Path(__file__).parents[1]), str(photos), str(tmp_path / "store")]
     assert subprocess.run([sys.executable, "-c", script, *arguments], check=False).returncode == -9
     lines = (tmp_path / "store" / "store.jsonl").read_text().splitlines()
     assert len(lines) == 2

@@ -16,7 +16,7 @@ import pytest
 def rows() -> ModuleType:
     import sys
 
-    path = Path(__file__).parents[1] / "benchmarks" / "rows.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "rows.py"
     spec = importlib.util.spec_from_file_location("rows", path)
     assert spec is not None
     assert spec.loader is not None

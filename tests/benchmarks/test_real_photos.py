@@ -15,7 +15,7 @@ from tiny_images import FOUR_CLASSES, write_check
 
 from edgedistill.labels import Labels
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import real_photos
 
 

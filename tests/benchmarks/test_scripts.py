@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STEP = ["--student", "test_efficientnet", "--sizes", "32", "--batch", "8", "--steps", "1", "--rounds", "1"]
 PASS = ["--tower", "tiny", "--size", "32", "--count", "8", "--rounds", "1"]
 

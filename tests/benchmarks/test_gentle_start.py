@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gentle_start.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gentle_start.py"
 
 
 @pytest.mark.slow
