@@ -2,7 +2,7 @@
 
 A result may come from any machine and any hand. Everything a verdict uses is checked here (schema, that it belongs to
 this bundle, ranges, counts, finite numbers), so that nothing behind this module has to doubt it; free text is made
-safe to print. Whether the numbers are good enough is verify.py's business.
+safe to print. Whether the numbers are good enough is decide.py's business.
 """
 
 from __future__ import annotations

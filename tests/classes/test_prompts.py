@@ -216,7 +216,7 @@ def test_a_pool_read_from_disk_in_pieces_gives_the_same_weights(bank, features, 
     expected = prompt_weights(bank, "W3-pool", features)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
     np.testing.assert_array_equal(prompt_weights(bank, "W3-pool", mapped), expected)
-    monkeypatch.setattr(edgedistill.prompts, "_SCORED", 300)  # 40 images x 15 prompts: every second image
+    monkeypatch.setattr(edgedistill.classes.prompts, "_SCORED", 300)  # 40 images x 15 prompts: every second image
     sampled = prompt_weights(bank, "W3-pool", features)
     reference = features.mean(axis=0, dtype=np.float64)
     np.testing.assert_allclose(sampled, softmax(slow_scores(bank, features[::2], reference)), rtol=1e-9)
@@ -236,7 +236,7 @@ def test_a_pool_is_never_asked_for_whole(bank, features, monkeypatch):
             return features[part]
 
     expected = prompt_weights(bank, "W3-pool", features)
-    monkeypatch.setattr(edgedistill.prompts, "_ROWS_A_PIECE", 7)  # of 40 images
+    monkeypatch.setattr(edgedistill.classes.prompts, "_ROWS_A_PIECE", 7)  # of 40 images
     np.testing.assert_allclose(prompt_weights(bank, "W3-pool", OnDisk()), expected, rtol=1e-12)
     assert max(asked) == 7
 

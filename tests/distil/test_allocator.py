@@ -13,7 +13,7 @@ import pytest
 def test_a_freed_block_comes_back_without_new_page_faults() -> None:
     program = (
         "import resource, numpy as np\n"
-        "from edgedistill.allocator import keep_freed_memory\n"
+        "from edgedistill.distil.allocator import keep_freed_memory\n"
         "assert keep_freed_memory()\n"
         "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "np.ones(64 << 20, np.uint8)\n"

@@ -105,7 +105,7 @@ def test_a_download_takes_the_next_best_file_says_so_and_is_cached(tiny_hub: str
     code = (
         "import logging\n"
         "logging.basicConfig(level=logging.INFO, format='%(name)s %(message)s')\n"
-        "from edgedistill import hub\n"
+        "from edgedistill.teacher import hub\n"
         "names = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin']\n"
         "first = hub.fetch('someone/model', names)\n"
         "hub.answers = None  # a second request would fail here\n"
@@ -123,7 +123,7 @@ def test_a_download_takes_the_next_best_file_says_so_and_is_cached(tiny_hub: str
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "weights\nthe hub's someone/model has none of: no-such-file\n"
-    assert f"edgedistill.hub fetching open_clip_pytorch_model.bin from {tiny_hub}/someone/model" in done.stderr
+    assert f"edgedistill.teacher.hub fetching open_clip_pytorch_model.bin from {tiny_hub}/someone/model" in done.stderr
 
 
 def test_a_name_the_hub_cannot_know_is_refused(tiny_hub: str, tmp_path: Path, monkeypatch):

@@ -40,7 +40,7 @@ def fake(tmp_path: Path):
 
 def test_the_installed_torchvision_serves_timm_and_open_clip():
     done = run(
-        "from edgedistill.torchvision_ops import ensure_torchvision\n"
+        "from edgedistill.teacher.torchvision_ops import ensure_torchvision\n"
         "first, second = ensure_torchvision(), ensure_torchvision()\n"
         "import open_clip, timm, torch\n"
         "from torchvision.transforms import Resize\n"
@@ -52,7 +52,7 @@ def test_the_installed_torchvision_serves_timm_and_open_clip():
 
 def test_a_matching_torchvision_gets_no_declarations(fake):
     done = run(
-        "from edgedistill.torchvision_ops import ensure_torchvision\n"
+        "from edgedistill.teacher.torchvision_ops import ensure_torchvision\n"
         "assert ensure_torchvision() is False\n"
         "import torch, torchvision\n"
         "assert torchvision.answer == 42\n"
@@ -65,7 +65,7 @@ def test_a_matching_torchvision_gets_no_declarations(fake):
 def test_a_mismatched_torchvision_is_imported_anew_on_declared_operators(fake):
     done = run(
         "import sys\n"
-        "from edgedistill.torchvision_ops import ensure_torchvision\n"
+        "from edgedistill.teacher.torchvision_ops import ensure_torchvision\n"
         "assert ensure_torchvision() is True\n"
         "import torch, torchvision\n"
         "assert hasattr(torch.ops.torchvision, 'nms') and hasattr(torch.ops.torchvision, 'qnms')\n"
@@ -77,7 +77,7 @@ def test_a_mismatched_torchvision_is_imported_anew_on_declared_operators(fake):
 
 def test_any_other_failure_is_not_covered_up(fake):
     done = run(
-        "from edgedistill.torchvision_ops import ensure_torchvision\nensure_torchvision()\n",
+        "from edgedistill.teacher.torchvision_ops import ensure_torchvision\nensure_torchvision()\n",
         fake_torchvision=fake(BROKEN),
     )
     assert done.returncode != 0
@@ -93,7 +93,7 @@ def test_a_missing_package_names_the_extra_that_brings_it():
         "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from edgedistill.errors import InputError\n"
-        "from edgedistill.torchvision_ops import ensure_torchvision\n"
+        "from edgedistill.teacher.torchvision_ops import ensure_torchvision\n"
         "try:\n"
         "    ensure_torchvision()\n"
         "except InputError as error:\n"

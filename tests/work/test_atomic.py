@@ -39,7 +39,7 @@ def test_a_writer_killed_midway_leaves_the_old_file(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys, pathlib\n"
         "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from edgedistill import atomic\n"
+        "from edgedistill.work import atomic\n"
         "atomic.write_bytes(pathlib.Path(sys.argv[1]), b'new' * 1000)\n"
     )
     ended = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
