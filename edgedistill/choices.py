@@ -1,0 +1,28 @@
+"""The closed lists: every word that a flag, a key of build.toml or an option may be, once.
+
+Whoever needs a type takes the Literal, whoever needs to check or to print takes the tuple. Nothing heavy is imported,
+so that the command line can show them. Methods stand where they are made (distil/methods), profiles are files.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+DEFAULT_TEACHER = "ViT-B-16/datacomp_xl_s13b_b90k"
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+DTYPES: tuple[str, ...] = get_args(Dtype)
+
+TrainOn = Literal["auto", "cpu", "cuda"]
+TRAIN_ON: tuple[str, ...] = get_args(TrainOn)
+
+PromptWeights = Literal["W1", "W3", "W3-pool"]
+"""How the prompts of a class are weighed (classes/prompt_weights.py)."""
+PROMPT_WEIGHTS: tuple[str, ...] = get_args(PromptWeights)
+
+ViewTargets = Literal["match", "mean", "blend"]
+"""What a crop is taught: its own view's feature, the mean of all views, or a blend of both."""
+VIEW_TARGETS: tuple[str, ...] = get_args(ViewTargets)
+
+TemplateSet = Literal["general", "imagenet", "cifar"]
+TEMPLATE_SETS: tuple[str, ...] = get_args(TemplateSet)
