@@ -116,7 +116,9 @@ def measured_on(bundle: Path, verdict: dict[str, Any]) -> str:
     """The machine of the result that the verdict's latency comes from, in a few words."""
     for path in sorted((bundle / "results").glob("*.json")):
         result = read(path)
-        if all(result["latency_ms"][name] == verdict["latency_ms"][name] for name in ("p50", "p95", "p99", "queries")):
+        if "failed" not in result and all(
+            result["latency_ms"][name] == verdict["latency_ms"][name] for name in ("p50", "p95", "p99", "queries")
+        ):
             device, threads = result["device"], result["runtime"]["threads"]
             memory_mb = device["evidence"].get("memory_total_mb")
             words = [device["name"], f"{threads} threads"] + ([f"{memory_mb / 1024:.0f} GB"] if memory_mb else [])

@@ -34,6 +34,7 @@ Number = Optional[int]  # noqa: UP045
 Real = Optional[float]  # noqa: UP045
 File = Optional[Path]  # noqa: UP045
 Texts = Optional[list[str]]  # noqa: UP045
+Files = Optional[list[Path]]  # noqa: UP045
 WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "safetensors")
 INPUT, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = "Input", "Teacher", "Student", "Training", "Budgets", "Running"
 
@@ -187,17 +188,23 @@ def build(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
-    result: Annotated[File, typer.Option("--result", help="What `run.py verify` wrote on the board.")] = None,
+    result: Annotated[
+        Files,
+        typer.Option("--result", help="What `run.py verify` wrote on the board: a file or a folder; repeatable."),
+    ] = None,
+    device: Annotated[Text, typer.Option("--device", help="Where to measure: local, or folder (later).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Measure a bundle here, or judge a result from its board.
+    """Measure a bundle here, or judge what its board measured.
 
     Exit 0 pass, 3 outside a budget, 4 not measured on the profile's device.
     """
-    from .verdict import decide, words
+    from .devices.device import find_device
+    from .verdict import words
+    from .verdict.verify import verify
 
-    verdict = decide.measure(bundle, result)
+    verdict = verify(bundle, find_device(device) if device else None, result or ())
     words.show(verdict, bundle, as_json=as_json)
     raise typer.Exit(verdict.exit_code)
 

@@ -35,6 +35,7 @@ from .classes.prompts import (
     prompt_weights,
     template_set,
 )
+from .devices.device import find_device
 from .distil import loop, methods, students
 from .errors import InputError
 from .export.graph import GraphFacts, export_models
@@ -50,7 +51,8 @@ from .targets.manifest import read_manifest
 from .targets.preprocess import decode, to_pixels
 from .teacher.store import TeacherStore, build_store
 from .teacher.teacher import Teacher, find_teacher
-from .verdict import decide
+from .verdict.verdict import Verdict
+from .verdict.verify import verify
 from .work import atomic
 from .work.console import Bar
 from .work.stage import Stage, WorkFolder
@@ -62,7 +64,7 @@ NEAR_DUPLICATE_ALARM = 0.2  # of the pool
 PARITY_IMAGES = 32  # check images that the exported graphs are compared with torch on; the golden ones are the first
 
 
-def build(settings: BuildSettings) -> decide.Verdict:
+def build(settings: BuildSettings) -> Verdict:
     """Run the whole line; return the verdict, which then also stands in the bundle as verdict.json.
 
     Raises InputError for input that cannot be used; what was finished before stays in the work folder.
@@ -138,6 +140,7 @@ class Line:
         self.templates = template_set(settings.templates)
         self.method = methods.make(settings.method, settings.option, **_targets(settings))
         _refuse_other_targets(self.method, settings.prompt_weights)
+        self.measured_on = find_device(settings.device)
         self.seeds = range(settings.seed, settings.seed + settings.seeds)
         write.check_destination(settings.bundle)
         self.bar = Bar()
@@ -458,11 +461,9 @@ class Line:
             }
         )
 
-    def measure(self, folder: Path) -> decide.Verdict:
-        """Run the bundle on the device and decide; never cached. `--device folder` leaves it to the board."""
-        if self.settings.device == "folder":
-            return decide.leave_to_board(folder)
-        return decide.measure(folder)
+    def measure(self, folder: Path) -> Verdict:
+        """Have the device measure the bundle, and decide; never cached."""
+        return verify(folder, self.measured_on)
 
     # ---- the machine -------------------------------------------------------------------------------------------------
 

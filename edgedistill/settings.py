@@ -27,7 +27,6 @@ ONE_OF = {
     "teacher_dtype": ("auto", "float32", "bfloat16"),
     "student_dtype": ("auto", "float32", "bfloat16"),
     "train_on": ("auto", "cpu", "cuda"),
-    "device": ("local", "folder"),
     "prompt_weights": ("W1", "W3", "W3-pool"),
     "method": ("prg", "kd", "embedding"),
     "view_targets": ("match", "mean", "blend"),

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from . import cudart
 from .cudart import Gpu
+from .flaws import Flaw
 
 MATCH, MISMATCH, UNREADABLE = "match", "mismatch", "unreadable"
 ROOT = Path("/")
@@ -202,34 +203,26 @@ def read_state(root: Path = ROOT, *, gpu: Gpu | None = None) -> dict[str, Any]:
     return state
 
 
-def why_invalid(before: dict[str, Any], after: dict[str, Any], hot_c: float) -> list[str]:
-    """Why a run between two states does not count: it ended above `hot_c`, or the machine throttled.
-
-    Every reason is one that `may_pass`.
-    """
-    reasons = []
+def why_invalid(before: dict[str, Any], after: dict[str, Any], hot_c: float) -> list[Flaw]:
+    """Why a run between two states does not count: it ended above `hot_c` degrees Celsius, or the machine throttled."""
+    flaws = []
     temperatures = dict(after.get("temperature_c", {}))
     if "temperature_c" in after.get("gpu", {}):
         temperatures["gpu"] = after["gpu"]["temperature_c"]
     if temperatures:
         place = max(temperatures, key=lambda zone: temperatures[zone])
         if temperatures[place] > hot_c:
-            reasons.append(f"hot: {place} at {temperatures[place]:.0f} C, the limit is {hot_c:.0f} C")
+            flaws.append(Flaw("hot", place, temperatures[place], hot_c))
     now, earlier = after.get("throttled", 0), before.get("throttled", 0)
     for bit, what in _PI_THROTTLED.items():
         acute = (now | earlier) >> bit & 1
         new = (now & ~earlier) >> (16 + bit) & 1
         if acute or new:
-            reasons.append(f"throttled: {what}")
+            flaws.append(Flaw("throttled", what))
     for bit, what in _GPU_SLOWED.items():
         if after.get("gpu", {}).get("slowed", 0) & bit:
-            reasons.append(f"throttled: GPU {what}")
-    return reasons
-
-
-def may_pass(reason: str) -> bool:
-    """Whether a result's reason to be invalid lies in the state of the machine, so that a later run may be valid."""
-    return reason.startswith(("hot: ", "throttled: "))
+            flaws.append(Flaw("throttled", f"GPU {what}"))
+    return flaws
 
 
 def parse_power_mode(text: str) -> str | None:

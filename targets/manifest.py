@@ -126,6 +126,16 @@ def selected_precision(manifest: Manifest) -> str:
     return selected
 
 
+def selected_runtime(manifest: Manifest) -> str | None:
+    """The runtime that `selected_precision` was measured under; None where nothing was measured of this build."""
+    path = manifest.path / "verdict.json"
+    verdict = read_json(path) if path.is_file() else {}
+    runtime = verdict.get("runtime")
+    if verdict.get("build_id") != manifest.build_id or verdict.get("verdict") == "unmeasured":
+        return None
+    return runtime.get("name") if isinstance(runtime, dict) else None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. TargetError when it cannot be read, is oversized, or is no object."""
     try:

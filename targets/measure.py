@@ -15,7 +15,7 @@ import math
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
@@ -28,8 +28,9 @@ from .session import Outputs
 
 NEEDED_ABOVE = 20  # queries above a percentile before it is given
 LEAST_QUERIES = 400  # so that p95 always has its 20
+TURNS = 10  # that each of several sessions takes
+UNTIMED = 3  # queries at the beginning of a turn
 MB = 1 << 20
-UNKNOWN_MEMORY = "memory: this system has neither /proc/self/status nor getrusage, so the peak is not known"
 
 
 class Session(Protocol):
@@ -42,32 +43,56 @@ class Session(Protocol):
 def time_queries(
     session: Session, images: np.ndarray, *, warmup_s: float, min_s: float, min_queries: int
 ) -> np.ndarray:
-    """Nanoseconds of every query, int64 [n]: batch 1 over `images` (uint8 [M,S,S,3]) again and again.
+    """Nanoseconds of every query, int64 [n]: one session alone (see `time_in_turns`)."""
+    return time_in_turns([session], images, warmup_s=warmup_s, min_s=min_s, min_queries=min_queries)[0]
 
-    Runs for at least `min_s` seconds, `min_queries` queries and the 400 that p95 needs. Garbage collection is off
-    meanwhile: its pauses belong to this loop, not to the model.
+
+def time_in_turns(
+    sessions: Sequence[Session], images: np.ndarray, *, warmup_s: float, min_s: float, min_queries: int
+) -> list[np.ndarray]:
+    """Nanoseconds of every query, int64 [n] a session: batch 1 over `images` (uint8 [M,S,S,3]) again and again.
+
+    Sessions take turns, ten each, and begin in another order every round, so that what the machine does meanwhile
+    meets all of them alike. Each gets at least `min_s` seconds, `min_queries` queries and the 400 that p95 needs. A
+    turn begins with a few queries that do not count: what the session before left in caches and sleeping threads is
+    not this one's latency. Garbage collection is off meanwhile: its pauses belong to this loop, not to the model.
     """
     queries = [images[i : i + 1] for i in range(len(images))]
-    session.warm_up(warmup_s)
-    at_least = max(min_queries, LEAST_QUERIES)
-    times: list[int] = []
+    at_least = math.ceil(max(min_queries, LEAST_QUERIES) / TURNS)
+    for session in sessions:
+        session.warm_up(warmup_s)
+    endless = [itertools.cycle(queries) for _ in sessions]
+    times: list[list[int]] = [[] for _ in sessions]
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        run, clock, record = session.run, perf_counter_ns, times.append
-        deadline = clock() + int(min_s * 1e9)
-        for query in itertools.cycle(queries):
-            start = clock()
-            run(query)
-            end = clock()
-            record(end - start)
-            if end >= deadline and len(times) >= at_least:
-                break
+        for turn in range(TURNS):
+            for place in range(len(sessions)):
+                index = (turn + place) % len(sessions)
+                times[index] += _one_turn(sessions[index], endless[index], min_s / TURNS, at_least)
     finally:
         if collecting:
             gc.enable()
-    return np.array(times, np.int64)
+    return [np.array(own, np.int64) for own in times]
+
+
+def _one_turn(session: Session, queries: Iterator[np.ndarray], seconds: float, at_least: int) -> list[int]:
+    """Nanoseconds of this turn's queries: at least so many seconds and queries."""
+    run, clock = session.run, perf_counter_ns
+    for query in itertools.islice(queries, UNTIMED):
+        run(query)
+    times: list[int] = []
+    record = times.append
+    deadline = clock() + int(seconds * 1e9)
+    for query in queries:
+        start = clock()
+        run(query)
+        end = clock()
+        record(end - start)
+        if end >= deadline and len(times) >= at_least:
+            break
+    return times
 
 
 def latency_summary(nanoseconds: np.ndarray) -> dict[str, Any]:
@@ -120,7 +145,7 @@ class ResidentGrowth:
         self._before_mb = self._read_mb("VmRSS")
 
     def peak_mb(self) -> float | None:
-        """MB; None where the system tells neither (Windows): `UNKNOWN_MEMORY` says so in words."""
+        """MB; None where the system tells neither (Windows)."""
         peak_mb = self._read_mb("VmHWM")
         return None if peak_mb is None or self._before_mb is None else max(0.0, peak_mb - self._before_mb)
 

@@ -1,14 +1,17 @@
-"""One measured model as result.json: predictions, golden answers, latency, machine state. It knows no verdict.
+"""What a device measured of one candidate, as JSON. It knows no verdict.
 
 The keys: schema, build_id, manifest_sha256, model, runtime, device, matches_profile (true, false, or null where the
 machine cannot be recognised), predictions, golden, latency_ms, memory_mb (its peak null where not known), invalid (why
-the run does not count; empty when it does), machine_state, versions.
+the run does not count: flaws.py; empty when it does), machine_state, versions. A candidate that could not be run has
+`failed` (the error's two lines) in place of everything that would have been measured.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,11 +20,14 @@ from typing import Any
 import numpy as np
 
 from . import machine, measure
+from .cudart import Gpu
 from .errors import TargetError
+from .flaws import Flaw
 from .manifest import REBUILD, Manifest
-from .runtimes import CPU
+from .runtimes import CPU, Candidate, open_session
 
-SCHEMA = 1
+SCHEMA = 2
+HEAD = ("schema", "build_id", "manifest_sha256", "model", "runtime", "device", "matches_profile", "versions")
 
 
 @dataclass(frozen=True)
@@ -46,41 +52,75 @@ def load_check_images(manifest: Manifest) -> np.ndarray:
     return np.array(images)
 
 
-def take(
+@dataclass
+class _Opened:
+    """A candidate whose session runs, and what it answered."""
+
+    candidate: Candidate
+    session: Any
+    predictions: np.ndarray
+    golden: dict[str, Any]
+    gpu: Gpu | None
+
+
+def measure_candidates(
+    manifest: Manifest, candidates: Sequence[Candidate], loop: Loop, threads: int | None
+) -> list[dict[str, Any]]:
+    """The result of every candidate, in their order, all but memory_mb, which a fresh process measures.
+
+    Quality on the whole check set; latencies side by side, so that candidates are compared in one state of the machine.
+    One that does not run is a result with `failed`; TargetError where none does.
+    """
+    images, facts = load_check_images(manifest), machine.read_facts()
+    identity = machine.identify(manifest.profile, facts=facts)
+    found: dict[Candidate, dict[str, Any]] = {}
+    errors: list[TargetError] = []
+    opened: list[_Opened] = []
+    with ExitStack() as closing:
+        for candidate in candidates:
+            try:
+                opened.append(_open(manifest, candidate, images, facts, threads, closing))
+            except TargetError as error:
+                errors.append(error)
+                found[candidate] = as_failed(_head(manifest, candidate, facts, identity), error)
+        if not opened:
+            raise errors[0]
+        before = [machine.read_state(gpu=one.gpu) for one in opened]
+        times = measure.time_in_turns(
+            [one.session for one in opened],
+            images,
+            warmup_s=loop.warmup_s,
+            min_s=loop.min_s,
+            min_queries=loop.min_queries,
+        )
+        for one, state, own in zip(opened, before, times):
+            after = measure.under_load(one.session, images, lambda one=one: machine.read_state(gpu=one.gpu))  # type: ignore[misc]
+            head = _head(manifest, one.candidate, facts, identity)
+            found[one.candidate] = head | _measured(manifest, one, state, after, own)
+    return [found[candidate] for candidate in candidates]
+
+
+def _open(
     manifest: Manifest,
-    precision: str,
-    runtime: str,
-    session: Any,
+    candidate: Candidate,
     images: np.ndarray,
     facts: machine.Facts,
-    loop: Loop,
-) -> dict[str, Any]:
-    """Everything of result.json but memory_mb, which a fresh process measures."""
-    on_gpu = runtime != CPU
-    gpu = facts.gpus[0] if on_gpu and facts.gpus else None
+    threads: int | None,
+    closing: ExitStack,
+) -> _Opened:
+    session = open_session(manifest, candidate.precision, candidate.runtime, threads)
+    closing.callback(session.close)
+    gpu = facts.gpus[0] if candidate.runtime != CPU and facts.gpus else None
     predictions = measure.predict_all(session, images)
-    golden = compare_golden(manifest, precision, session)
-    before = machine.read_state(gpu=gpu)
-    times = measure.time_queries(
-        session, images, warmup_s=loop.warmup_s, min_s=loop.min_s, min_queries=loop.min_queries
-    )
-    after = measure.under_load(session, images, lambda: machine.read_state(gpu=gpu))
-    identity = machine.identify(manifest.profile, facts=facts)
-    matches = {machine.MATCH: True, machine.MISMATCH: False, machine.UNREADABLE: None}[identity.status]
+    return _Opened(candidate, session, predictions, compare_golden(manifest, candidate.precision, session), gpu)
+
+
+def _head(manifest: Manifest, candidate: Candidate, facts: machine.Facts, identity: machine.Identity) -> dict[str, Any]:
+    """Which bundle, model, runtime and machine a result is about."""
+    entry = manifest.model(candidate.precision)
     preferred = manifest.profile["runtime"]["prefer"]
-    evidence = {**identity.evidence, "runtime": {"wanted": preferred, "found": runtime, "ok": runtime in preferred}}
-    if runtime not in preferred:  # the right board, but not what ships there: never the profile's number
-        matches = False
-    invalid = machine.why_invalid(before, after, manifest.profile["measure"]["hot_c"])
-    if bad := int((predictions < 0).sum()):
-        invalid.append(f"non-finite outputs for {bad} of {len(predictions)} check images")
-    if not golden["ok"]:
-        invalid.append(
-            f"golden images: probabilities differ by {golden['max_abs_diff']}, allowed {golden['tolerance']}; "
-            f"pixels by {golden['pixels_max_diff']}, allowed {manifest.golden_pixel_tolerance}"
-        )
-    entry = manifest.model(precision)
-    path = manifest.path / entry["file"]
+    of_the_profile = candidate.runtime in preferred
+    matches = {machine.MATCH: True, machine.MISMATCH: False, machine.UNREADABLE: None}[identity.status]
     return {
         "schema": SCHEMA,
         "build_id": manifest.build_id,
@@ -88,24 +128,51 @@ def take(
         "model": {
             "file": entry["file"],
             "sha256": manifest.data["files"][entry["file"]],
-            "precision": precision,
-            "bytes": path.stat().st_size,
+            "precision": candidate.precision,
+            "bytes": (manifest.path / entry["file"]).stat().st_size,
         },
-        "runtime": session.describe(),
+        "runtime": {"name": candidate.runtime},
         "device": {
-            "name": machine.device_name(facts, gpu=on_gpu),
+            "name": machine.device_name(facts, gpu=candidate.runtime != CPU),
             "machine": facts.machine,
             "system": f"{platform.system()} {platform.release()}",
-            "evidence": evidence,
+            "evidence": {
+                **identity.evidence,
+                "runtime": {"wanted": preferred, "found": candidate.runtime, "ok": of_the_profile},
+            },
         },
-        "matches_profile": matches,
-        "predictions": predictions.tolist(),
-        "golden": golden,
-        "latency_ms": measure.latency_summary(times),
-        "invalid": invalid,
-        "machine_state": {"before": before, "after": after},
+        # The right board with a runtime that does not ship there is never the profile's number.
+        "matches_profile": matches if of_the_profile else False,
         "versions": versions(),
     }
+
+
+def _measured(
+    manifest: Manifest, one: _Opened, before: dict[str, Any], after: dict[str, Any], times: np.ndarray
+) -> dict[str, Any]:
+    """What was measured of a candidate, and why it does not count where it does not."""
+    flaws = machine.why_invalid(before, after, manifest.profile["measure"]["hot_c"])
+    if broken := int((one.predictions < 0).sum()):
+        flaws.append(Flaw("non-finite", value=broken))
+    golden, tolerance = one.golden, manifest.golden_pixel_tolerance
+    if golden["max_abs_diff"] > golden["tolerance"]:
+        flaws.append(Flaw("golden", value=golden["max_abs_diff"], limit=golden["tolerance"]))
+    if (golden["pixels_max_diff"] or 0) > tolerance:
+        flaws.append(Flaw("golden-pixels", value=golden["pixels_max_diff"], limit=tolerance))
+    return {
+        "runtime": one.session.describe(),
+        "predictions": one.predictions.tolist(),
+        "golden": golden,
+        "latency_ms": measure.latency_summary(times),
+        "invalid": [flaw.to_json() for flaw in flaws],
+        "machine_state": {"before": before, "after": after},
+    }
+
+
+def as_failed(found: dict[str, Any], error: TargetError) -> dict[str, Any]:
+    """The result of a candidate that could not be run here: which it is, and the error's two lines."""
+    kept = {key: value for key, value in found.items() if key in HEAD}
+    return kept | {"failed": {"wrong": error.wrong, "todo": error.todo}}
 
 
 def compare_golden(manifest: Manifest, precision: str, session: Any) -> dict[str, Any]:

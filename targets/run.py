@@ -25,10 +25,11 @@ if __name__ == "__main__" and not __package__:
 
 import numpy as np
 
-from . import cudart, machine, measure, result, runtimes
+from . import cudart, flaws, machine, measure, result, runtimes
 from .atomic import write_json
 from .errors import TargetError
-from .manifest import Manifest, read_manifest, selected_precision
+from .flaws import Flaw
+from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
 
 INVALID = 4
 MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
@@ -99,36 +100,52 @@ def compile_engines(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Measure one model on the check set and write the result; 0 when it is valid, 4 when not."""
+    """Measure every candidate (each model under each runtime of the profile that works here) and write a result each.
+
+    0 when at least one result is valid, 4 when none is.
+    """
     manifest = read_manifest(_bundle(options))
-    precision = options.model or runtimes.precisions(manifest)[0]
-    runtime = runtimes.choose(manifest, options.runtime)
-    images = result.load_check_images(manifest)
-    session = runtimes.open_session(manifest, precision, runtime, options.threads)
+    candidates = runtimes.candidates(manifest, options.model, options.runtime)
+    folder = options.out or manifest.path / "results"
+    if folder.exists() and not folder.is_dir():
+        raise TargetError(f"{folder} is a file, and a result is written for every candidate", "Name a folder.")
+    found = result.measure_candidates(manifest, candidates, _loop(manifest, options), options.threads)
+    print(f"{found[0]['device']['name']}: {_identity_words(machine.identify(manifest.profile))}\n")
+    print(f"{'candidate':<26} {'p50':>9} {'p95':>9} {'p99':>9} {'memory':>9} {'queries':>9}")
+    valid = 0
+    for candidate, one in zip(candidates, found):
+        one = _with_memory(manifest, candidate, one, options)
+        write_json(folder / f"{candidate}.json", one)
+        valid += "failed" not in one and not one["invalid"]
+        _tell(candidate, one)
+    print(f"\nms of one image a query, MB; written to {folder}")
+    return 0 if valid else INVALID
+
+
+def _with_memory(
+    manifest: Manifest, candidate: runtimes.Candidate, found: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """The result with memory_mb, a flaw where it is not known; one that failed where the fresh process did."""
+    if "failed" in found:
+        return found
     try:
-        found = result.take(
-            manifest, precision, runtime, session, images, machine.read_facts(), _loop(manifest, options)
-        )
-    finally:
-        session.close()
-    found["memory_mb"] = _memory_of_fresh_process(manifest, precision, runtime, options)
-    if found["memory_mb"]["peak"] is None:
-        found["invalid"].append(measure.UNKNOWN_MEMORY)
-    out = options.out or manifest.path / "results" / f"{precision}-{runtime}.json"
-    write_json(out, found)
-    latency, memory = found["latency_ms"], found["memory_mb"]
-    _say("model", f"{precision}, {found['model']['bytes'] / 1e6:.1f} MB, {runtime} {found['runtime']['version']}")
-    _say("device", f"{found['device']['name']}: {_identity_words(machine.identify(manifest.profile))}")
-    _say(
-        "latency",
-        f"p50 {_ms(latency['p50'])}, p95 {_ms(latency['p95'])}, p99 {_ms(latency['p99'])} ms"
-        f" over {latency['queries']} queries of one image",
-    )
-    _say("memory", "not known" if memory["peak"] is None else f"{memory['peak']} MB ({memory['kind']})")
-    for reason in found["invalid"]:
-        _say("invalid", reason)
-    print(f"{out}")
-    return INVALID if found["invalid"] else 0
+        memory = _memory_of_fresh_process(manifest, candidate.precision, candidate.runtime, options)
+    except TargetError as error:
+        return result.as_failed(found, error)
+    unknown = [Flaw("memory-unknown").to_json()] if memory["peak"] is None else []
+    return {**found, "memory_mb": memory, "invalid": found["invalid"] + unknown}
+
+
+def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
+    """A candidate's line, and below it why it does not count."""
+    if "failed" in one:
+        print(f"{candidate!s:<26} does not run: {one['failed']['wrong']}", flush=True)
+        return
+    latency, memory = one["latency_ms"], one["memory_mb"]["peak"]
+    numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99"))
+    print(f"{candidate!s:<26} {numbers} {'-' if memory is None else memory:>9} {latency['queries']:>9}", flush=True)
+    for flaw in one["invalid"]:
+        print(f"{'':<26} does not count: {flaws.words(Flaw(**flaw))}")
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -166,8 +183,8 @@ def predict(options: argparse.Namespace) -> int:
 
     manifest = read_manifest(_bundle(options), check_hashes=False)
     precision = options.model or selected_precision(manifest)
-    runtime = runtimes.choose(manifest, options.runtime)
-    session = runtimes.open_session(manifest, precision, runtime, options.threads)
+    runtime = options.runtime or _measured_runtime(manifest)
+    session = runtimes.open_session(manifest, precision, runtimes.choose(manifest, runtime), options.threads)
     try:
         for path in options.images:
             try:
@@ -190,6 +207,12 @@ def predict(options: argparse.Namespace) -> int:
     finally:
         session.close()
     return 0
+
+
+def _measured_runtime(manifest: Manifest) -> str | None:
+    """The runtime that the verdict selected, where it works here."""
+    name = selected_runtime(manifest)
+    return name if name in runtimes.RUNTIMES and runtimes.problem(name) is None else None
 
 
 def memory(options: argparse.Namespace) -> int:
@@ -313,9 +336,12 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--bundle", **bundle)
         return added
 
-    def choices(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--model", metavar="PRECISION", help="fp32, fp16 ... (default: the profile's first)")
-        added.add_argument("--runtime", metavar="NAME", help=f"{', '.join(runtimes.RUNTIMES)} (default: the profile's)")
+    def choices(added: argparse.ArgumentParser, several: bool = False) -> None:
+        words = "only this one; repeatable" if several else "fp32, fp16 ..."
+        action = "append" if several else "store"
+        added.add_argument("--model", metavar="PRECISION", help=words, action=action)
+        words = f"{', '.join(runtimes.RUNTIMES)} (default: the profile's{'; repeatable' if several else ''})"
+        added.add_argument("--runtime", metavar="NAME", help=words, action=action)
         added.add_argument("--threads", type=_count, metavar="N", help="of a CPU runtime; 0: physical cores, at most 8")
 
     def lengths(added: argparse.ArgumentParser) -> None:
@@ -328,10 +354,10 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("--model", metavar="PRECISION", help="only this one")
     added.add_argument("--again", action="store_true", help="build even where an engine fits")
 
-    added = command("verify", verify, "measure on the check set and write the result")
-    choices(added)
+    added = command("verify", verify, "measure every candidate on the check set and write a result each")
+    choices(added, several=True)
     lengths(added)
-    added.add_argument("--out", type=Path, metavar="FILE", help="default: results/<precision>-<runtime>.json")
+    added.add_argument("--out", type=Path, metavar="DIR", help="default: results/, a file a candidate")
 
     added = command("bench", bench, "latency of every model")
     choices(added)

@@ -7,7 +7,9 @@ runtime, so it never falls back to one: the CPU has to be asked for by name, and
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from . import cudart, ort, trt
 from .errors import TargetError
@@ -17,6 +19,16 @@ log = logging.getLogger(__name__)
 
 CPU = "onnxruntime-cpu"
 RUNTIMES = (*ort.PROVIDERS, "tensorrt")
+
+
+class Candidate(NamedTuple):
+    """One model file under one runtime."""
+
+    precision: str
+    runtime: str
+
+    def __str__(self) -> str:
+        return f"{self.precision}-{self.runtime}"
 
 
 def problem(runtime: str) -> TargetError | None:
@@ -35,24 +47,36 @@ def problem(runtime: str) -> TargetError | None:
 
 def choose(manifest: Manifest, asked: str | None) -> str:
     """`asked`, or the profile's first runtime that works here. TargetError says what is wrong with each."""
+    return usable(manifest, asked)[0]
+
+
+def usable(manifest: Manifest, asked: str | None) -> list[str]:
+    """`asked` alone, or every runtime of the profile that works here, in its order. TargetError where there is none."""
     if asked is not None:
         if asked not in RUNTIMES:
             raise TargetError(f"unknown runtime {asked!r}", f"Known: {', '.join(RUNTIMES)}.")
         if (error := problem(asked)) is not None:
             raise error
-        return asked
-    preferred = manifest.profile["runtime"]["prefer"]
-    errors = {}
-    for name in preferred:
-        if name in RUNTIMES:
-            errors[name] = problem(name)
-            if errors[name] is None:
-                return name
+        return [asked]
+    errors = {name: problem(name) for name in manifest.profile["runtime"]["prefer"] if name in RUNTIMES}
+    if working := [name for name, error in errors.items() if error is None]:
+        return working
     found = "; ".join(f"{name}: {error.wrong}" for name, error in errors.items() if error) or "none is known here"
     raise TargetError(
         f"no runtime of the profile {manifest.profile['name']} works here ({found})",
         f"Install one of them, or name another: --runtime {CPU}",
     )
+
+
+def candidates(manifest: Manifest, models: Sequence[str] | None, asked: Sequence[str] | None) -> list[Candidate]:
+    """Each model of the bundle, or of `models`, under each runtime of the profile that works here, or each `asked` for.
+
+    TargetError for a model that the bundle does not hold, and for a runtime asked for, or all of them, not working.
+    """
+    for precision in models or ():
+        manifest.model(precision)
+    working = [usable(manifest, name)[0] for name in asked] if asked else usable(manifest, None)
+    return [Candidate(precision, name) for name in working for precision in models or precisions(manifest)]
 
 
 def precisions(manifest: Manifest) -> list[str]:

@@ -60,10 +60,14 @@ def answers(check: CheckSet, different: int = 0) -> list[int]:
     return chosen.tolist()
 
 
+HOT = {"code": "hot", "what": "cpu", "value": 97.0, "limit": 95.0}
+THROTTLED = {"code": "throttled", "what": "soft temperature limit", "value": None, "limit": None}
+
+
 def result(check: CheckSet, *, different: int = 0, precision: str = "fp16", p95: float = 5.0) -> dict[str, Any]:
     """What run.py verify writes on the board when all is well."""
     return {
-        "schema": 1,
+        "schema": 2,
         "build_id": BUILD_ID,
         "manifest_sha256": MANIFEST_SHA256,
         "model": {
@@ -92,6 +96,14 @@ def result(check: CheckSet, *, different: int = 0, precision: str = "fp16", p95:
         "machine_state": {"before": {}, "after": {}},
         "versions": {"python": "3.10.12"},
     }
+
+
+def failed(precision: str = "fp16") -> dict[str, Any]:
+    """What run.py verify writes of a candidate that does not run on the board."""
+    whole = result(check_set(), precision=precision)
+    head = ("schema", "build_id", "manifest_sha256", "model", "runtime", "device", "matches_profile", "versions")
+    error = {"wrong": "the engine cannot be built", "todo": "Free some memory."}
+    return {key: whole[key] for key in head} | {"failed": error}
 
 
 def written(folder: Path, content: dict[str, Any], name: str = "result.json") -> Path:

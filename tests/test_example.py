@@ -11,7 +11,7 @@ from tiny_build import write_profile
 
 from edgedistill.line import build
 from edgedistill.settings import BuildSettings
-from edgedistill.verdict.decide import Verdict
+from edgedistill.verdict.verdict import Verdict
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 POOL, CHECK_A_CLASS, SIZE = 64, 12, 96
@@ -49,19 +49,19 @@ def verdict(tmp_path_factory: pytest.TempPathFactory) -> Verdict:
 
 def test_the_example_teacher_names_parts_it_sees_under_lamps_it_never_saw(verdict: Verdict) -> None:
     assert verdict.accuracy is not None
-    assert verdict.accuracy["images"] == 6 * CHECK_A_CLASS
-    assert verdict.accuracy["teacher"] >= 0.85
+    assert verdict.accuracy.images == 6 * CHECK_A_CLASS
+    assert verdict.accuracy.teacher >= 0.85
 
 
 def test_the_start_begins_far_above_chance_and_its_figures_stand_beside_the_result(verdict: Verdict) -> None:
     assert verdict.start is not None
-    assert verdict.start["agreement"] >= 0.33  # chance is one in six
+    assert verdict.start.agreement >= 0.33  # chance is one in six
 
 
 def test_a_verdict_is_reached(verdict: Verdict) -> None:
     assert verdict.verdict in ("pass", "fail")
     assert verdict.agreement is not None
-    assert verdict.agreement["images"] == 6 * CHECK_A_CLASS
+    assert verdict.agreement.images == 6 * CHECK_A_CLASS
 
 
 def test_the_start_is_the_student_the_demo_names() -> None:

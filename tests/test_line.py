@@ -76,7 +76,7 @@ def test_the_same_command_again_runs_no_stage(
     again = build(settings(inputs, tiny_teacher_folder))
     assert stages(inputs) == before
     assert (inputs / "bundle" / "manifest.json").read_bytes() == manifest
-    assert again.agreement == built["agreement"]
+    assert again.to_json()["agreement"] == built["agreement"]
 
 
 def no_teacher(*_: object, **__: object) -> None:
@@ -123,7 +123,7 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
     with caplog.at_level("WARNING", logger="edgedistill"):
         verdict = build(settings(inputs, tiny_teacher_folder, check=tmp_path / "check", out=inputs / "bundle-check"))
     assert {name.partition("-")[0] for name in stages(inputs) - before} == {"store", "answers"}
-    assert verdict.skipped["check"] == {"not an image": 1, "truncated": 1}
+    assert verdict.skipped.check == {"not an image": 1, "truncated": 1}
     assert "skipped 1 check images: truncated (cut.jpg)" in caplog.text
     assert "skipped 1 check images: not an image (notes.txt)" in caplog.text
 
@@ -141,7 +141,7 @@ def test_true_labels_that_come_later_are_used(
     assert stages(inputs) == before
     assert blind.accuracy is None
     assert built["accuracy"] is not None
-    assert blind.agreement == built["agreement"]
+    assert blind.to_json()["agreement"] == built["agreement"]
     assert blind.build_id != built["build_id"]
 
 
@@ -214,7 +214,7 @@ def test_seeds_are_reported_and_the_first_ships(
 ) -> None:
     three = build(settings(inputs, tiny_teacher_folder, seeds=3, out=inputs / "bundle-seeds"))
     assert three.seeds is not None
-    assert [row["seed"] for row in three.seeds] == [0, 1, 2]
+    assert [row.seed for row in three.seeds] == [0, 1, 2]
     student = "student.safetensors"
     assert (inputs / "bundle-seeds" / student).read_bytes() == (inputs / "bundle" / student).read_bytes()
 

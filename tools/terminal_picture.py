@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 from pathlib import Path
 
 from rich.console import Console
 
-from edgedistill.verdict.decide import Verdict
+from edgedistill.verdict.verdict import read_verdict
 from edgedistill.verdict.words import draw
 
 
 def picture(bundle: Path, command: str, shown_as: Path) -> str:
     """The SVG of `command` and the closing lines of its build; `shown_as` stands where the bundle's folder does."""
-    verdict = Verdict(**json.loads((bundle / "verdict.json").read_text(encoding="utf-8")))
+    verdict = read_verdict(bundle)
     console = Console(record=True, width=92, file=io.StringIO(), force_terminal=True, highlight=False)
     console.print(f"[bold]$ {command}[/]")
     draw(verdict, shown_as, console)

@@ -1,75 +1,107 @@
-"""Measuring on this very machine, with the program that a bundle carries: the workshop's copy of it, in a process of
-its own, as on a board."""
+"""This very machine: the program that a bundle carries, the workshop's copy of it, in a process of its own, as on a
+board."""
 
 from __future__ import annotations
 
 import json
 import logging
+import shlex
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..targets import machine
+from ..targets import flaws, machine
+from ..targets.flaws import Flaw
 from ..targets.manifest import Manifest
+from ..work import atomic
+from .folder import Folder
 
 log = logging.getLogger(__name__)
 
-VALID, INVALID = 0, 4  # exit codes of run.py verify that leave a result
+VALID, INVALID = 0, 4  # exit codes of run.py verify that leave results
+RESULTS = "results"
+ELSEWHERE = "results/elsewhere"  # of this machine where it is not the board: apart, as they decide nothing
+QUICK = ("--warmup-s", "0", "--min-s", "0", "--min-queries", "1")  # times no longer than it has to
 
 
-def measure(manifest: Manifest, *, threads: int | None = None) -> list[Path]:
-    """Run `verify` on every model that may decide here; the result files, in the profile's order of trial.
+@dataclass(frozen=True)
+class Local:
+    """The machine that runs this."""
 
-    Where this machine is not the profile's device, or has none of its runtimes, fp32 runs on the profile's reference
-    runtime instead: that tells the agreement, and decides nothing. Raises InputError with run.py's own two lines.
+    name: str = "local"
+
+    def measure(self, manifest: Manifest, threads: int | None = None) -> list[Path]:
+        """The results of every candidate, in the bundle's results/.
+
+        Where this machine is not the profile's device, or has none of its runtimes, fp32 runs on the profile's
+        reference runtime instead: that tells the agreement, and decides nothing. Raises InputError with run.py's own
+        two lines.
+        """
+        profile, bundle = manifest.profile, manifest.path
+        asked = ("--threads", str(threads)) if threads else ()
+        if machine.identify(profile).status == machine.MATCH:
+            try:
+                return verify(bundle, bundle / RESULTS, *asked)
+            except InputError as error:
+                if profile["runtime"]["reference"] in profile["runtime"]["prefer"]:
+                    raise
+                log.warning("%s: %s", error.wrong, error.todo)
+        reference = ("--model", "fp32", "--runtime", profile["runtime"]["reference"])
+        return verify(bundle, bundle / ELSEWHERE, *reference, *asked, *QUICK)
+
+    def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
+        """Measure again where this machine is the board; else the way to the board."""
+        if not unstable:
+            return Folder().next_steps(manifest, unstable=False)
+        return (
+            "# here: stop what else runs on this machine, and measure again",
+            f"edgedistill verify {shlex.quote(str(manifest.path))}",
+        )
+
+
+def verify(bundle: Path, out: Path, *arguments: str) -> list[Path]:
+    """One `run.py verify` of `bundle` with these arguments; the results it wrote, moved into the folder `out`.
+
+    A run on a machine that was too hot or throttled does not count: all of it is made once more, so that candidates
+    are still compared side by side, and the second is kept whatever it says.
     """
-    profile = manifest.profile
-    if machine.identify(profile).status == machine.MATCH:
-        listed = [name for name in profile["model"]["precisions"] if name in manifest.precisions] or ["fp32"]
-        try:
-            return [verify(manifest.path, precision, threads=threads) for precision in listed]
-        except InputError as error:
-            if profile["runtime"]["reference"] in profile["runtime"]["prefer"]:
-                raise
-            log.warning("%s: %s", error.wrong, error.todo)
-    return [verify(manifest.path, "fp32", runtime=profile["runtime"]["reference"], threads=threads, quick=True)]
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        _run(bundle, scratch, arguments)
+        if passing := _passing_flaws(scratch):
+            log.warning("the measurement does not count and is made again: %s", "; ".join(passing))
+            _run(bundle, scratch, arguments)
+        out.mkdir(parents=True, exist_ok=True)
+        for path in scratch.glob("*.json"):
+            atomic.write_bytes(out / path.name, path.read_bytes())
+        return sorted(out / path.name for path in scratch.glob("*.json"))
 
 
-def verify(
-    bundle: Path, precision: str, *, runtime: str | None = None, threads: int | None = None, quick: bool = False
-) -> Path:
-    """One `run.py verify` of one model; the path of its result. `quick` times no longer than it has to.
+def _passing_flaws(folder: Path) -> list[str]:
+    """The flaws of the results in `folder` that lie in the state of the machine, in words, each once."""
+    found: dict[str, None] = {}
+    for path in sorted(folder.glob("*.json")):
+        for entry in json.loads(path.read_text(encoding="utf-8")).get("invalid", ()):
+            if (flaw := Flaw(**entry)).may_pass:
+                found[flaws.words(flaw)] = None
+    return list(found)
 
-    A run on a machine that was too hot or throttled does not count: it is made once more, and the second result is
-    kept whatever it says.
-    """
-    out = (bundle / "results" / f"{precision}.json").resolve()
+
+def _run(bundle: Path, out: Path, arguments: tuple[str, ...]) -> None:
+    """Run a verify command, which leaves results in `out`. Raises InputError with its two lines where it fails."""
     command = [sys.executable, "-m", "edgedistill.targets.run", "verify", "--bundle", str(bundle.resolve())]
-    command += ["--model", precision, "--out", str(out)]
-    command += ["--runtime", runtime] if runtime else []
-    command += ["--threads", str(threads)] if threads else []
-    command += ["--warmup-s", "0", "--min-s", "0", "--min-queries", "1"] if quick else []
-    _run(command, precision, out)
-    invalid = json.loads(out.read_text(encoding="utf-8"))["invalid"]
-    if passing := [reason for reason in invalid if machine.may_pass(reason)]:
-        log.warning("the run of %s does not count and is made again: %s", precision, "; ".join(passing))
-        _run(command, precision, out)
-    return out
-
-
-def _run(command: list[str], precision: str, out: Path) -> None:
-    """Run a verify command, which leaves `out`. Raises InputError with its own two lines where it does not."""
-    out.unlink(missing_ok=True)
+    command += ["--out", str(out), *arguments]
     with tempfile.TemporaryDirectory() as empty:  # `-m` puts the working folder on sys.path
         ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, errors="replace", check=False)
-    if ran.returncode in (VALID, INVALID) and out.is_file():
+    if ran.returncode in (VALID, INVALID) and any(out.glob("*.json")):
         return
     lines = [line for line in ran.stderr.strip().splitlines() if line.strip()] or [f"exit code {ran.returncode}"]
     if ran.returncode == 2 and len(lines) >= 2:
         raise InputError(lines[-2].removeprefix("error: "), lines[-1])
     raise InputError(
-        f"measuring {precision} on this machine failed: {lines[-1]}",
-        f"Run `{' '.join(command)}` to see all of it.",
+        f"measuring on this machine failed: {lines[-1]}",
+        f"Run `{shlex.join(command)}` to see all of it.",
     )

@@ -1,131 +1,109 @@
-"""Measurements in, verdict out.
+"""Results in, verdict out: a pure function of a bundle's manifest, its check set and what devices measured of it.
 
-    pass        measured on the profile's device, inside every budget                        exit 0
-    fail        measured there, outside at least one budget: which, and by how much          exit 3
-    unmeasured  no measurement that may decide; `reasons` says why                           exit 4
-
-`decide` is a pure function of the bundle and its results. A result decides only if it comes from the profile's device
-and one of the profile's runtimes, and if the run was sound; what another machine measured is shown with that machine's
-name. Nothing missing ever counts as met.
+A result decides only if it comes from the profile's device and one of the profile's runtimes, and if the run was sound;
+what another machine measured is shown with that machine's name. Among the candidates that are inside every budget the
+fastest is selected. Nothing missing ever counts as met.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..bundle.checkset import CheckSet, read_check
-from ..devices import local
+from ..bundle.checkset import CheckSet
 from ..errors import InputError
-from ..targets.errors import TargetError
-from ..targets.manifest import Manifest, read_manifest
-from ..work import atomic
+from ..records import read
+from ..targets.flaws import Flaw
 from .intervals import paired_difference, wilson
-from .results import NOT_FINITE, Result, read_result
+from .results import NOT_FINITE, Failed, Result
+from .verdict import (
+    LEAST_IMAGES,
+    QUALITY,
+    REASONS,
+    Accuracy,
+    Agreement,
+    Board,
+    Budget,
+    Candidate,
+    Check,
+    ClassAgreement,
+    Latency,
+    Machine,
+    Memory,
+    Model,
+    Obstacle,
+    Outcome,
+    Over,
+    Reason,
+    Runtime,
+    Seed,
+    Skipped,
+    Start,
+    Teacher,
+    Verdict,
+)
 
-SCHEMA = 1
-EXIT_CODES = {"pass": 0, "fail": 3, "unmeasured": 4}
-LEAST_IMAGES = 50
-BOARD_RESULT = "results/board.json"
-LABELLED_ENOUGH = 500  # from here on accuracy decides: a student better than its teacher must disagree with it
-
-# Why a verdict is unmeasured, in the order they are named.
-REASONS = {
-    "not-reached": "it was not measured on the board",
-    "wrong-board": "it was measured on another board",
-    "unrecognised": "the machine could not be recognised (its device tree or GPU is unreadable, as in a container)",
-    "unstable": "the measurement was not sound",
-    "too-few-images": f"fewer than {LEAST_IMAGES} check images",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """verdict.json, field by field. For `fail`, `reasons` are sentences that begin with the figure they are about."""
-
-    verdict: str
-    reasons: tuple[str, ...]
-    profile: str
-    build_id: str
-    selected: str
-    budget: dict[str, Any]
-    agreement: dict[str, Any] | None
-    accuracy: dict[str, Any] | None
-    latency_ms: dict[str, Any] | None
-    memory_mb: dict[str, Any] | None
-    model: dict[str, Any]
-    precision_candidates: tuple[dict[str, Any], ...]
-    device: dict[str, Any] | None
-    runtime: dict[str, Any] | None
-    teacher: dict[str, Any]
-    check: dict[str, Any]
-    start: dict[str, Any] | None
-    seeds: list[Any] | None
-    skipped: dict[str, Any]
-    classes: tuple[dict[str, Any], ...] = ()  # agreement class by class, of the teacher's choice
-    details: tuple[str, ...] = ()  # why a measurement does not decide, in words
-    next: tuple[str, ...] = ()  # what to run where, when it is unmeasured; in the file, from the bundle's own folder
-    schema: int = field(default=SCHEMA)
-
-    @property
-    def exit_code(self) -> int:
-        return EXIT_CODES[self.verdict]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def measure(bundle: Path, result: Path | None = None, *, threads: int | None = None) -> Verdict:
-    """Measure a bundle on this machine, or judge the `result` that its board wrote; write and return the verdict.
-
-    On another machine than the profile's, fp32 runs on the reference runtime, so that its agreement is known. The
-    workshop's own `targets/` do the measuring, never the bundle's. Raises InputError for a damaged bundle, a result
-    that does not belong to it, and a runtime that does not start.
-    """
-    manifest, check = _open(bundle)
-    paths = [result] if result is not None else local.measure(manifest, threads=threads)
-    results = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in paths]
-    return _record(manifest, decide(manifest.data, check, results, named=result is not None), here=result is None)
-
-
-def leave_to_board(bundle: Path) -> Verdict:
-    """Measure nothing here: write and return the unmeasured verdict that says what to run on the board."""
-    manifest, check = _open(bundle)
-    return _record(manifest, decide(manifest.data, check, [], named=False), here=False)
-
-
-def _open(bundle: Path) -> tuple[Manifest, CheckSet]:
-    try:
-        manifest = read_manifest(bundle)
-    except TargetError as error:
-        raise InputError(error.wrong, error.todo) from error
-    return manifest, read_check(bundle / "check")
-
-
-def _record(manifest: Manifest, verdict: Verdict, *, here: bool) -> Verdict:
-    """Write verdict.json, which names no path of this machine; return the verdict whose lines can be run right here."""
-    name = Path(manifest.path.resolve().name)
-    written = replace(verdict, next=next_steps(verdict, replace(manifest, path=name), here=here))
-    atomic.write_json(manifest.path / "verdict.json", written.to_json())
-    return replace(verdict, next=next_steps(verdict, manifest, here=here))
+MANIFEST = "the manifest"
 
 
 @dataclass(frozen=True)
 class Quality:
     """How well predictions [M] match the teacher and, where known, the truth."""
 
-    agreement: dict[str, Any]
-    accuracy: dict[str, Any] | None
-    classes: tuple[dict[str, Any], ...]
+    agreement: Agreement
+    accuracy: Accuracy | None
+    classes: tuple[ClassAgreement, ...]
 
     @property
-    def by_accuracy(self) -> bool:
-        return self.accuracy is not None and self.accuracy["images"] >= LABELLED_ENOUGH
+    def low(self) -> float:
+        """The lower bound that decides."""
+        return self.accuracy.low if self.accuracy is not None and self.accuracy.decides else self.agreement.low
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One result beside the bundle: what keeps it from deciding, and the budgets it is outside of."""
+
+    result: Result
+    quality: Quality
+    obstacle: Obstacle | None
+    over: tuple[Over, ...]
+
+
+def decide(manifest: dict[str, Any], check: CheckSet, results: Sequence[Result | Failed], *, named: bool) -> Verdict:
+    """The verdict on a bundle from zero or more results of it; `next` is left empty.
+
+    `named`: the results come from a machine that the user named (a result file), not from the one that happens to run
+    this; only then is another machine than the profile's the wrong board. Raises InputError for a manifest without its
+    budgets.
+    """
+    budget = _budget(manifest)
+    judged = [judge(manifest, check, result, budget, named) for result in results if isinstance(result, Result)]
+    failed = [result for result in results if isinstance(result, Failed)]
+    sound = [item for item in judged if item.obstacle is None]
+    shown = min(sound or judged, key=_rank, default=None)
+    reasons = _reasons(judged, failed, len(check)) if len(check) < LEAST_IMAGES or not sound else ()
+    outcome: Outcome = "unmeasured" if reasons else "fail" if shown is not None and shown.over else "pass"
+    chosen = None if reasons else shown
+    return replace(
+        _unmeasured(manifest, check, budget),
+        verdict=outcome,
+        reasons=reasons,
+        over=chosen.over if chosen else (),
+        selected=chosen.result.precision if chosen else "fp32",
+        precision_candidates=_candidates(manifest, judged, failed, chosen),
+        **_figures(shown),
+    )
+
+
+def judge(manifest: dict[str, Any], check: CheckSet, result: Result, budget: Budget, named: bool) -> Judged:
+    """One result beside the bundle's check set and budgets."""
+    names = [label["name"] for label in manifest["labels"]]
+    measured = quality(check, result.predictions, names)
+    return Judged(result, measured, _obstacle(manifest, result, named), _over(result, measured, budget))
 
 
 def quality(check: CheckSet, predictions: np.ndarray, names: Sequence[str]) -> Quality:
@@ -135,280 +113,189 @@ def quality(check: CheckSet, predictions: np.ndarray, names: Sequence[str]) -> Q
     classes = []
     for index, name in enumerate(names):
         rows = check.teacher_class == index
-        classes.append({"name": name, "images": int(rows.sum()), "agree": int((same & rows).sum())})
-    accuracy = None
+        classes.append(ClassAgreement(name=name, images=int(rows.sum()), agree=int((same & rows).sum())))
+    agreement = Agreement(value=float(same.mean()), low=low, high=high, images=len(same))
+    return Quality(agreement, _accuracy(check, predictions), tuple(classes))
+
+
+def _accuracy(check: CheckSet, predictions: np.ndarray) -> Accuracy | None:
     known = check.labelled
     images = int(known.sum())
-    if images:
-        student = predictions[known] == check.labels[known]
-        teacher = check.teacher_class[known] == check.labels[known]
-        only_student, only_teacher = int((student & ~teacher).sum()), int((teacher & ~student).sum())
-        _, lower, upper = paired_difference(only_student, only_teacher, images)
-        accuracy = {
-            "teacher": float(teacher.mean()),
-            "student": float(student.mean()),
-            "low": lower,
-            "high": upper,
-            "images": images,
-        }
-    agreement = {"value": float(same.mean()), "low": low, "high": high, "images": len(same)}
-    return Quality(agreement, accuracy, tuple(classes))
+    if not images:
+        return None
+    student = predictions[known] == check.labels[known]
+    teacher = check.teacher_class[known] == check.labels[known]
+    only_student, only_teacher = int((student & ~teacher).sum()), int((teacher & ~student).sum())
+    _, low, high = paired_difference(only_student, only_teacher, images)
+    return Accuracy(teacher=float(teacher.mean()), student=float(student.mean()), low=low, high=high, images=images)
 
 
-def decide(manifest: dict[str, Any], check: CheckSet, results: Sequence[Result], *, named: bool) -> Verdict:
-    """The verdict on a bundle from zero or more results of it.
-
-    `named`: the results come from a machine that the user named (a result file), not from the one that happens to run
-    this; only then is another machine than the profile's the wrong board.
-    """
-    names = [label["name"] for label in manifest["labels"]]
-    budget = _budget(manifest)
-    judged = [_judge(manifest, check, result, names, budget, named) for result in results]
-    sound = [item for item in judged if item.obstacle is None]
-    enough = len(check) >= LEAST_IMAGES
-    shown = min(sound or judged, key=_rank, default=None)
-
-    if sound and enough:
-        assert shown is not None
-        verdict = "fail" if shown.over else "pass"
-        reasons: tuple[str, ...] = shown.over
-        selected = shown.result.precision
-        details: tuple[str, ...] = ()
-    else:
-        verdict, selected = "unmeasured", "fp32"
-        found = {item.obstacle[0] for item in judged if item.obstacle} if not sound else set()
-        if not judged:
-            found.add("not-reached")
-        if not enough:
-            found.add("too-few-images")
-        reasons = tuple(reason for reason in REASONS if reason in found)
-        details = tuple(item.obstacle[1] for item in judged if item.obstacle)
-    entries = {entry["precision"]: entry for entry in manifest["models"]}
-    result = shown.result if shown else None
-    return Verdict(
-        verdict=verdict,
-        reasons=reasons,
-        profile=manifest["profile"]["name"],
-        build_id=manifest["build_id"],
-        selected=selected,
-        budget={**budget, "overrides": manifest.get("budget_overrides", {})},
-        agreement=shown.quality.agreement if shown else None,
-        accuracy=shown.quality.accuracy if shown else None,
-        latency_ms={**result.latency_ms, "queries": result.queries} if result and _has_latency(result) else None,
-        memory_mb=_memory(result),
-        model={
-            "bytes": entries[result.precision if result else selected]["bytes"],
-            "precision": result.precision if result else selected,
-        },
-        precision_candidates=_candidates(manifest, judged),
-        device={"name": result.device, "matches_profile": result.matches_profile} if result else None,
-        runtime={"name": result.runtime, "version": result.runtime_version} if result else None,
-        teacher={"id": manifest["teacher"]["id"], "hash": manifest["teacher"]["hash"]},
-        check={"images": len(check), "source": check.info.source, "synthetic": check.info.synthetic},
-        start=manifest.get("start"),
-        seeds=manifest.get("seeds"),
-        skipped={"images": manifest.get("skipped", {}), "check": dict(check.info.skipped)},
-        classes=shown.quality.classes if shown else (),
-        details=details,
-    )
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """One result beside the bundle: what keeps it from deciding (reason, words), and the budgets it is outside of."""
-
-    result: Result
-    quality: Quality
-    obstacle: tuple[str, str] | None
-    over: tuple[str, ...]
-
-
-def _judge(
-    manifest: dict[str, Any],
-    check: CheckSet,
-    result: Result,
-    names: Sequence[str],
-    budget: dict[str, float],
-    named: bool,
-) -> _Judged:
-    measured = quality(check, result.predictions, names)
-    return _Judged(result, measured, _obstacle(manifest, result, named), _over_budget(result, measured, budget))
-
-
-def _obstacle(manifest: dict[str, Any], result: Result, named: bool) -> tuple[str, str] | None:
-    """Why this result may not decide: the reason, and words about this very run."""
-    profile, runtime = manifest["profile"], result.runtime
-    wanted = f"{profile['title']} with {' or '.join(profile['runtime']['prefer'])}"
+def _obstacle(manifest: dict[str, Any], result: Result, named: bool) -> Obstacle | None:
+    """Why this result may not decide, or None."""
+    profile = manifest["profile"]
     if result.matches_profile is False:
-        reason = "wrong-board" if named else "not-reached"
-        return reason, f"{result.device} with {runtime} is not what the profile is about: {wanted}"
+        return Obstacle(reason="wrong-board" if named else "not-reached")
     if result.matches_profile is None:
-        return "unrecognised", f"{result.device} could not be recognised as {profile['title']}"
-    if runtime not in profile["runtime"]["prefer"]:
-        return "not-reached", f"{result.device} measured with {runtime}; the profile is about {wanted}"
-    if result.invalid:
-        return "unstable", f"the run on {result.device} was not valid: {'; '.join(result.invalid)}"
-    if not result.golden_ok:
-        return "unstable", f"the golden answers are off by {result.golden_diff:.1e} with {runtime} on {result.device}"
-    least = profile["measure"]["min_queries"]
-    if result.queries < least:
-        return "unstable", f"{result.queries} queries were timed, the profile asks for {least}"
+        return Obstacle(reason="unrecognised")
+    if result.runtime not in profile["runtime"]["prefer"]:
+        return Obstacle(reason="not-reached")
+    flaws = list(result.invalid)
+    if not result.golden_ok and not any(flaw.code.startswith("golden") for flaw in flaws):
+        flaws.append(Flaw("golden", value=result.golden_diff, limit=0.0))
+    if result.queries < (least := profile["measure"]["min_queries"]):
+        flaws.append(Flaw("few-queries", value=result.queries, limit=least))
     if result.latency_ms["p95"] is None:
-        return "unstable", f"{result.queries} queries are too few for a 95th percentile"
-    if result.memory_peak_mb is None:
-        return "unstable", "memory was not measured"
-    return None
+        flaws.append(Flaw("no-p95", value=result.queries))
+    if result.memory_peak_mb is None and not any(flaw.code == "memory-unknown" for flaw in flaws):
+        flaws.append(Flaw("memory-unknown"))
+    return Obstacle(reason="unstable", flaws=tuple(flaws)) if flaws else None
 
 
-def _over_budget(result: Result, measured: Quality, budget: dict[str, float]) -> tuple[str, ...]:
-    """A sentence for every budget this result is outside of, or has no figure for. Quality first."""
+def _over(result: Result, measured: Quality, budget: Budget) -> tuple[Over, ...]:
+    """Every budget that this result is outside of, or has no figure for. Quality first."""
     over = []
-    broken = int((result.predictions == NOT_FINITE).sum())
-    if broken:
-        over.append(f"outputs: not finite on {broken} of {len(result.predictions)} check images")
-    if measured.by_accuracy:
-        accuracy, least = measured.accuracy, -budget["accuracy_drop_max"]
-        assert accuracy is not None
-        if not accuracy["low"] >= least:
-            over.append(
-                f"accuracy: the student may be up to {-100 * accuracy['low']:.1f} points below its teacher "
-                f"({accuracy['student']:.3f} and {accuracy['teacher']:.3f} on {accuracy['images']} images), "
-                f"{100 * (least - accuracy['low']):.1f} more than the {-100 * least:g} allowed"
-            )
-    else:
-        agreement, least = measured.agreement, budget["agreement_min"]
-        if not agreement["low"] >= least:
-            over.append(
-                f"agreement: {agreement['value']:.3f} on {agreement['images']} images can be as low as "
-                f"{agreement['low']:.3f}, {least - agreement['low']:.3f} under the {least:g} asked for"
-            )
-    for figure, value, limit, unit in (
-        ("latency", result.latency_ms["p95"], budget["latency_p95_ms"], "ms"),
-        ("memory", result.memory_peak_mb, budget["memory_mb"], "MB"),
-    ):
-        if value is None:
-            over.append(f"{figure}: no figure")
-        elif not value <= limit:
-            what = "p95 is" if figure == "latency" else "the peak is"
-            over.append(f"{figure}: {what} {value:.2f} {unit}, {value - limit:.2f} over the {limit:g} allowed")
+    if broken := int((result.predictions == NOT_FINITE).sum()):
+        over.append(Over(figure="outputs", value=broken, limit=0, unit="images"))
+    accuracy, agreement = measured.accuracy, measured.agreement
+    if accuracy is not None and accuracy.decides:
+        difference, least = accuracy.student - accuracy.teacher, -budget.accuracy_drop_max
+        if not accuracy.low >= least:
+            over.append(Over(figure="accuracy", value=difference, low=accuracy.low, limit=least, unit="share"))
+    elif not agreement.low >= budget.agreement_min:
+        least = budget.agreement_min
+        over.append(Over(figure="agreement", value=agreement.value, low=agreement.low, limit=least, unit="share"))
+    p95, peak = result.latency_ms["p95"], result.memory_peak_mb
+    if p95 is None or not p95 <= budget.latency_p95_ms:
+        over.append(Over(figure="latency", value=p95, limit=budget.latency_p95_ms, unit="ms"))
+    if peak is None or not peak <= budget.memory_mb:
+        over.append(Over(figure="memory", value=peak, limit=budget.memory_mb, unit="MB"))
     return tuple(over)
 
 
-def _rank(item: _Judged) -> tuple[Any, ...]:
+def _rank(item: Judged) -> tuple[Any, ...]:
     """Best first: inside every budget, then good enough, fastest and smallest in memory; a precision that is not good
     enough comes after every one that is, the one closest to the teacher first."""
-    figure = "accuracy" if item.quality.by_accuracy else "agreement"
-    poor = any(sentence.startswith((figure, "outputs")) for sentence in item.over)
-    bound = item.quality.accuracy["low"] if item.quality.by_accuracy and item.quality.accuracy else None
-    closeness = item.quality.agreement["low"] if bound is None else bound
-    p95 = item.result.latency_ms["p95"]
-    speed = float("inf") if p95 is None else p95
-    peak = item.result.memory_peak_mb
-    memory = float("inf") if peak is None else peak
-    return (bool(item.over), poor, -closeness if poor else speed, speed, memory, item.result.precision, item.over)
+    poor = any(over.figure in QUALITY for over in item.over)
+    p95, peak = item.result.latency_ms["p95"], item.result.memory_peak_mb
+    speed, memory = (float("inf") if value is None else value for value in (p95, peak))
+    closeness = item.quality.low
+    named = (item.result.precision, item.result.runtime, item.result.device)
+    return (bool(item.over), poor, -closeness if poor else speed, speed, memory, -closeness, named)
 
 
-def _budget(manifest: dict[str, Any]) -> dict[str, float]:
-    budget = {}
-    for key in ("latency_p95_ms", "memory_mb", "agreement_min", "accuracy_drop_max"):
-        value = manifest["budget"].get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-            raise InputError(f"the manifest's budget {key} is {value!r}", "Build the bundle again.")
-        budget[key] = value
-    return budget
+def _reasons(judged: Sequence[Judged], failed: Sequence[Failed], images: int) -> tuple[Reason, ...]:
+    """Why nothing decides, in the order of REASONS."""
+    found: set[str] = set()
+    if all(item.obstacle for item in judged):
+        found = {item.obstacle.reason for item in judged if item.obstacle}
+        if not judged:
+            found.add("unstable" if any(one.matches_profile for one in failed) else "not-reached")
+    if images < LEAST_IMAGES:
+        found.add("too-few-images")
+    return tuple(reason for reason in REASONS if reason in found)  # type: ignore[misc]  # a tuple of Reason
 
 
-def _has_latency(result: Result) -> bool:
-    return any(value is not None for value in result.latency_ms.values())
-
-
-def _memory(result: Result | None) -> dict[str, Any] | None:
-    if result is None or result.memory_peak_mb is None:
-        return None
-    return {"peak": result.memory_peak_mb, "kind": result.memory_kind}
-
-
-def _candidates(manifest: dict[str, Any], judged: Sequence[_Judged]) -> tuple[dict[str, Any], ...]:
-    """Every precision built or asked for: its file, and what each runtime measured with it."""
-    rows: list[dict[str, Any]] = []
-    for entry in manifest["models"]:
-        row = {"precision": entry["precision"], "file": entry["file"], "bytes": entry["bytes"], "not_built": None}
-        runs = [item for item in judged if item.result.precision == entry["precision"]]
-        row["measured"] = [
-            {
-                "device": item.result.device,
-                "runtime": item.result.runtime,
-                "p95_ms": item.result.latency_ms["p95"],
-                "agreement": item.quality.agreement["value"],
-                "decides": item.obstacle is None,
-                "over": list(item.over),
-            }
-            for item in runs
-        ]
-        rows.append(row)
-    for missing in manifest.get("not_built", []):
-        rows.append(
-            {
-                "precision": missing["precision"],
-                "file": None,
-                "bytes": None,
-                "not_built": missing["reason"],
-                "measured": [],
-            }
-        )
-    return tuple(rows)
-
-
-def next_steps(verdict: Verdict, manifest: Manifest, *, here: bool) -> tuple[str, ...]:
-    """What to do about a missing verdict, line by line; nothing when there is one. `here`: this machine measured."""
-    if verdict.verdict != "unmeasured":
-        return ()
-    if "too-few-images" in verdict.reasons:
-        return (f"# here: build again with --check and at least {LEAST_IMAGES} images in it",)
-    if here and verdict.reasons == ("unstable",):
-        return (
-            "# here: stop what else runs on this machine, and measure again",
-            f"edgedistill verify {shlex.quote(str(manifest.path))}",
-        )
-    return board_lines(manifest)
-
-
-def board_lines(manifest: Manifest) -> tuple[str, ...]:
-    """What to type to have the bundle measured on its board: a shell script, USER@BOARD to be filled in."""
-    bundle = shlex.quote(str(manifest.path))
-    name = shlex.quote(manifest.path.resolve().name)
-    compiled = "tensorrt" in manifest.profile["runtime"]["prefer"]
-    return (
-        f"# here: copy the bundle to the {manifest.profile['title']}",
-        f"scp -r {bundle} USER@BOARD:",
-        "# there: measure it",
-        f"cd {name}",
-        *(["python3 run.py compile"] if compiled else []),
-        f"python3 run.py verify --out {BOARD_RESULT}",
-        "# here: fetch the measurement, and decide",
-        f"scp -r USER@BOARD:{name}/results {bundle}",
-        f"edgedistill verify {bundle} --result {bundle}/{BOARD_RESULT}",
+def _unmeasured(manifest: dict[str, Any], check: CheckSet, budget: Budget) -> Verdict:
+    """The verdict before any result: what the bundle itself says."""
+    profile, start, seeds = manifest["profile"], manifest.get("start"), manifest.get("seeds")
+    fp32 = next(entry for entry in manifest["models"] if entry["precision"] == "fp32")
+    return Verdict(
+        verdict="unmeasured",
+        reasons=(),
+        over=(),
+        profile=profile["name"],
+        board=Board(title=profile["title"], runtimes=tuple(profile["runtime"]["prefer"])),
+        build_id=manifest["build_id"],
+        selected="fp32",
+        budget=budget,
+        agreement=None,
+        accuracy=None,
+        latency_ms=None,
+        memory_mb=None,
+        model=Model(bytes=fp32["bytes"], precision="fp32"),
+        precision_candidates=(),
+        device=None,
+        runtime=None,
+        teacher=Teacher(id=manifest["teacher"]["id"], hash=manifest["teacher"]["hash"]),
+        check=Check(images=len(check), source=check.info.source, synthetic=check.info.synthetic),
+        start=read(Start, start, MANIFEST, "start.") if start else None,
+        seeds=tuple(read(Seed, row, MANIFEST, "seeds.") for row in seeds) if seeds else None,
+        skipped=Skipped(images=dict(manifest.get("skipped", {})), check=dict(check.info.skipped)),
     )
 
 
-def sentence(verdict: Verdict) -> str:
-    """The verdict in one sentence that needs no glossary."""
-    agreement, latency, device = verdict.agreement, verdict.latency_ms, verdict.device
-    where = device["name"] if device else "no machine"
-    quality = ""
-    if agreement:
-        quality = (
-            f"chooses what its teacher chooses on {100 * agreement['value']:.1f} % of {agreement['images']} images"
+def _figures(shown: Judged | None) -> dict[str, Any]:
+    """The fields of a verdict that are of one candidate."""
+    if shown is None:
+        return {}
+    result, measured = shown.result, shown.quality
+    return {
+        "agreement": measured.agreement,
+        "accuracy": measured.accuracy,
+        "classes": measured.classes,
+        "latency_ms": _latency(result),
+        "memory_mb": _memory(result),
+        "model": Model(bytes=result.model_bytes, precision=result.precision),
+        "device": Machine(name=result.device, matches_profile=result.matches_profile),
+        "runtime": Runtime(name=result.runtime, version=result.runtime_version),
+    }
+
+
+def _latency(result: Result) -> Latency | None:
+    if all(value is None for value in result.latency_ms.values()):
+        return None
+    return Latency(**result.latency_ms, queries=result.queries)
+
+
+def _memory(result: Result) -> Memory | None:
+    return None if result.memory_peak_mb is None else Memory(peak=result.memory_peak_mb, kind=result.memory_kind)
+
+
+def _candidates(
+    manifest: dict[str, Any], judged: Sequence[Judged], failed: Sequence[Failed], chosen: Judged | None
+) -> tuple[Candidate, ...]:
+    """Every precision built or asked for, and every runtime it was measured under; the best first."""
+    rows = []
+    for item in sorted(judged, key=lambda item: (item.obstacle is not None, _rank(item))):
+        result, accuracy = item.result, item.quality.accuracy
+        row = Candidate(
+            precision=result.precision,
+            selected=item is chosen,
+            file=result.model_file,
+            bytes=result.model_bytes,
+            runtime=result.runtime,
+            device=result.device,
+            latency_ms=_latency(result),
+            memory_mb=result.memory_peak_mb,
+            agreement=item.quality.agreement.value,
+            accuracy=accuracy.student if accuracy is not None else None,
+            over=item.over,
+            obstacle=item.obstacle,
         )
-    if verdict.verdict == "pass":
-        assert latency is not None
-        assert verdict.memory_mb is not None
-        return (
-            f"On {where} the {verdict.selected} model {quality}, answers within {latency['p95']:.1f} ms "
-            f"(95 of 100 times) and takes {verdict.memory_mb['peak']:.0f} MB: inside every budget."
+        rows.append(row)
+    rows += [
+        Candidate(
+            precision=one.precision,
+            file=one.model_file,
+            bytes=one.model_bytes,
+            runtime=one.runtime,
+            device=one.device,
+            error=one.error,
         )
-    if verdict.verdict == "fail":
-        return f"On {where} the {verdict.selected} model is outside its budget: {'; '.join(verdict.reasons)}."
-    why = " and ".join(REASONS[reason] for reason in verdict.reasons)
-    so_far = f" Measured on {where}, it {quality}." if quality else ""
-    return f"Everything is built, but {verdict.profile} has no verdict yet: {why}.{so_far}"
+        for one in failed
+    ]
+    tried = {row.precision for row in rows}
+    rows += [
+        Candidate(precision=entry["precision"], file=entry["file"], bytes=entry["bytes"])
+        for entry in manifest["models"]
+        if entry["precision"] not in tried
+    ]
+    missing = manifest.get("not_built", [])
+    return (*rows, *(Candidate(precision=one["precision"], not_built=one["reason"]) for one in missing))
+
+
+def _budget(manifest: dict[str, Any]) -> Budget:
+    try:
+        return read(Budget, {**manifest["budget"], "overrides": manifest.get("budget_overrides", {})}, MANIFEST)
+    except InputError as error:
+        raise InputError(error.wrong, "Build the bundle again.") from error

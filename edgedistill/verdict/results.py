@@ -10,36 +10,52 @@ from __future__ import annotations
 import json
 import math
 import stat
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..targets.flaws import FIGURES, Flaw
 
-SCHEMA = 1
+SCHEMA = 2
 MOST_BYTES = 8 << 20
 LONGEST_TEXT = 200
 PERCENTILES = ("p50", "p95", "p99")
+TODO = "Give what `python3 run.py verify` wrote into results/ on the device."
 NOT_FINITE = -1  # the prediction for an image whose outputs were NaN or infinite
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """One measurement of one model file on one machine. None: the device could not say.
-
-    `latency_ms`: p50, p95, p99 (each float or None) and queries; `memory_mb`: peak (float or None) and kind;
-    `golden_diff`: largest difference of a golden probability, with `golden_ok` as the device judged it.
-    """
+class Tried:
+    """Which model a device ran under which runtime; `matches_profile` is None where it cannot tell what it is."""
 
     precision: str
     model_file: str
     model_bytes: int
     runtime: str
-    runtime_version: str
     device: str
     matches_profile: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Tried):
+    """A candidate that did not run there, and the error."""
+
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Tried):
+    """One measurement of one candidate on one machine. None: the device could not say.
+
+    `latency_ms`: p50, p95, p99 (each float or None) and queries; `memory_peak_mb` with its kind; `golden_diff`: largest
+    difference of a golden probability, with `golden_ok` as the device judged it; `invalid`: why the run does not count.
+    """
+
+    runtime_version: str
     predictions: np.ndarray  # int64 [M], -1 where the outputs were not finite
     golden_ok: bool
     golden_diff: float
@@ -47,14 +63,28 @@ class Result:
     queries: int
     memory_peak_mb: float | None
     memory_kind: str
-    invalid: tuple[str, ...]
+    invalid: tuple[Flaw, ...]
 
 
-class _Flaw(Exception):
+class _Off(Exception):
     """Where a result departs from its schema."""
 
 
-def read_result(path: Path, manifest: dict[str, Any], manifest_sha256: str, images: int) -> Result:
+def result_files(named: Sequence[Path]) -> list[Path]:
+    """The files among `named`, and of folders among them the JSON files that lie directly inside; each once.
+
+    Raises InputError for a folder without any.
+    """
+    found: dict[Path, None] = {}
+    for path in named:
+        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not inside:
+            raise InputError(f"{path} holds no result", TODO)
+        found |= dict.fromkeys(inside)
+    return list(found)
+
+
+def read_result(path: Path, manifest: dict[str, Any], manifest_sha256: str, images: int) -> Result | Failed:
     """Read and check `path` against the bundle: its manifest, the manifest's hash and the size of its check set.
 
     Raises InputError for everything else than a well-formed result of exactly this bundle.
@@ -69,7 +99,7 @@ def read_result(path: Path, manifest: dict[str, Any], manifest_sha256: str, imag
             )
     try:
         return _parse(content, manifest, images)
-    except _Flaw as flaw:
+    except _Off as flaw:
         raise InputError(
             f"{path} is not a valid result: {flaw}",
             "Use the file that `python3 run.py verify` wrote, unchanged.",
@@ -83,20 +113,19 @@ def safe(value: object) -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    todo = "Give the file that `python3 run.py verify` wrote into results/ on the device."
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise InputError(f"{path} is not a file", todo)
+            raise InputError(f"{path} is not a file", TODO)
         if facts.st_size > MOST_BYTES:
-            raise InputError(f"{path} holds {facts.st_size:,} bytes, a result holds at most {MOST_BYTES:,}", todo)
+            raise InputError(f"{path} holds {facts.st_size:,} bytes, a result holds at most {MOST_BYTES:,}", TODO)
         content = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", todo) from error
+        raise InputError(f"{path} cannot be read: {error.strerror}", TODO) from error
     except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, NaN, an integer of 5000 digits
-        raise InputError(f"{path} is not JSON: {safe(error)}", todo) from error
+        raise InputError(f"{path} is not JSON: {safe(error)}", TODO) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds a JSON {type(content).__name__}, not a result", todo)
+        raise InputError(f"{path} holds a JSON {type(content).__name__}, not a result", TODO)
     return content
 
 
@@ -104,75 +133,96 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Result:
-    if _number(content, "schema") != SCHEMA:
-        raise _Flaw(f"schema is {content['schema']!r}, this version reads {SCHEMA}")
-    model, runtime, device = (_object(content, name) for name in ("model", "runtime", "device"))
-    golden, latency, memory = (_object(content, name) for name in ("golden", "latency_ms", "memory_mb"))
-    entry = _built_model(manifest, _text(model, "model.file"), _text(model, "model.sha256"))
-    matches = content.get("matches_profile", "missing")
-    if not (matches is None or isinstance(matches, bool)):
-        raise _Flaw(f"matches_profile is {safe(matches)!r}, expected true, false or null")
+def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Result | Failed:
+    tried = asdict(_tried(content, manifest))
+    if "failed" in content:
+        return Failed(**tried, error=_text(_object(content, "failed"), "failed.wrong"))
+    runtime, golden = _object(content, "runtime"), _object(content, "golden")
+    latency, memory = _object(content, "latency_ms"), _object(content, "memory_mb")
     percentiles = {name: _figure(latency, f"latency_ms.{name}") for name in PERCENTILES}
     known = [value for value in percentiles.values() if value is not None]
     if known != sorted(known) or 0.0 in known:
-        raise _Flaw(f"latencies {known} are not positive and rising")
-    invalid = content.get("invalid")
-    if not isinstance(invalid, list) or not all(isinstance(reason, str) for reason in invalid):
-        raise _Flaw("invalid is not a list of reasons")
+        raise _Off(f"latencies {known} are not positive and rising")
     golden_ok = golden.get("ok")
     if not isinstance(golden_ok, bool):
-        raise _Flaw("golden.ok is neither true nor false")
-    golden_diff = _number(golden, "golden.max_abs_diff")
+        raise _Off("golden.ok is neither true nor false")
     return Result(
-        precision=entry["precision"],
-        model_file=entry["file"],
-        model_bytes=entry["bytes"],
-        runtime=_text(runtime, "runtime.name"),
+        **tried,
         runtime_version=_text(runtime, "runtime.version"),
-        device=_text(device, "device.name"),
-        matches_profile=matches,
         predictions=_predictions(content.get("predictions"), images, len(manifest["labels"])),
         golden_ok=golden_ok,
-        golden_diff=golden_diff,
+        golden_diff=_number(golden, "golden.max_abs_diff"),
         latency_ms=percentiles,
         queries=_count(latency, "latency_ms.queries"),
         memory_peak_mb=_figure(memory, "memory_mb.peak"),
         memory_kind=_text(memory, "memory_mb.kind"),
-        invalid=tuple(safe(reason) for reason in invalid),
+        invalid=_flaws(content.get("invalid")),
     )
+
+
+def _tried(content: dict[str, Any], manifest: dict[str, Any]) -> Tried:
+    if _number(content, "schema") != SCHEMA:
+        raise _Off(f"schema is {content['schema']!r}, this version reads {SCHEMA}: measure it again")
+    model, runtime, device = (_object(content, name) for name in ("model", "runtime", "device"))
+    entry = _built_model(manifest, _text(model, "model.file"), _text(model, "model.sha256"))
+    matches = content.get("matches_profile", "missing")
+    if not (matches is None or isinstance(matches, bool)):
+        raise _Off(f"matches_profile is {safe(matches)!r}, expected true, false or null")
+    return Tried(
+        precision=entry["precision"],
+        model_file=entry["file"],
+        model_bytes=entry["bytes"],
+        runtime=_text(runtime, "runtime.name"),
+        device=_text(device, "device.name"),
+        matches_profile=matches,
+    )
+
+
+def _flaws(value: Any) -> tuple[Flaw, ...]:
+    if not isinstance(value, list):
+        raise _Off("invalid is not a list of flaws")
+    found = []
+    for index, entry in enumerate(value):
+        if not isinstance(entry, dict) or not isinstance(entry.get("code"), str) or entry["code"] not in FIGURES:
+            raise _Off(f"invalid[{index}] is no flaw that this version knows")
+        what = entry.get("what", "")
+        if not isinstance(what, str):
+            raise _Off(f"invalid[{index}].what is not a text")
+        figures = {name: _number(entry, f"invalid.{name}") for name in FIGURES[entry["code"]]}
+        found.append(Flaw(entry["code"], safe(what), **figures))
+    return tuple(found)
 
 
 def _built_model(manifest: dict[str, Any], file: str, sha256: str) -> dict[str, Any]:
     for entry in manifest["models"]:
         if entry["file"] == file:
             if manifest["files"][file] != sha256:
-                raise _Flaw(f"the device ran another {file} than this bundle holds")
+                raise _Off(f"the device ran another {file} than this bundle holds")
             return entry
-    raise _Flaw(f"this bundle holds no model {file!r}")
+    raise _Off(f"this bundle holds no model {file!r}")
 
 
 def _predictions(value: Any, images: int, classes: int) -> np.ndarray:
     if not isinstance(value, list) or len(value) != images:
         count = len(value) if isinstance(value, list) else "no"
-        raise _Flaw(f"{count} predictions for {images} check images")
+        raise _Off(f"{count} predictions for {images} check images")
     for index, choice in enumerate(value):
         if type(choice) is not int or not NOT_FINITE <= choice < classes:
-            raise _Flaw(f"prediction {index} is {safe(choice)!r}, expected a class from 0 to {classes - 1}, or -1")
+            raise _Off(f"prediction {index} is {safe(choice)!r}, expected a class from 0 to {classes - 1}, or -1")
     return np.array(value, dtype=np.int64)
 
 
 def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
     value = content.get(name)
     if not isinstance(value, dict):
-        raise _Flaw(f"{name} is missing or not an object")
+        raise _Off(f"{name} is missing or not an object")
     return value
 
 
 def _text(content: dict[str, Any], name: str) -> str:
     value = content.get(_key(name))
     if not isinstance(value, str) or not value.strip():
-        raise _Flaw(f"{name} is missing or not a text")
+        raise _Off(f"{name} is missing or not a text")
     return safe(value)
 
 
@@ -180,27 +230,27 @@ def _number(content: dict[str, Any], name: str) -> float:
     """A finite number, not negative."""
     value = content.get(_key(name))
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Flaw(f"{name} is missing or not a number")
+        raise _Off(f"{name} is missing or not a number")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number) or number < 0:
-        raise _Flaw(f"{name} is {safe(value)}, expected a finite number, 0 or more")
+        raise _Off(f"{name} is {safe(value)}, expected a finite number, 0 or more")
     return number
 
 
 def _count(content: dict[str, Any], name: str) -> int:
     number = _number(content, name)
     if number != int(number):
-        raise _Flaw(f"{name} is {number}, expected a whole number")
+        raise _Off(f"{name} is {number}, expected a whole number")
     return int(number)
 
 
 def _figure(content: dict[str, Any], name: str) -> float | None:
     """A number, or None where the device gives none (the key must be there)."""
     if _key(name) not in content:
-        raise _Flaw(f"{name} is missing")
+        raise _Off(f"{name} is missing")
     return None if content[_key(name)] is None else _number(content, name)
 
 

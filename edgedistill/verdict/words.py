@@ -1,40 +1,43 @@
-"""What closes a build on the terminal: the verdict as a table, a sentence, and, when not measured, what to run where.
+"""What closes a build on the terminal: the verdict as tables, a sentence, and, when not measured, what to run where.
 
-Reads verdict.json's content (DESIGN 3.3) and decides nothing.
+Reads the verdict's data and decides nothing.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .decide import LABELLED_ENOUGH, Verdict, sentence
+from ..targets import flaws
+from .verdict import LEAST_IMAGES, Agreement, Candidate, Latency, Memory, Obstacle, Over, Reason, Seed, Start, Verdict
 
 COLOUR = {"pass": "green", "fail": "red", "unmeasured": "yellow"}
 MISSING = "–"
+WHY: dict[Reason, str] = {
+    "not-reached": "it was not measured on the board",
+    "wrong-board": "it was measured on another board",
+    "unrecognised": "the machine could not be recognised (its device tree or GPU is unreadable, as in a container)",
+    "unstable": "the measurement was not sound",
+    "too-few-images": f"fewer than {LEAST_IMAGES} check images",
+}
 
 
 def show(verdict: Verdict, folder: Path, *, as_json: bool) -> None:
-    """Print the table and the closing sentence on stdout, or, with `as_json`, on stderr and the JSON on stdout."""
+    """Print the tables and the closing sentence on stdout, or, with `as_json`, on stderr and the JSON on stdout."""
     if as_json:
         print(json.dumps(verdict.to_json(), indent=1, sort_keys=True, ensure_ascii=False))
     draw(verdict, folder, Console(stderr=as_json, highlight=False))
 
 
 def draw(verdict: Verdict, folder: Path, console: Console) -> None:
-    """Print the table, the closing sentence and the next steps on `console`."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "measured", "", "budget", ""):
-        table.add_column(column)
-    for row in rows(verdict):
-        table.add_row(*row)
-    console.print(table)
+    """Print the tables, the closing sentence and the next steps on `console`."""
+    console.print(_table(("", "measured", "", "budget", ""), rows(verdict)))
+    console.print(_table(("candidate", "p50", "p95", "memory", "agreement", ""), candidate_rows(verdict)))
     wrap = not console.record  # a terminal wraps by itself, and its lines can be copied whole; a picture cannot
     headline = (f"{verdict.verdict.upper()}  ", f"bold {COLOUR[verdict.verdict]}")
     console.print(Text.assemble(headline, sentence(verdict)), soft_wrap=wrap)
@@ -43,91 +46,204 @@ def draw(verdict: Verdict, folder: Path, console: Console) -> None:
     console.print(f"Bundle: {folder}", markup=False, soft_wrap=wrap)
 
 
+def _table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for line in lines:
+        table.add_row(*(Text(cell) for cell in line))
+    return table
+
+
+# ---- sentences -------------------------------------------------------------------------------------------------------
+
+
+def sentence(verdict: Verdict) -> str:
+    """The verdict in one sentence that needs no glossary."""
+    where = verdict.device.name if verdict.device else "no machine"
+    agreement = verdict.agreement
+    same = (
+        f"chooses what its teacher chooses on {_percent(agreement)} of {agreement.images} images" if agreement else ""
+    )
+    if verdict.verdict == "fail":
+        said = "; ".join(over_words(over, verdict) for over in verdict.over)
+        return f"On {where} the {verdict.selected} model is outside its budget: {said}."
+    if verdict.verdict == "pass" and verdict.latency_ms and verdict.memory_mb:
+        return (
+            f"On {where} the {verdict.selected} model {same}, answers within {verdict.latency_ms.p95:.1f} ms "
+            f"(95 of 100 times) and takes {verdict.memory_mb.peak:.0f} MB: inside every budget."
+        )
+    why = " and ".join(WHY[reason] for reason in verdict.reasons)
+    so_far = f" Measured on {where}, it {same}." if same else ""
+    return f"Everything is built, but {verdict.profile} has no verdict yet: {why}.{so_far}"
+
+
+def over_words(over: Over, verdict: Verdict) -> str:
+    """A budget that is exceeded, in words: which, and by how much."""
+    value, low, limit = over.value, over.low, over.limit
+    if value is None:
+        return f"{over.figure}: no figure"
+    if over.figure == "outputs":
+        return f"outputs: not finite on {value:.0f} of {verdict.check.images} check images"
+    if over.figure == "accuracy" and low is not None:
+        return (
+            f"accuracy: the student may be up to {-100 * low:.1f} points below its teacher, "
+            f"{100 * (limit - low):.1f} more than the {-100 * limit:g} allowed"
+        )
+    if over.figure == "agreement" and low is not None:
+        return (
+            f"agreement: {value:.3f} on {verdict.check.images} images can be as low as {low:.3f}, "
+            f"{limit - low:.3f} under the {limit:g} asked for"
+        )
+    what = "p95 is" if over.figure == "latency" else "the peak is"
+    return f"{over.figure}: {what} {value:.2f} {over.unit}, {value - limit:.2f} over the {limit:g} allowed"
+
+
+def obstacle_words(obstacle: Obstacle, candidate: Candidate, verdict: Verdict) -> str:
+    """Why a candidate's measurement does not decide."""
+    title, wanted = verdict.board.title, " or ".join(verdict.board.runtimes)
+    if obstacle.reason == "unrecognised":
+        return f"{candidate.device} could not be recognised as {title}"
+    if obstacle.reason == "unstable":
+        said = "; ".join(flaws.words(flaw) for flaw in obstacle.flaws)
+        return f"the run of {_name(candidate)} on {candidate.device} does not count: {said}"
+    return f"{candidate.device} with {candidate.runtime} is not what the profile is about: {title} with {wanted}"
+
+
 def notes(verdict: Verdict) -> list[str]:
-    """What a person should know beside the table: why a run does not count, changed budgets, images not used."""
-    changed = [f"{name} {value:g}" for name, value in verdict.budget["overrides"].items()]
-    skipped = {"photos": verdict.skipped["images"], "check images": verdict.skipped["check"]}
+    """What a person should know beside the tables: why a run does not count, changed budgets, images not used."""
+    changed = [f"{name} {value:g}" for name, value in verdict.budget.overrides.items()]
+    skipped = {"photos": verdict.skipped.images, "check images": verdict.skipped.check}
+    found = {
+        obstacle_words(one.obstacle, one, verdict): None for one in verdict.precision_candidates if one.obstacle
+    }  # each once, in order
+    broken = [f"{_name(one)} does not run: {one.error}" for one in verdict.precision_candidates if one.error]
     return [
-        *(f"{detail}." for detail in verdict.details),
+        *(f"{words}." for words in found),
+        *(f"{words}." for words in broken),
         *([f"Budgets changed for this build: {', '.join(changed)}."] if changed else []),
         *(
-            f"Not used, {what}: {', '.join(f'{count} {reason}' for reason, count in found.items())}."
-            for what, found in skipped.items()
-            if found
+            f"Not used, {what}: {', '.join(f'{count} {reason}' for reason, count in counts.items())}."
+            for what, counts in skipped.items()
+            if counts
         ),
     ]
 
 
-Row = tuple[str, str, str, str, str]
+# ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def rows(verdict: Verdict) -> list[Row]:
-    """The table: what, figure, its interval or its kind, the budget, a mark."""
+def rows(verdict: Verdict) -> list[tuple[str, ...]]:
+    """The first table: what, figure, its interval or its kind, the budget, a mark."""
     return [*_quality_rows(verdict), *_cost_rows(verdict)]
 
 
-def _quality_rows(verdict: Verdict) -> list[Row]:
+def candidate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
+    """The second table: every candidate with its figures, and why it is the one in use or is not."""
+    several = len({one.device for one in verdict.precision_candidates if one.device}) > 1
+    found = []
+    for one in verdict.precision_candidates:
+        name = f"{_name(one)} on {one.device}" if several and one.device else _name(one)
+        latency = one.latency_ms
+        found.append(
+            (
+                name,
+                _ms(latency.p50 if latency else None),
+                _ms(latency.p95 if latency else None),
+                MISSING if one.memory_mb is None else f"{one.memory_mb:.0f} MB",
+                MISSING if one.agreement is None else f"{one.agreement:.3f}",
+                _standing(one, verdict),
+            )
+        )
+    return found
+
+
+def _standing(one: Candidate, verdict: Verdict) -> str:
+    if one.not_built:
+        return f"not built: {one.not_built}"
+    if one.error:
+        return "does not run"
+    if one.runtime is None:
+        return "not measured"
+    if one.obstacle:
+        return {"unstable": "does not count"}.get(one.obstacle.reason, "decides nothing")
+    if one.over:
+        outside = ", ".join(over.figure for over in one.over)
+        return f"{'best, but ' if one.selected else ''}outside its budget: {outside}"
+    if one.selected:
+        return "selected"
+    return "inside every budget, not the fastest" if verdict.verdict == "pass" else "inside every budget"
+
+
+def _quality_rows(verdict: Verdict) -> list[tuple[str, ...]]:
     budget, agreement, accuracy = verdict.budget, verdict.agreement, verdict.accuracy
-    by_accuracy = accuracy is not None and accuracy["images"] >= LABELLED_ENOUGH
-    found: list[Row] = []
+    found: list[tuple[str, ...]] = []
     if agreement:
-        limit = "reported only" if by_accuracy else f"low end ≥ {budget['agreement_min']:.2f}"
-        mark = "" if by_accuracy else _mark(verdict, "agreement")
-        found.append(("agreement with teacher", f"{agreement['value']:.3f}", _interval(agreement), limit, mark))
+        limit = "reported only" if verdict.by_accuracy else f"low end ≥ {budget.agreement_min:.2f}"
+        mark = "" if verdict.by_accuracy else _mark(verdict, "agreement")
+        found.append(("agreement with teacher", f"{agreement.value:.3f}", _interval(agreement), limit, mark))
     if accuracy:
-        points = f"{100 * accuracy['low']:+.1f} to {100 * accuracy['high']:+.1f} points"
-        limit = f"low end ≥ {-100 * budget['accuracy_drop_max']:g}" if by_accuracy else "reported only"
-        mark = _mark(verdict, "accuracy") if by_accuracy else ""
-        found.append(("accuracy, teacher", f"{accuracy['teacher']:.3f}", f"{accuracy['images']} images", "", ""))
-        found.append(("accuracy, student", f"{accuracy['student']:.3f}", points, limit, mark))
+        points = f"{100 * accuracy.low:+.1f} to {100 * accuracy.high:+.1f} points"
+        limit = f"low end ≥ {-100 * budget.accuracy_drop_max:g}" if verdict.by_accuracy else "reported only"
+        mark = _mark(verdict, "accuracy") if verdict.by_accuracy else ""
+        found.append(("accuracy, teacher", f"{accuracy.teacher:.3f}", f"{accuracy.images} images", "", ""))
+        found.append(("accuracy, student", f"{accuracy.student:.3f}", points, limit, mark))
     if verdict.start:
         found.append(("before training", *_torch_figures(verdict.start), "", ""))
-    found += [(f"seed {row['seed']}", *_torch_figures(row), "", "") for row in verdict.seeds or []]
+    found += [(f"seed {seed.seed}", *_torch_figures(seed), "", "") for seed in verdict.seeds or ()]
     if verdict.seeds:
-        values = [row["agreement"] for row in verdict.seeds]
+        values = [seed.agreement for seed in verdict.seeds]
         spread = f"{min(values):.3f} to {max(values):.3f}"
         found.append((f"mean of {len(values)} seeds", f"{sum(values) / len(values):.3f}", spread, "", ""))
     return found
 
 
-def _cost_rows(verdict: Verdict) -> list[Row]:
+def _cost_rows(verdict: Verdict) -> list[tuple[str, ...]]:
     budget, latency, memory = verdict.budget, verdict.latency_ms, verdict.memory_mb
-    found: list[Row] = []
+    found: list[tuple[str, ...]] = []
     for name, limit, row in (
-        ("latency p95", f"≤ {budget['latency_p95_ms']:g} ms", latency and _latency(latency)),
-        ("memory", f"≤ {budget['memory_mb']:g} MB", memory and _memory(memory)),
+        ("latency p95", f"≤ {budget.latency_p95_ms:g} ms", latency and _latency(latency)),
+        ("memory", f"≤ {budget.memory_mb:g} MB", memory and _memory(memory)),
     ):
         value, kind = row or (MISSING, "")
         found.append((name, value, kind, limit, _mark(verdict, name.split()[0]) if row else ""))
-    found.append(("model", f"{verdict.model['bytes'] / 1e6:.1f} MB", verdict.model["precision"], "", ""))
-    for candidate in verdict.precision_candidates:
-        if candidate["not_built"]:
-            found.append(("", "not built", candidate["precision"], "", ""))
+    found.append(("model", f"{verdict.model.bytes / 1e6:.1f} MB", verdict.model.precision, "", ""))
     return found
 
 
-def _interval(agreement: dict[str, Any]) -> str:
-    return f"{agreement['low']:.3f} to {agreement['high']:.3f}, {agreement['images']} images"
+def _name(candidate: Candidate) -> str:
+    return f"{candidate.precision}, {candidate.runtime}" if candidate.runtime else candidate.precision
 
 
-def _latency(latency: dict[str, Any]) -> tuple[str, str]:
-    return f"{latency['p95']:.2f} ms", f"p50 {_ms(latency['p50'])}, p99 {_ms(latency['p99'])}"
+def _percent(agreement: Agreement) -> str:
+    return f"{100 * agreement.value:.1f} %"
 
 
-def _memory(memory: dict[str, Any]) -> tuple[str, str]:
-    return f"{memory['peak']:.0f} MB", memory["kind"].replace("_", " ")
+def _interval(agreement: Agreement) -> str:
+    return f"{agreement.low:.3f} to {agreement.high:.3f}, {agreement.images} images"
+
+
+def _latency(latency: Latency) -> tuple[str, str]:
+    return _ms(latency.p95), f"p50 {_number(latency.p50)}, p99 {_number(latency.p99)}"
+
+
+def _memory(memory: Memory) -> tuple[str, str]:
+    return f"{memory.peak:.0f} MB", memory.kind.replace("_", " ")
 
 
 def _mark(verdict: Verdict, figure: str) -> str:
     if verdict.verdict == "unmeasured":
         return ""
-    return "✗" if any(reason.startswith(figure) for reason in verdict.reasons) else "✓"
+    return "✗" if any(over.figure == figure for over in verdict.over) else "✓"
 
 
-def _torch_figures(row: dict[str, Any]) -> tuple[str, str]:
-    accuracy = f"accuracy {row['accuracy']:.3f}" if row["accuracy"] is not None else ""
-    return f"{row['agreement']:.3f}", accuracy
+def _torch_figures(row: Start | Seed) -> tuple[str, str]:
+    return f"{row.agreement:.3f}", "" if row.accuracy is None else f"accuracy {row.accuracy:.3f}"
 
 
 def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return MISSING if value is None else f"{value:.2f} ms"
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"

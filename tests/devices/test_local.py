@@ -1,4 +1,4 @@
-"""Measuring a bundle here: a verdict on the right machine, agreement on the wrong one, the way to the board."""
+"""Measuring a bundle here: every candidate on the right machine, agreement on the wrong one, the way to the board."""
 
 from __future__ import annotations
 
@@ -18,34 +18,44 @@ import tiny_bundle
 
 from edgedistill.bundle.write import write_bundle
 from edgedistill.devices import local
+from edgedistill.devices.folder import Folder
+from edgedistill.devices.local import QUICK, Local
 from edgedistill.errors import InputError
 from edgedistill.profiles import Profile
+from edgedistill.targets.flaws import Flaw
 from edgedistill.targets.manifest import read_manifest
-from edgedistill.verdict.decide import Verdict, board_lines, leave_to_board, measure, next_steps
+from edgedistill.verdict.verdict import Verdict, read_verdict
+from edgedistill.verdict.verify import verify
 from edgedistill.work.atomic import sha256_file
+
+ONE_THREAD = ("--threads", "1")
 
 
 def built(folder: Path, board: Profile | None = None, images: int = 60) -> Path:
     return write_bundle(folder / "parts bundle", tiny_bundle.parts(images, board))
 
 
-def measured(bundle: Path, result: Path | None = None) -> Verdict:
-    verdict = measure(bundle, result, threads=1)
-    written = json.loads((bundle / "verdict.json").read_text())
-    assert str(bundle.parent) not in json.dumps(written)  # its lines call the bundle by its folder's name
-    lines = [line.replace(str(bundle), bundle.name) for line in verdict.next]
-    assert written == json.loads(json.dumps(verdict.to_json() | {"next": lines}))
+def measured(bundle: Path, *results: Path) -> Verdict:
+    verdict = verify(bundle, None, results, threads=1)
+    written = (bundle / "verdict.json").read_text()
+    assert str(bundle.parent) not in written  # its lines call the bundle by its folder's name
+    lines = tuple(line.replace(str(bundle), bundle.name) for line in verdict.next)
+    assert read_verdict(bundle) == replace(verdict, next=lines)
     read_manifest(bundle)  # measuring changes no listed file
     return verdict
 
 
+def board_lines(bundle: Path) -> tuple[str, ...]:
+    return Folder().next_steps(read_manifest(bundle), unstable=False)
+
+
 def test_the_profile_of_this_machine_gets_a_verdict(tmp_path: Path) -> None:
     verdict = measured(built(tmp_path))
-    assert (verdict.verdict, verdict.selected, verdict.reasons) == ("pass", "fp32", ())
-    assert verdict.agreement["value"] == 1.0
-    assert verdict.device["matches_profile"] is True
-    assert verdict.latency_ms["queries"] >= 400
-    assert verdict.memory_mb["kind"] == "rss_growth"
+    assert (verdict.verdict, verdict.reasons, verdict.over) == ("pass", (), ())
+    assert verdict.agreement.value == 1.0
+    assert verdict.device.matches_profile is True
+    assert verdict.latency_ms.queries >= 400
+    assert verdict.memory_mb.kind == "rss_growth"
     assert verdict.next == ()
 
 
@@ -54,19 +64,33 @@ def test_a_budget_that_cannot_be_met_fails(tmp_path: Path) -> None:
     board = replace(board, budget=replace(board.budget, latency_p95_ms=0.0001))
     verdict = measured(built(tmp_path, board))
     assert (verdict.verdict, verdict.exit_code) == ("fail", 3)
-    assert verdict.reasons[0].startswith("latency")
+    assert [over.figure for over in verdict.over] == ["latency"]
+
+
+def test_every_model_of_the_bundle_is_measured_though_the_profile_names_one(tmp_path: Path) -> None:
+    board = tiny_bundle.profile()
+    verdict = measured(built(tmp_path, replace(board, model=replace(board.model, precisions=("fp16",)))))
+    found = [row for row in verdict.precision_candidates if row.latency_ms]
+    assert {row.precision for row in found} == {"fp16", "fp32"}
+    fastest = min(found, key=lambda row: row.latency_ms.p95)
+    assert (verdict.verdict, verdict.selected) == ("pass", fastest.precision)
+    assert fastest.selected
+    results = sorted(path.name for path in (tmp_path / "parts bundle" / "results").iterdir())
+    assert results == ["fp16-onnxruntime-cpu.json", "fp32-onnxruntime-cpu.json"]
 
 
 def test_another_machine_shows_agreement_under_its_own_name_and_decides_nothing(tmp_path: Path) -> None:
     bundle = built(tmp_path, tiny_bundle.profile("jetson-orin"))
     verdict = measured(bundle)
     assert (verdict.verdict, verdict.reasons, verdict.selected) == ("unmeasured", ("not-reached",), "fp32")
-    assert verdict.agreement["value"] == 1.0
-    assert verdict.device["name"]
-    assert verdict.device["matches_profile"] is False
-    assert verdict.runtime["name"] == "onnxruntime-cpu"
+    assert verdict.agreement.value == 1.0
+    assert verdict.device.name
+    assert verdict.device.matches_profile is False
+    assert verdict.runtime.name == "onnxruntime-cpu"
     assert any(line.startswith("scp -r ") for line in verdict.next)
-    assert measured(bundle, bundle / "results/fp32.json").reasons == ("wrong-board",)  # named by the user as the board
+    result = bundle / "results/elsewhere/fp32-onnxruntime-cpu.json"
+    assert list((bundle / "results").rglob("*.json")) == [result]  # apart from what a board will write
+    assert measured(bundle, result).reasons == ("wrong-board",)  # named by the user as the board
 
 
 def test_the_right_machine_without_its_runtime_is_never_measured_on_another(
@@ -90,15 +114,23 @@ def test_a_result_of_another_build_is_refused(tmp_path: Path) -> None:
     one, other = built(tmp_path / "one"), built(tmp_path / "other", images=61)
     measured(one)
     with pytest.raises(InputError, match="another bundle"):
-        measure(other, one / "results/fp32.json")
+        verify(other, None, [one / "results"])
 
 
 def test_a_bundle_left_to_its_board_is_not_run_here(tmp_path: Path) -> None:
     bundle = built(tmp_path)
-    verdict = leave_to_board(bundle)
+    verdict = verify(bundle, Folder())
     assert (verdict.verdict, verdict.reasons, verdict.agreement) == ("unmeasured", ("not-reached",), None)
-    assert verdict.next == board_lines(read_manifest(bundle))
+    assert verdict.next == board_lines(bundle)
     assert not (bundle / "results").exists()
+
+
+def test_a_folder_of_results_decides_like_the_measurement_itself(tmp_path: Path) -> None:
+    bundle = built(tmp_path)
+    here = measured(bundle)
+    assert measured(bundle, bundle / "results") == here
+    with pytest.raises(InputError, match="results were given and a device"):
+        verify(bundle, Local(), [bundle / "results"])
 
 
 def test_too_few_images_ask_for_more_of_them_and_not_for_a_board(tmp_path: Path) -> None:
@@ -111,10 +143,10 @@ def test_too_few_images_ask_for_more_of_them_and_not_for_a_board(tmp_path: Path)
 def test_an_unsound_run_asks_for_another_where_it_was(tmp_path: Path) -> None:
     board = tiny_bundle.profile()
     bundle = built(tmp_path, replace(board, measure=replace(board.measure, min_queries=10**9)))
-    elsewhere = measured(bundle, local.verify(bundle, "fp32", quick=True, threads=1))
+    elsewhere = measured(bundle, *local.verify(bundle, tmp_path / "results", *ONE_THREAD, *QUICK))
     assert elsewhere.reasons == ("unstable",)
-    assert elsewhere.next == board_lines(read_manifest(bundle))
-    here = next_steps(elsewhere, read_manifest(bundle), here=True)
+    assert elsewhere.next == board_lines(bundle)
+    here = Local().next_steps(read_manifest(bundle), unstable=True)
     assert here[-1] == f"edgedistill verify {shlex.quote(str(bundle))}"
 
 
@@ -142,25 +174,25 @@ def throttling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int
 ANSWERS_A_RUN = 2  # the state of the machine is read before and after
 
 
-@pytest.mark.parametrize(("throttled_runs", "left"), [(1, []), (2, ["throttled: throttled"])])
+@pytest.mark.parametrize(("throttled_runs", "left"), [(1, []), (2, [Flaw("throttled", "throttled").to_json()])])
 def test_a_run_that_throttled_is_made_once_more_and_the_second_is_kept(
     tmp_path: Path,
     throttling: Callable[[int], Path],
     caplog: pytest.LogCaptureFixture,
     throttled_runs: int,
-    left: list[str],
+    left: list[dict[str, object]],
 ) -> None:
     asked = throttling(throttled_runs * ANSWERS_A_RUN)
     with caplog.at_level(logging.WARNING, logger="edgedistill"):
-        result = local.verify(built(tmp_path), "fp32", quick=True, threads=1)
+        (result,) = local.verify(built(tmp_path), tmp_path / "results", "--model", "fp32", *ONE_THREAD, *QUICK)
     assert json.loads(result.read_text())["invalid"] == left
     assert len(asked.read_text().split()) == 2 * ANSWERS_A_RUN
-    assert caplog.messages == ["the run of fp32 does not count and is made again: throttled: throttled"]
+    assert caplog.messages == ["the measurement does not count and is made again: throttled: throttled"]
 
 
 def test_a_valid_run_is_made_once(tmp_path: Path, throttling: Callable[[int], Path]) -> None:
     asked = throttling(0)
-    local.verify(built(tmp_path), "fp32", quick=True, threads=1)
+    local.verify(built(tmp_path), tmp_path / "results", "--model", "fp32", *ONE_THREAD, *QUICK)
     assert len(asked.read_text().split()) == ANSWERS_A_RUN
 
 
@@ -168,14 +200,14 @@ def test_a_damaged_bundle_is_not_measured(tmp_path: Path) -> None:
     bundle = built(tmp_path)
     (bundle / "models/fp32.onnx").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"fp32\.onnx"):
-        measure(bundle)
+        verify(bundle)
     assert not (bundle / "verdict.json").exists()
 
 
 def test_what_run_py_says_reaches_the_user(tmp_path: Path) -> None:
     bundle = built(tmp_path)
     with pytest.raises(InputError) as raised:
-        local.verify(bundle, "int8")
+        local.verify(bundle, tmp_path / "results", "--model", "int8")
     assert "int8" in raised.value.wrong
     assert "fp32" in raised.value.todo
 
@@ -215,7 +247,7 @@ def test_the_lines_for_the_board_work_as_they_are_printed(tmp_path: Path) -> Non
     bundle = built(tmp_path)
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "BOARD_HOME": str(home)}
     codes = []
-    for line in board_lines(read_manifest(bundle)):
+    for line in board_lines(bundle):
         if line.startswith("#"):
             there = line.startswith("# there")
             folder = home if there else tmp_path
@@ -226,16 +258,15 @@ def test_the_lines_for_the_board_work_as_they_are_printed(tmp_path: Path) -> Non
             ran = subprocess.run(line, shell=True, cwd=folder, env={**environment, **path}, check=False)
             codes.append(ran.returncode)
     assert codes == [0, 0, 0, 0]
-    verdict = json.loads((bundle / "verdict.json").read_text())
-    assert verdict["verdict"] == "pass"
-    assert (home / "parts bundle" / "results" / "board.json").is_file()
+    assert read_verdict(bundle).verdict == "pass"
+    assert (home / "parts bundle" / "results" / "fp32-onnxruntime-cpu.json").is_file()
 
 
 def test_a_tensorrt_board_is_told_to_compile_first(tmp_path: Path) -> None:
-    lines = board_lines(read_manifest(built(tmp_path, tiny_bundle.profile("jetson-orin"))))
+    lines = board_lines(built(tmp_path, tiny_bundle.profile("jetson-orin")))
     commands = [line for line in lines if not line.startswith("#")]
     assert commands[1:4] == [
         "cd 'parts bundle'",
         "python3 run.py compile",
-        "python3 run.py verify --out results/board.json",
+        "python3 run.py verify",
     ]

@@ -43,7 +43,7 @@ def test_queries_are_single_images_after_the_warm_up() -> None:
     images, _ = colour_pixels(7)
     times = measure.time_queries(session, images, warmup_s=0.25, min_s=0, min_queries=900)
     assert session.warmed == [0.25]
-    assert session.calls == [1] * 900
+    assert session.calls == [1] * (900 + measure.TURNS * measure.UNTIMED)
     assert len(times) == 900
     assert (times > 0).all()
 
@@ -56,6 +56,38 @@ def test_p95_always_gets_its_queries() -> None:
 def test_it_runs_at_least_as_long_as_asked() -> None:
     times = measure.time_queries(CountingSession(), colour_pixels(3)[0], warmup_s=0, min_s=0.05, min_queries=1)
     assert len(times) > 400
+
+
+def test_sessions_take_turns_and_begin_in_another_order_each_time() -> None:
+    order: list[str] = []
+
+    class Named(CountingSession):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def run(self, images: np.ndarray) -> Outputs:
+            order.append(self.name)
+            return super().run(images)
+
+    sessions = [Named("a"), Named("b"), Named("c")]
+    times = measure.time_in_turns(sessions, colour_pixels(3)[0], warmup_s=0, min_s=0, min_queries=1)
+    assert [len(own) for own in times] == [400] * 3
+    turns = [name for name, before in zip(order, [None, *order]) if name != before]
+    assert "".join(turns[:9]) == "abcbcacab"
+    assert all(order.count(name) == 400 + measure.TURNS * measure.UNTIMED for name in "abc")
+
+
+def test_a_slower_session_beside_a_faster_one_is_measured_slower() -> None:
+    class Slow(CountingSession):
+        def run(self, images: np.ndarray) -> Outputs:
+            sleep(0.0005)
+            return super().run(images)
+
+    fast, slow = measure.time_in_turns(
+        [CountingSession(), Slow()], colour_pixels(3)[0], warmup_s=0, min_s=0, min_queries=1
+    )
+    assert np.median(slow) > np.median(fast) + 400_000
 
 
 def test_percentiles_are_nearest_rank_and_need_twenty_above() -> None:

@@ -51,8 +51,9 @@ def two_lines(text: str) -> tuple[str, str]:
 
 
 def test_verify_writes_a_valid_result(copied: Path) -> None:
-    done = on_the_board(copied, "verify", *QUICK, "--threads", "1")
+    done = on_the_board(copied, "verify", "--model", "fp32", *QUICK, "--threads", "1")
     assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in (copied / "results").iterdir()] == ["fp32-onnxruntime-cpu.json"]
     found = json.loads((copied / "results" / "fp32-onnxruntime-cpu.json").read_text())
     manifest = read_manifest(copied)
     assert (found["build_id"], found["manifest_sha256"]) == (manifest.build_id, manifest.sha256)
@@ -72,11 +73,40 @@ def test_verify_writes_a_valid_result(copied: Path) -> None:
     assert set(found["machine_state"]) == {"before", "after"}
 
 
-def test_the_manifest_does_not_change_by_measuring(copied: Path) -> None:
+def test_verify_measures_every_candidate_and_writes_a_result_each(copied: Path) -> None:
     before = read_manifest(copied).sha256
-    assert on_the_board(copied, "verify", "--model", "fp16", *QUICK, "--out", "other.json").returncode == 0
-    assert json.loads((copied.parent / "other.json").read_text())["model"]["precision"] == "fp16"
+    done = on_the_board(copied, "verify", *QUICK, "--out", "there")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {path.stem: json.loads(path.read_text()) for path in (copied.parent / "there").iterdir()}
+    assert set(found) == {"fp32-onnxruntime-cpu", "fp16-onnxruntime-cpu"}
+    for name, result in found.items():
+        assert f"{result['model']['precision']}-{result['runtime']['name']}" == name
+        assert result["memory_mb"]["peak"] > 0
+        assert f"{name} " in done.stdout
     assert read_manifest(copied).sha256 == before
+
+
+def test_a_candidate_that_does_not_run_is_written_down_and_the_others_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_bundle(tmp_path / "bundle", models={"fp32": colour_model(), "fp16": colour_model()})
+    broken = bundle / "models" / "fp16.onnx"
+    broken.write_bytes(b"no graph")
+    files = read_manifest(bundle, check_hashes=False).data["files"]
+    change_manifest(bundle, files={**files, "models/fp16.onnx": sha256(b"no graph").hexdigest()})
+    assert run.main(["verify", "--bundle", str(bundle), *QUICK]) == 0
+    failed = json.loads((bundle / "results" / "fp16-onnxruntime-cpu.json").read_text())
+    assert "cannot load" in failed["failed"]["wrong"]
+    assert "predictions" not in failed
+    assert (bundle / "results" / "fp32-onnxruntime-cpu.json").is_file()
+    assert "does not run: onnxruntime" in capsys.readouterr().out
+    assert run.main(["verify", "--bundle", str(bundle), "--model", "fp16", *QUICK]) == 2
+
+
+def test_results_do_not_go_where_a_file_is(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "results").write_text("a file")
+    assert run.main(["verify", "--bundle", str(copied), *QUICK]) == 2
+    assert "is a file" in two_lines(capsys.readouterr().err)[0]
 
 
 def test_another_board_is_measured_only_when_asked_and_never_called_the_profiles(tmp_path: Path) -> None:
@@ -110,10 +140,7 @@ def test_wrong_outputs_make_a_result_invalid(tmp_path: Path) -> None:
     found = json.loads((bundle / "results" / "fp32-onnxruntime-cpu.json").read_text())
     assert found["predictions"] == [-1] * 60
     assert found["golden"]["max_abs_diff"] == 1.0
-    assert [reason.split(":")[0] for reason in found["invalid"]] == [
-        "non-finite outputs for 60 of 60 check images",
-        "golden images",
-    ]
+    assert [(flaw["code"], flaw["value"]) for flaw in found["invalid"]] == [("non-finite", 60), ("golden", 1.0)]
 
 
 def test_other_answers_than_the_workshops_make_a_result_invalid(tmp_path: Path) -> None:
@@ -130,6 +157,17 @@ def test_the_workshop_measures_with_its_own_program(copied: Path, tmp_path: Path
     change_manifest(copied, files=kept)
     command = [sys.executable, "-m", "edgedistill.targets.run", "--bundle", str(copied), "verify", *QUICK]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_predict_takes_the_model_that_the_verdict_selected(copied: Path) -> None:
+    manifest = read_manifest(copied)
+    verdict = {"build_id": manifest.build_id, "verdict": "pass", "selected": "fp16", "runtime": {"name": "tensorrt"}}
+    (copied / "verdict.json").write_text(json.dumps(verdict))
+    (copied / "models" / "fp32.onnx").write_bytes(b"is not opened")
+    pixels = np.full((20, 20, 3), 200, np.uint8)
+    (copied / "one.png").write_bytes(png(pixels))
+    done = on_the_board(copied, "predict", str(copied / "one.png"))  # TensorRT is not here: the profile's own runtime
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -13,6 +13,7 @@ from edgedistill.profiles import load_profile
 from edgedistill.targets import cudart, runtimes
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import Manifest, read_manifest
+from edgedistill.targets.runtimes import Candidate
 
 without_gpu = pytest.mark.skipif(bool(cudart.gpus()), reason="this machine has a GPU")
 without_tensorrt = pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")
@@ -60,6 +61,18 @@ def test_what_was_asked_for_and_does_not_work_is_an_error(tmp_path: Path) -> Non
 def test_precisions_come_in_the_profiles_order_and_all_that_are_built(tmp_path: Path) -> None:
     assert runtimes.precisions(bundle(tmp_path / "a", model={"precisions": ["fp16", "int8"]})) == ["fp16", "fp32"]
     assert runtimes.precisions(bundle(tmp_path / "b", model={"precisions": ["int8"]})) == ["fp32", "fp16"]
+
+
+@without_gpu
+def test_candidates_are_every_model_under_every_runtime_that_works(tmp_path: Path) -> None:
+    manifest = bundle(tmp_path, prefer=["onnxruntime-cuda", "onnxruntime-cpu"])
+    both = [Candidate("fp32", "onnxruntime-cpu"), Candidate("fp16", "onnxruntime-cpu")]
+    assert runtimes.candidates(manifest, None, None) == both
+    assert runtimes.candidates(manifest, ["fp16"], ["onnxruntime-cpu"]) == both[1:]
+    with pytest.raises(TargetError, match="holds no int8 model"):
+        runtimes.candidates(manifest, ["int8"], None)
+    with pytest.raises(TargetError, match=r"CUDAExecutionProvider|needs an NVIDIA GPU"):
+        runtimes.candidates(manifest, None, ["onnxruntime-cpu", "onnxruntime-cuda"])
 
 
 @pytest.mark.parametrize(("asked", "used"), [(None, 2), (1, 1)])

@@ -17,9 +17,12 @@ from measured import check_set, manifest
 
 from edgedistill.bundle.checkset import CheckSet
 from edgedistill.errors import InputError
-from edgedistill.verdict.decide import EXIT_CODES, REASONS, Verdict, decide, quality, sentence
+from edgedistill.targets.flaws import Flaw
+from edgedistill.verdict.decide import decide, quality
 from edgedistill.verdict.intervals import wilson
 from edgedistill.verdict.results import read_result
+from edgedistill.verdict.verdict import EXIT_CODES, REASONS, Agreement, Machine, Over, Seed, Start, Verdict
+from edgedistill.verdict.words import sentence
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -45,34 +48,34 @@ def test_inside_every_budget_on_the_board_is_a_pass(judge: Judge) -> None:
     verdict = judge(check, measured.result(check, different=4))
     assert (verdict.verdict, verdict.reasons, verdict.exit_code) == ("pass", (), 0)
     assert verdict.selected == "fp16"
-    assert verdict.agreement == {
-        "value": 0.98,
-        "low": wilson(196, 200)[0],
-        "high": wilson(196, 200)[1],
-        "images": 200,
-    }
-    assert verdict.device == {"name": "Test Board", "matches_profile": True}
+    low, high = wilson(196, 200)
+    assert verdict.agreement == Agreement(value=0.98, low=low, high=high, images=200)
+    assert verdict.device == Machine(name="Test Board", matches_profile=True)
 
 
 @pytest.mark.parametrize(
-    ("change", "figure", "by"),
+    ("change", "over"),
     [
-        (lambda r: r["latency_ms"].update(p50=9, p95=12.5, p99=13), "latency", "2.50 over the 10 allowed"),
-        (lambda r: r["memory_mb"].update(peak=130.25), "memory", "30.25 over the 100 allowed"),
-        (lambda r: r.update(predictions=measured.answers(check_set(200), 30)), "agreement", "under the 0.9 asked for"),
+        (
+            lambda r: r["latency_ms"].update(p50=9, p95=12.5, p99=13),
+            Over(figure="latency", value=12.5, limit=10.0, unit="ms"),
+        ),
+        (lambda r: r["memory_mb"].update(peak=130.25), Over(figure="memory", value=130.25, limit=100.0, unit="MB")),
+        (
+            lambda r: r.update(predictions=measured.answers(check_set(200), 30)),
+            Over(figure="agreement", value=0.85, low=wilson(170, 200)[0], limit=0.9, unit="share"),
+        ),
     ],
 )
 def test_one_budget_exceeded_is_a_fail_that_says_which_and_by_how_much(
-    judge: Judge, change: Change, figure: str, by: str
+    judge: Judge, change: Change, over: Over
 ) -> None:
     check = check_set(200)
     content = measured.result(check)
     change(content)
     verdict = judge(check, content)
-    assert (verdict.verdict, verdict.exit_code) == ("fail", 3)
-    assert len(verdict.reasons) == 1
-    assert verdict.reasons[0].startswith(f"{figure}: ")
-    assert by in verdict.reasons[0]
+    assert (verdict.verdict, verdict.exit_code, verdict.reasons) == ("fail", 3, ())
+    assert verdict.over == (over,)
 
 
 def test_a_figure_exactly_at_its_budget_is_inside(judge: Judge) -> None:
@@ -86,8 +89,7 @@ def test_every_exceeded_budget_is_named(judge: Judge) -> None:
     check = check_set(200)
     content = measured.result(check, different=100, p95=20.0)
     content["memory_mb"]["peak"] = 1000
-    reasons = judge(check, content).reasons
-    assert [reason.partition(":")[0] for reason in reasons] == ["agreement", "latency", "memory"]
+    assert [over.figure for over in judge(check, content).over] == ["agreement", "latency", "memory"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_every_exceeded_budget_is_named(judge: Judge) -> None:
         (lambda r: r.update(matches_profile=False), True, "wrong-board"),
         (lambda r: r.update(matches_profile=None), True, "unrecognised"),
         (lambda r: r.update(matches_profile=None), False, "unrecognised"),
-        (lambda r: r.update(invalid=["throttled: soft temperature limit"]), True, "unstable"),
+        (lambda r: r.update(invalid=[measured.THROTTLED]), True, "unstable"),
         (lambda r: r["golden"].update(ok=False), True, "unstable"),
         (lambda r: r["latency_ms"].update(queries=399), True, "unstable"),
         (lambda r: r["latency_ms"].update(p95=None), True, "unstable"),
@@ -114,10 +116,23 @@ def test_a_result_that_may_not_decide_is_unmeasured_with_its_reason(
     verdict = judge(check, content, named=named)
     assert (verdict.verdict, verdict.reasons, verdict.exit_code) == ("unmeasured", (reason,), 4)
     assert verdict.selected == "fp32"
-    assert verdict.details
+    assert [one.obstacle.reason for one in verdict.precision_candidates if one.obstacle] == [reason]
     assert verdict.agreement is not None  # still shown
     assert verdict.device is not None
-    assert verdict.device["name"] == "Test Board"
+    assert verdict.device.name == "Test Board"
+
+
+def test_an_unsound_run_says_what_was_wrong_with_it(judge: Judge) -> None:
+    check = check_set(200)
+    content = measured.result(check) | {"invalid": [measured.HOT]}
+    content["latency_ms"] |= {"queries": 300, "p95": None, "p99": None}
+    (row, *_) = judge(check, content).precision_candidates
+    assert row.obstacle is not None
+    assert row.obstacle.flaws == (
+        Flaw("hot", "cpu", 97.0, 95.0),
+        Flaw("few-queries", value=300, limit=400),
+        Flaw("no-p95", value=300),
+    )
 
 
 def test_without_any_result_the_board_was_not_reached(judge: Judge) -> None:
@@ -139,7 +154,7 @@ def test_fewer_than_fifty_check_images_are_too_few(judge: Judge, images: int, ve
 def test_several_reasons_are_all_named_in_a_fixed_order(judge: Judge) -> None:
     check = check_set(20)
     hot, foreign = measured.result(check), measured.result(check, precision="fp32")
-    hot["invalid"] = ["hot"]
+    hot["invalid"] = [measured.HOT]
     foreign["matches_profile"] = False
     assert judge(check, hot, foreign).reasons == ("wrong-board", "unstable", "too-few-images")
 
@@ -147,7 +162,7 @@ def test_several_reasons_are_all_named_in_a_fixed_order(judge: Judge) -> None:
 def test_a_sound_result_decides_beside_an_unsound_one(judge: Judge) -> None:
     check = check_set(200)
     hot = measured.result(check, precision="fp32")
-    hot["invalid"] = ["hot"]
+    hot["invalid"] = [measured.HOT]
     verdict = judge(check, hot, measured.result(check))
     assert (verdict.verdict, verdict.selected) == ("pass", "fp16")
 
@@ -157,7 +172,46 @@ def test_of_two_that_pass_the_faster_is_selected(judge: Judge) -> None:
     slow, fast = measured.result(check, precision="fp32", p95=6.0), measured.result(check, precision="fp16", p95=4.0)
     for order in ((slow, fast), (fast, slow)):
         verdict = judge(check, *order)
-        assert (verdict.selected, verdict.latency_ms["p95"]) == ("fp16", 4.0)
+        assert (verdict.selected, verdict.latency_ms.p95) == ("fp16", 4.0)
+        assert [(row.precision, row.selected) for row in verdict.precision_candidates[:2]] == [
+            ("fp16", True),
+            ("fp32", False),
+        ]
+
+
+def test_a_half_precision_that_was_measured_slower_is_not_selected(judge: Judge) -> None:
+    """As on an H100: both inside every budget, fp16 p50 1.30 and p95 2.12 ms, fp32 1.22 and 1.75 ms."""
+    check, bundle = check_set(200), manifest()
+    bundle["profile"]["runtime"]["prefer"] = ["tensorrt", "onnxruntime-cuda"]
+    found = []
+    for precision, p50, p95 in (("fp16", 1.30, 2.12), ("fp32", 1.22, 1.75)):
+        content = measured.result(check, precision=precision)
+        content["latency_ms"] |= {"p50": p50, "p95": p95, "p99": 2 * p95}
+        content["runtime"]["name"] = "onnxruntime-cuda"
+        found.append(content)
+    verdict = judge(check, *found, of=bundle)
+    assert (verdict.verdict, verdict.selected, verdict.runtime.name) == ("pass", "fp32", "onnxruntime-cuda")
+    assert (verdict.latency_ms.p50, verdict.model.precision) == (1.22, "fp32")
+
+
+def test_one_model_under_two_runtimes_is_two_candidates(judge: Judge) -> None:
+    check = check_set(200)
+    slow, fast = measured.result(check, p95=6.0), measured.result(check, p95=4.0)
+    slow["runtime"]["name"] = "onnxruntime-cuda"
+    verdict = judge(check, slow, fast)
+    rows = [row for row in verdict.precision_candidates if row.precision == "fp16"]
+    assert [(row.runtime, row.selected) for row in rows] == [("tensorrt", True), ("onnxruntime-cuda", False)]
+
+
+def test_a_candidate_that_does_not_run_is_shown_and_the_others_decide(judge: Judge) -> None:
+    check = check_set(200)
+    verdict = judge(check, measured.failed("fp16"), measured.result(check, precision="fp32"))
+    assert (verdict.verdict, verdict.selected) == ("pass", "fp32")
+    assert [row.error for row in verdict.precision_candidates if row.precision == "fp16"] == [
+        "the engine cannot be built"
+    ]
+    alone = judge(check, measured.failed("fp16"))
+    assert (alone.verdict, alone.reasons) == ("unmeasured", ("unstable",))
 
 
 def test_a_fast_precision_that_lost_quality_is_never_selected_over_one_that_kept_it(judge: Judge) -> None:
@@ -166,7 +220,7 @@ def test_a_fast_precision_that_lost_quality_is_never_selected_over_one_that_kept
     good_but_slow = measured.result(check, precision="fp32", p95=15.0)
     verdict = judge(check, poor_but_fast, good_but_slow)
     assert (verdict.verdict, verdict.selected) == ("fail", "fp32")
-    assert [reason.partition(":")[0] for reason in verdict.reasons] == ["latency"]
+    assert [over.figure for over in verdict.over] == ["latency"]
 
 
 def test_from_500_labelled_images_on_accuracy_decides(judge: Judge) -> None:
@@ -176,10 +230,10 @@ def test_from_500_labelled_images_on_accuracy_decides(judge: Judge) -> None:
     content["predictions"] = check.labels.tolist()
     verdict = judge(check, content)
     assert verdict.verdict == "pass"
-    assert verdict.agreement["low"] < 0.9
-    assert verdict.accuracy["student"] == 1.0
-    assert verdict.accuracy["teacher"] == pytest.approx(5 / 6)
-    assert verdict.accuracy["low"] > 0
+    assert verdict.agreement.low < 0.9
+    assert verdict.accuracy.student == 1.0
+    assert verdict.accuracy.teacher == pytest.approx(5 / 6)
+    assert verdict.accuracy.low > 0
 
 
 def test_below_500_labelled_images_agreement_decides_and_accuracy_is_shown(judge: Judge) -> None:
@@ -187,15 +241,15 @@ def test_below_500_labelled_images_agreement_decides_and_accuracy_is_shown(judge
     content = measured.result(check)
     content["predictions"] = np.where(check.labelled, check.labels, check.teacher_class).tolist()
     verdict = judge(check, content)
-    assert (verdict.verdict, verdict.accuracy["images"]) == ("fail", 499)
-    assert verdict.reasons[0].startswith("agreement")
+    assert (verdict.verdict, verdict.accuracy.images) == ("fail", 499)
+    assert verdict.over[0].figure == "agreement"
 
 
 def test_a_student_that_may_be_more_than_the_allowed_drop_behind_fails(judge: Judge) -> None:
     check = check_set(600, labelled=600)
     verdict = judge(check, measured.result(check, different=18))  # 3.0 points below, the interval reaches further
     assert verdict.verdict == "fail"
-    assert verdict.reasons[0].startswith("accuracy")
+    assert verdict.over[0].figure == "accuracy"
     # ±1.96 sqrt(4 - 16/600) / 600 around -4/600 stays above -0.03
     assert judge(check, measured.result(check, different=4)).verdict == "pass"
 
@@ -211,16 +265,16 @@ def test_outputs_that_are_not_finite_fail(judge: Judge) -> None:
     content["predictions"][7] = -1
     verdict = judge(check, content)
     assert verdict.verdict == "fail"
-    assert verdict.reasons[0].startswith("outputs: not finite on 1 of 1000")
+    assert verdict.over[0] == Over(figure="outputs", value=1, limit=0, unit="images")
 
 
 def test_agreement_class_by_class_adds_up() -> None:
     check = check_set(100)
     predictions = np.array(measured.answers(check, 10))
     found = quality(check, predictions, measured.NAMES)
-    assert [row["name"] for row in found.classes] == list(measured.NAMES)
-    assert sum(row["images"] for row in found.classes) == 100
-    assert sum(row["agree"] for row in found.classes) == 90
+    assert [row.name for row in found.classes] == list(measured.NAMES)
+    assert sum(row.images for row in found.classes) == 100
+    assert sum(row.agree for row in found.classes) == 90
 
 
 def test_the_verdict_holds_every_key_and_is_json(judge: Judge) -> None:
@@ -230,6 +284,7 @@ def test_the_verdict_holds_every_key_and_is_json(judge: Judge) -> None:
         "schema",
         "verdict",
         "reasons",
+        "over",
         "profile",
         "build_id",
         "selected",
@@ -256,8 +311,8 @@ def test_the_verdict_holds_every_key_and_is_json(judge: Judge) -> None:
     assert content["check"] == {"images": 200, "source": "pool split", "synthetic": False}
     candidates = {row["precision"]: row for row in content["precision_candidates"]}
     assert candidates["int8"]["not_built"] == "this version builds fp32 and fp16"
-    assert candidates["fp16"]["measured"][0]["decides"] is True
-    assert candidates["fp32"]["measured"] == []
+    assert candidates["fp16"]["selected"] is True
+    assert candidates["fp32"]["runtime"] is None
 
 
 def test_facts_of_the_build_and_changed_budgets_are_carried_over(judge: Judge) -> None:
@@ -265,14 +320,14 @@ def test_facts_of_the_build_and_changed_budgets_are_carried_over(judge: Judge) -
     bundle |= {
         "budget_overrides": {"memory_mb": 64.0},
         "start": {"agreement": 0.5, "accuracy": None},
-        "seeds": [{"seed": 0, "agreement": 0.9}],
+        "seeds": [{"seed": 0, "agreement": 0.9, "accuracy": 0.8}],
         "skipped": {"truncated": 3},
     }
     verdict = judge(check, measured.result(check), of=bundle)
-    assert verdict.budget["overrides"] == {"memory_mb": 64.0}
-    assert verdict.start == {"agreement": 0.5, "accuracy": None}
-    assert verdict.seeds == [{"seed": 0, "agreement": 0.9}]
-    assert verdict.skipped == {"images": {"truncated": 3}, "check": {"truncated": 1}}
+    assert verdict.budget.overrides == {"memory_mb": 64.0}
+    assert verdict.start == Start(agreement=0.5, accuracy=None)
+    assert verdict.seeds == (Seed(seed=0, agreement=0.9, accuracy=0.8),)
+    assert (verdict.skipped.images, verdict.skipped.check) == ({"truncated": 3}, {"truncated": 1})
 
 
 @pytest.mark.parametrize("key", ["latency_p95_ms", "memory_mb", "agreement_min", "accuracy_drop_max"])
@@ -292,7 +347,7 @@ LEVELS = st.fixed_dictionaries(
         "p95": st.none() | st.floats(0.1, 30),
         "peak": st.none() | st.floats(0, 300),
         "matches": st.sampled_from([True, True, True, False, None]),
-        "invalid": st.sampled_from([[], [], [], ["hot"]]),
+        "invalid": st.sampled_from([[], [], [], [measured.HOT]]),
         "golden": st.sampled_from([True, True, True, False]),
         "runtime": st.sampled_from(["tensorrt", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"]),
         "queries": st.sampled_from([1000, 1000, 400, 20]),
@@ -338,10 +393,10 @@ def test_a_pass_means_that_everything_was_measured_and_inside(
         assert levels["p95"] <= 10
         assert levels["peak"] <= 100
         assert wilson(images - levels["different"], images)[0] >= 0.9
-    if verdict.verdict == "fail":
-        assert verdict.reasons
+    assert (verdict.verdict == "fail") == bool(verdict.over)
+    assert (verdict.verdict == "unmeasured") == bool(verdict.reasons)
+    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json(), allow_nan=False))) == verdict
     if verdict.verdict == "unmeasured":
-        assert verdict.reasons
         assert set(verdict.reasons) <= set(REASONS)
         assert verdict.selected == "fp32"
     assert verdict.exit_code == EXIT_CODES[verdict.verdict]

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgedistill.errors import InputError
-from edgedistill.verdict.results import Result, read_result, safe
+from edgedistill.targets.flaws import Flaw
+from edgedistill.verdict.results import Failed, Result, read_result, result_files, safe
 
 IMAGES = 60
 
@@ -61,6 +62,28 @@ def test_an_image_without_a_finite_answer_is_minus_one(tmp_path: Path) -> None:
     assert read(measured.written(tmp_path, content)).predictions[3] == -1
 
 
+def test_the_flaws_of_a_run_are_read_as_data(tmp_path: Path) -> None:
+    content = good() | {"invalid": [measured.HOT, measured.THROTTLED]}
+    found = read(measured.written(tmp_path, content)).invalid
+    assert found == (Flaw("hot", "cpu", 97.0, 95.0), Flaw("throttled", "soft temperature limit"))
+
+
+def test_a_candidate_that_did_not_run_is_read_with_its_error(tmp_path: Path) -> None:
+    found = read(measured.written(tmp_path, measured.failed()))
+    assert isinstance(found, Failed)
+    assert (found.precision, found.runtime, found.error) == ("fp16", "tensorrt", "the engine cannot be built")
+
+
+def test_files_and_folders_are_taken_together_each_file_once(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    (folder / "elsewhere").mkdir(parents=True)
+    one, two = (measured.written(folder, good(), f"{name}.json") for name in ("a", "b"))
+    measured.written(folder / "elsewhere", good(), "c.json")
+    assert result_files([two, folder]) == [two, one]
+    with pytest.raises(InputError, match="holds no result"):
+        result_files([tmp_path])
+
+
 def put(*keys: str) -> Callable[[dict[str, Any], Any], None]:
     def change(content: dict[str, Any], value: Any) -> None:
         for key in keys[:-1]:
@@ -71,7 +94,8 @@ def put(*keys: str) -> Callable[[dict[str, Any], Any], None]:
 
 
 WRONG = [
-    (("schema",), 2, "schema"),
+    (("schema",), 1, "measure it again"),
+    (("schema",), 3, "schema"),
     (("build_id",), "d" * 64, "another bundle"),
     (("manifest_sha256",), "d" * 64, "another bundle"),
     (("build_id",), None, "another bundle"),
@@ -100,6 +124,13 @@ WRONG = [
     (("memory_mb",), [], "memory_mb"),
     (("invalid",), "throttled", "invalid"),
     (("invalid",), [1], "invalid"),
+    (("invalid",), ["hot"], "invalid[0]"),
+    (("invalid",), [{"code": "tired"}], "invalid[0]"),
+    (("invalid",), [{"code": ["hot"]}], "invalid[0]"),
+    (("invalid",), [{"code": "hot", "what": 3}], "invalid[0].what"),
+    (("invalid",), [{"code": "hot", "what": "cpu", "value": None, "limit": 80}], "invalid.value"),
+    (("failed",), "no", "failed"),
+    (("failed",), {"todo": "Try again."}, "failed.wrong"),
 ]
 
 
@@ -161,11 +192,11 @@ def test_a_pipe_a_folder_and_a_missing_file_are_refused_without_waiting(tmp_path
 def test_text_from_a_device_cannot_steer_the_terminal(tmp_path: Path) -> None:
     content = good()
     content["device"]["name"] = "Board\x1b[2J\nPASS\u202e" + "x" * 1000
-    content["invalid"] = ["hot\x07"]
+    content["invalid"] = [measured.HOT | {"what": "cpu\x07"}]
     result = read(measured.written(tmp_path, content))
     assert result.device.startswith("Board [2J PASS x")
     assert len(result.device) == 200
-    assert result.invalid == ("hot ",)
+    assert result.invalid[0].what == "cpu "
 
 
 @given(st.text())

@@ -6,16 +6,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import measured
 import pytest
 from rich.console import Console
 
-from edgedistill.verdict.decide import Verdict
-from edgedistill.verdict.words import draw, rows, show
+from edgedistill.targets.flaws import Flaw
+from edgedistill.verdict.decide import decide
+from edgedistill.verdict.results import read_result
+from edgedistill.verdict.verdict import Candidate, Obstacle, Over, Skipped, Verdict, read_verdict
+from edgedistill.verdict.words import candidate_rows, draw, rows, show
 
 
 @pytest.fixture
 def verdict(built_folder: Path) -> Verdict:
-    return Verdict(**json.loads((built_folder / "bundle" / "verdict.json").read_text()))
+    return read_verdict(built_folder / "bundle")
 
 
 def drawn(verdict: Verdict) -> str:
@@ -31,15 +35,16 @@ def row(verdict: Verdict, name: str) -> tuple[str, ...]:
 def test_every_figure_of_the_table_stands_in_the_verdict(verdict: Verdict) -> None:
     assert verdict.agreement is not None
     assert verdict.latency_ms is not None
-    assert row(verdict, "agreement with teacher")[1] == f"{verdict.agreement['value']:.3f}"
-    assert row(verdict, "latency p95")[1] == f"{verdict.latency_ms['p95']:.2f} ms"
-    assert f"p50 {verdict.latency_ms['p50']:.2f}" in row(verdict, "latency p95")[2]
+    assert row(verdict, "agreement with teacher")[1] == f"{verdict.agreement.value:.3f}"
+    assert row(verdict, "latency p95")[1] == f"{verdict.latency_ms.p95:.2f} ms"
+    assert f"p50 {verdict.latency_ms.p50:.2f}" in row(verdict, "latency p95")[2]
 
 
 def test_a_failed_budget_is_crossed_and_the_others_are_ticked(verdict: Verdict) -> None:
-    failed = replace(verdict, verdict="fail", reasons=("latency: p95 is 40 ms, 20 over",))
+    failed = replace(verdict, verdict="fail", over=(Over(figure="latency", value=40.0, limit=20.0, unit="ms"),))
     assert row(failed, "latency p95")[4] == "✗"
     assert row(failed, "memory")[4] == "✓"
+    assert "latency: p95 is 40.00 ms, 20.00 over the 20 allowed" in " ".join(drawn(failed).split())
 
 
 def test_nothing_is_ticked_without_a_verdict(verdict: Verdict) -> None:
@@ -50,7 +55,7 @@ def test_nothing_is_ticked_without_a_verdict(verdict: Verdict) -> None:
 
 def test_with_enough_true_labels_accuracy_decides_and_agreement_is_only_shown(verdict: Verdict) -> None:
     assert verdict.accuracy is not None
-    many = replace(verdict, verdict="pass", reasons=(), accuracy={**verdict.accuracy, "images": 500})
+    many = replace(verdict, verdict="pass", reasons=(), accuracy=replace(verdict.accuracy, images=500))
     assert row(many, "agreement with teacher")[3:] == ("reported only", "")
     assert row(many, "accuracy, student")[4] == "✓"
 
@@ -64,15 +69,41 @@ def test_the_closing_line_is_in_the_pictures_width(verdict: Verdict) -> None:
 
 
 def test_why_a_run_does_not_count_is_said(verdict: Verdict) -> None:
-    hot = replace(verdict, verdict="unmeasured", reasons=("unstable",), details=("the run was hot: cpu at 97 C",))
-    assert "the run was hot: cpu at 97 C." in drawn(hot)
+    obstacle = Obstacle(reason="unstable", flaws=(Flaw("hot", "cpu", 97.0, 95.0),))
+    row = Candidate(precision="fp16", runtime="tensorrt", device="Test Board", obstacle=obstacle)
+    hot = replace(verdict, verdict="unmeasured", reasons=("unstable",), precision_candidates=(row,))
+    said = "the run of fp16, tensorrt on Test Board does not count: too hot: cpu at 97 C, the limit is 95 C."
+    assert said in " ".join(drawn(hot).split())
+
+
+def test_the_second_table_shows_every_candidate_and_why_not(tmp_path: Path) -> None:
+    check = measured.check_set(200)
+    contents = [
+        measured.result(check, precision="fp32", p95=4.0),
+        measured.result(check, precision="fp16", p95=6.0),
+        measured.result(check, precision="fp16", p95=12.0) | {"runtime": {"name": "onnxruntime-cuda", "version": "1"}},
+        measured.result(check, precision="fp16", p95=6.0) | {"invalid": [measured.THROTTLED]},
+        measured.failed("fp16"),
+    ]
+    paths = [measured.written(tmp_path, content, f"{index}.json") for index, content in enumerate(contents)]
+    results = [read_result(path, measured.manifest(), measured.MANIFEST_SHA256, 200) for path in paths]
+    found = candidate_rows(decide(measured.manifest(), check, results, named=True))
+    assert [(line[0], line[-1]) for line in found] == [
+        ("fp32, tensorrt", "selected"),
+        ("fp16, tensorrt", "inside every budget, not the fastest"),
+        ("fp16, onnxruntime-cuda", "outside its budget: latency"),
+        ("fp16, tensorrt", "does not count"),
+        ("fp16, tensorrt", "does not run"),
+        ("int8", "not built: this version builds fp32 and fp16"),
+    ]
+    assert found[0][1:5] == ("3.60 ms", "4.00 ms", "80 MB", "1.000")
 
 
 def test_changed_budgets_and_unused_images_are_said(verdict: Verdict) -> None:
     changed = replace(
         verdict,
-        budget={**verdict.budget, "overrides": {"latency_p95_ms": 10.0}},
-        skipped={"images": {"truncated": 3}, "check": {"not an image": 1}},
+        budget=replace(verdict.budget, overrides={"latency_p95_ms": 10.0}),
+        skipped=Skipped(images={"truncated": 3}, check={"not an image": 1}),
     )
     assert "Budgets changed for this build: latency_p95_ms 10." in drawn(changed)
     assert "Not used, photos: 3 truncated." in drawn(changed)

@@ -1,0 +1,45 @@
+"""A device: a place where a bundle can be run and measured, as `--device` names it.
+
+To add one: a file with a class of the three members below, and its line in `DEVICES`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import InputError
+from ..targets.manifest import Manifest
+from .folder import Folder
+from .local import Local
+
+
+class Device(Protocol):
+    """How the workshop reaches a place that measures. What is measured, and how, is targets/run.py's everywhere."""
+
+    @property
+    def name(self) -> str:
+        """As `--device` calls it."""
+
+    def measure(self, manifest: Manifest, threads: int | None = None) -> list[Path]:
+        """Measure the bundle's candidates; the files that `run.py verify` wrote, [] where that has to wait.
+
+        A run that did not count for the state of the machine is repeated here. threads: of a CPU session, None for the
+        profile's. Raises InputError where the device cannot be reached or a runtime does not start.
+        """
+
+    def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
+        """What to type for a verdict that is missing: shell lines, and comments that say where.
+
+        unstable: it was measured where it should be, and the measurement was not sound.
+        """
+
+
+DEVICES: dict[str, Device] = {"local": Local(), "folder": Folder()}
+
+
+def find_device(name: str) -> Device:
+    """The device that `--device NAME` means. Raises InputError naming those there are."""
+    if name not in DEVICES:
+        raise InputError(f"no device is called {name!r}", f"Use one of: {', '.join(DEVICES)}.")
+    return DEVICES[name]

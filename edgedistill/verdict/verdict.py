@@ -1,0 +1,291 @@
+"""The verdict as data: verdict.json, field by field. Codes and figures; words are made from them last (words.py).
+
+    pass        measured on the profile's device, inside every budget                        exit 0
+    fail        measured there, outside at least one budget: `over` says which               exit 3
+    unmeasured  no measurement that may decide: `reasons` say why                            exit 4
+
+Shares are 0..1, times milliseconds, memory MiB, intervals 95 %.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..errors import InputError
+from ..records import plain, read
+from ..targets.flaws import Flaw
+
+SCHEMA = 2
+EXIT_CODES = {"pass": 0, "fail": 3, "unmeasured": 4}
+LEAST_IMAGES = 50  # of a check set that may decide
+LABELLED_ENOUGH = 500  # from here on accuracy decides: a student better than its teacher must disagree with it
+AGAIN = "Measure the bundle again: edgedistill verify BUNDLE."
+
+Outcome = Literal["pass", "fail", "unmeasured"]
+# Why a verdict is unmeasured, in the order they are named.
+Reason = Literal["not-reached", "wrong-board", "unrecognised", "unstable", "too-few-images"]
+REASONS: tuple[str, ...] = get_args(Reason)
+Figure = Literal["outputs", "accuracy", "agreement", "latency", "memory"]
+QUALITY: tuple[Figure, ...] = ("outputs", "accuracy", "agreement")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What decides. `overrides`: those that a flag or build.toml changed."""
+
+    latency_p95_ms: float
+    memory_mb: float
+    agreement_min: float
+    accuracy_drop_max: float
+    overrides: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Share of `images` where student and teacher choose the same class, with its Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Of both on the `images` whose true class is known; low and high are of student minus teacher (paired)."""
+
+    teacher: float
+    student: float
+    low: float
+    high: float
+    images: int
+
+    @property
+    def decides(self) -> bool:
+        """Whether there are enough true labels for accuracy to stand in for agreement."""
+        return self.images >= LABELLED_ENOUGH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds of one image a query; a percentile that is too thinly covered is None."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    queries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """`kind`: rss_growth, memavailable_drop or gpu_free_drop (targets/measure.py)."""
+
+    peak: float
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Over:
+    """One budget that a candidate is outside of. `low`: the end of the interval that decides, where one does.
+
+    `value` is None where there is no figure; of `outputs` it is the number of images whose outputs are not finite.
+    """
+
+    figure: Figure
+    value: float | None
+    low: float | None = None
+    limit: float
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obstacle:
+    """Why a candidate does not decide: the reason, and, where the run was unsound, its flaws."""
+
+    reason: Reason
+    flaws: tuple[Flaw, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One model file under one runtime on one device; a precision not built, or not measured, has no runtime.
+
+    `selected`: the one in use. `error`: why it does not run there. `over`: the budgets it is outside of.
+    """
+
+    precision: str
+    selected: bool = False
+    not_built: str | None = None
+    file: str | None = None
+    bytes: int | None = None
+    runtime: str | None = None
+    device: str | None = None
+    latency_ms: Latency | None = None
+    memory_mb: float | None = None
+    agreement: float | None = None
+    accuracy: float | None = None
+    over: tuple[Over, ...] = ()
+    obstacle: Obstacle | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model in use, or the one that the figures are of."""
+
+    bytes: int
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """What the profile is about: its title and the runtimes it ships with."""
+
+    title: str
+    runtimes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where the figures come from. None: it could not be recognised."""
+
+    name: str
+    matches_profile: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What executed the model."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """The frozen teacher: its name and the SHA-256 of its weights."""
+
+    id: str
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What was measured on. `source`: "--check" or "pool split"."""
+
+    images: int
+    source: str
+    synthetic: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The student before training, as torch measured it in the workshop."""
+
+    agreement: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """One seed's student after training, as torch measured it in the workshop."""
+
+    seed: int
+    agreement: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """Reason -> how many photos did not train, and how many check images could not be used."""
+
+    images: dict[str, int] = field(default_factory=dict)
+    check: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassAgreement:
+    """Of the check images that the teacher calls `name`, on how many the student agrees."""
+
+    name: str
+    images: int
+    agree: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What was decided of a bundle, and every figure behind it.
+
+    selected: the precision in use, "fp32" while unmeasured. reasons: why it is unmeasured, [] otherwise. over: the
+    budgets that the best candidate is outside of. agreement, accuracy, latency_ms, memory_mb, model, device, runtime:
+    of the selected candidate, or of the best one measured where none may decide; None where there is no such figure.
+    precision_candidates: all of them, with what was measured and why not. classes: agreement class by class. next: what
+    to run where for a verdict that is missing, as shell lines; in the file, from the folder that holds the bundle.
+    """
+
+    verdict: Outcome
+    reasons: tuple[Reason, ...]
+    over: tuple[Over, ...]
+    profile: str
+    board: Board
+    build_id: str
+    selected: str
+    budget: Budget
+    agreement: Agreement | None
+    accuracy: Accuracy | None
+    latency_ms: Latency | None
+    memory_mb: Memory | None
+    model: Model
+    precision_candidates: tuple[Candidate, ...]
+    device: Machine | None
+    runtime: Runtime | None
+    teacher: Teacher
+    check: Check
+    start: Start | None
+    seeds: tuple[Seed, ...] | None
+    skipped: Skipped
+    classes: tuple[ClassAgreement, ...] = ()
+    next: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+    @property
+    def by_accuracy(self) -> bool:
+        """Whether accuracy decided, and not agreement."""
+        return self.accuracy is not None and self.accuracy.decides
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values: what verdict.json holds."""
+        return plain(self)
+
+    @classmethod
+    def from_json(cls, table: Any, where: str = "verdict.json") -> Verdict:
+        """The inverse of `to_json`; `where` names the file in errors.
+
+        Raises InputError for a verdict of another schema, and for a key that is unknown, missing or mistyped.
+        """
+        if isinstance(table, dict) and table.get("schema") != SCHEMA:
+            raise InputError(
+                f"{where} has schema {table.get('schema')!r}, this version reads schema {SCHEMA}: verify again", AGAIN
+            )
+        try:
+            return read(cls, table, where)
+        except InputError as error:
+            raise InputError(error.wrong, AGAIN) from error
+
+
+def read_verdict(bundle: Path) -> Verdict:
+    """The verdict that stands in a bundle folder. Raises InputError where there is none, or it is not readable."""
+    path = bundle / "verdict.json"
+    try:
+        return Verdict.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
+    except FileNotFoundError as error:
+        raise InputError(f"{bundle} has no verdict.json", AGAIN) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not readable JSON: {error}", AGAIN) from error

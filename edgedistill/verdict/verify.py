@@ -1,0 +1,62 @@
+"""From a bundle to its verdict: have it measured, or read what its board measured; decide; write verdict.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..bundle.checkset import read_check
+from ..devices.device import Device
+from ..devices.folder import Folder
+from ..devices.local import Local
+from ..errors import InputError
+from ..targets.errors import TargetError
+from ..targets.manifest import Manifest, read_manifest
+from ..work import atomic
+from .decide import decide
+from .results import read_result, result_files
+from .verdict import LEAST_IMAGES, Verdict
+
+
+def verify(
+    bundle: Path, device: Device | None = None, results: Sequence[Path] = (), *, threads: int | None = None
+) -> Verdict:
+    """Have `device` (this machine unless given) measure the bundle, or judge `results`; write and return the verdict.
+
+    results: files that `run.py verify` wrote, and folders of them; nothing is measured then. threads: of a CPU session,
+    None for the profile's. Raises InputError for a damaged bundle, a result that does not belong to it, a device that
+    cannot be reached, and a runtime that does not start.
+    """
+    manifest = _open(bundle)
+    check = read_check(bundle / "check")
+    if results and device is not None:
+        raise InputError("results were given and a device to measure on", "Give one of them.")
+    device = device or (Folder() if results else Local())
+    files = result_files(results) if results else device.measure(manifest, threads)
+    found = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in files]
+    return _record(manifest, decide(manifest.data, check, found, named=bool(results)), device)
+
+
+def _open(bundle: Path) -> Manifest:
+    try:
+        return read_manifest(bundle)
+    except TargetError as error:
+        raise InputError(error.wrong, error.todo) from error
+
+
+def _record(manifest: Manifest, verdict: Verdict, device: Device) -> Verdict:
+    """Write verdict.json, which names no path of this machine; return the verdict whose lines can be run right here."""
+    name = Path(manifest.path.resolve().name)
+    written = replace(verdict, next=next_steps(verdict, replace(manifest, path=name), device))
+    atomic.write_json(manifest.path / "verdict.json", written.to_json())
+    return replace(verdict, next=next_steps(verdict, manifest, device))
+
+
+def next_steps(verdict: Verdict, manifest: Manifest, device: Device) -> tuple[str, ...]:
+    """What to do about a missing verdict, line by line; nothing when there is one."""
+    if verdict.verdict != "unmeasured":
+        return ()
+    if "too-few-images" in verdict.reasons:
+        return (f"# here: build again with --check and at least {LEAST_IMAGES} images in it",)
+    return device.next_steps(manifest, unstable=verdict.reasons == ("unstable",))

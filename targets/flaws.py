@@ -1,0 +1,67 @@
+"""Why a measurement does not count, as data: a code and its figures. Words are made where a person reads them.
+
+    hot             `what` is the thermal zone, `value` and `limit` are degrees Celsius
+    throttled       `what` says how
+    non-finite      `value` check images had an output that is NaN or infinite
+    golden          a golden probability is off by `value`, more than `limit`
+    golden-pixels   a golden pixel is off by `value` grey levels, more than `limit`
+    memory-unknown  this system does not tell how much memory a process takes
+    few-queries     `value` queries were timed, `limit` are asked for
+    no-p95          `value` queries are too few for a 95th percentile
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# The codes, each with the figures that it always has.
+FIGURES: dict[str, tuple[str, ...]] = {
+    "hot": ("value", "limit"),
+    "throttled": (),
+    "non-finite": ("value",),
+    "golden": ("value", "limit"),
+    "golden-pixels": ("value", "limit"),
+    "memory-unknown": (),
+    "few-queries": ("value", "limit"),
+    "no-p95": ("value",),
+}
+_STATE_OF_THE_MACHINE = ("hot", "throttled")
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """One reason. Figures that the code does not have are None."""
+
+    code: str
+    what: str = ""
+    value: float | None = None
+    limit: float | None = None
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it lies in the state of the machine, so that a later run may be valid."""
+        return self.code in _STATE_OF_THE_MACHINE
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def words(flaw: Flaw) -> str:
+    """The flaw for a person, in one short phrase."""
+    value, limit = flaw.value, flaw.limit
+    if flaw.code == "hot":
+        return f"too hot: {flaw.what} at {value:.0f} C, the limit is {limit:.0f} C"
+    if flaw.code == "throttled":
+        return f"throttled: {flaw.what}"
+    if flaw.code == "non-finite":
+        return f"outputs of {value:.0f} check images are not finite"
+    if flaw.code == "golden":
+        return f"golden probabilities are off by {value:.1e}, {limit:.1e} is allowed"
+    if flaw.code == "golden-pixels":
+        return f"golden pixels are off by {value:.0f} of 255, {limit:.0f} is allowed"
+    if flaw.code == "memory-unknown":
+        return "the memory is not known: this system has neither /proc/self/status nor getrusage"
+    if flaw.code == "few-queries":
+        return f"{value:.0f} queries were timed, the profile asks for {limit:.0f}"
+    return f"{value:.0f} queries are too few for a 95th percentile"

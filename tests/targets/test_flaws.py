@@ -1,0 +1,20 @@
+"""A flaw is a code with figures; every code has words, and only the state of the machine may pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgedistill.targets.flaws import FIGURES, Flaw, words
+
+
+@pytest.mark.parametrize("code", FIGURES)
+def test_every_code_has_words_with_its_figures(code: str) -> None:
+    flaw = Flaw(code, "cpu-thermal", **dict.fromkeys(FIGURES[code], 7.0))
+    said = words(flaw)
+    assert "None" not in said
+    assert ("7" in said) == bool(FIGURES[code])
+    assert Flaw(**flaw.to_json()) == flaw
+
+
+def test_only_heat_and_throttling_may_be_gone_the_next_time() -> None:
+    assert [code for code in FIGURES if Flaw(code).may_pass] == ["hot", "throttled"]
