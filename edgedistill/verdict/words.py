@@ -37,7 +37,7 @@ def show(verdict: Verdict, folder: Path, *, as_json: bool) -> None:
 def draw(verdict: Verdict, folder: Path, console: Console) -> None:
     """Print the tables, the closing sentence and the next steps on `console`."""
     console.print(_table(("", "measured", "", "budget", ""), rows(verdict)))
-    console.print(_table(("candidate", "p50", "p95", "memory", "agreement", ""), candidate_rows(verdict)))
+    console.print(_table(("candidate", "p50 ms", "p95 ms", "MB", "agreement", ""), candidate_rows(verdict)))
     wrap = not console.record  # a terminal wraps by itself, and its lines can be copied whole; a picture cannot
     headline = (f"{verdict.verdict.upper()}  ", f"bold {COLOUR[verdict.verdict]}")
     console.print(Text.assemble(headline, sentence(verdict)), soft_wrap=wrap)
@@ -48,8 +48,8 @@ def draw(verdict: Verdict, folder: Path, console: Console) -> None:
 
 def _table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0)
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))
     return table
@@ -117,10 +117,11 @@ def notes(verdict: Verdict) -> list[str]:
     found = {
         obstacle_words(one.obstacle, one, verdict): None for one in verdict.precision_candidates if one.obstacle
     }  # each once, in order
-    broken = [f"{_name(one)} does not run: {one.error}" for one in verdict.precision_candidates if one.error]
+    candidates = verdict.precision_candidates
+    broken = [f"{_name(one)} does not run: {one.error}" for one in candidates if one.error]
+    missing = [f"{one.precision} is not built: {one.not_built}" for one in candidates if one.not_built]
     return [
-        *(f"{words}." for words in found),
-        *(f"{words}." for words in broken),
+        *(f"{words}." for words in (*found, *broken, *missing)),
         *([f"Budgets changed for this build: {', '.join(changed)}."] if changed else []),
         *(
             f"Not used, {what}: {', '.join(f'{count} {reason}' for reason, count in counts.items())}."
@@ -148,9 +149,9 @@ def candidate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
         found.append(
             (
                 name,
-                _ms(latency.p50 if latency else None),
-                _ms(latency.p95 if latency else None),
-                MISSING if one.memory_mb is None else f"{one.memory_mb:.0f} MB",
+                _number(latency.p50 if latency else None),
+                _number(latency.p95 if latency else None),
+                MISSING if one.memory_mb is None else f"{one.memory_mb:.0f}",
                 MISSING if one.agreement is None else f"{one.agreement:.3f}",
                 _standing(one, verdict),
             )
@@ -159,20 +160,21 @@ def candidate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
 
 
 def _standing(one: Candidate, verdict: Verdict) -> str:
+    """Why it is the one in use or is not, in a few words; `notes` has the long ones."""
     if one.not_built:
-        return f"not built: {one.not_built}"
+        return "not built"
     if one.error:
         return "does not run"
     if one.runtime is None:
         return "not measured"
     if one.obstacle:
-        return {"unstable": "does not count"}.get(one.obstacle.reason, "decides nothing")
+        return "does not count" if one.obstacle.reason == "unstable" else "decides nothing"
     if one.over:
         outside = ", ".join(over.figure for over in one.over)
-        return f"{'best, but ' if one.selected else ''}outside its budget: {outside}"
+        return f"{'best, but ' if one.selected else ''}over: {outside}"
     if one.selected:
         return "selected"
-    return "inside every budget, not the fastest" if verdict.verdict == "pass" else "inside every budget"
+    return "not the fastest" if verdict.verdict == "pass" else "inside every budget"
 
 
 def _quality_rows(verdict: Verdict) -> list[tuple[str, ...]]:
