@@ -12,17 +12,15 @@ from pathlib import Path
 from . import cudart, ort, trt
 from .errors import TargetError
 from .manifest import Manifest
+from .names import CPU, RUNTIMES, TENSORRT
 
 log = logging.getLogger(__name__)
-
-CPU = "onnxruntime-cpu"
-RUNTIMES = (*ort.PROVIDERS, "tensorrt")
 
 
 def problem(runtime: str) -> TargetError | None:
     """Why `runtime` cannot be used on this machine; None when it can. Imports it, opens nothing."""
     try:
-        if runtime == "tensorrt":
+        if runtime == TENSORRT:
             trt.load_tensorrt()
         else:
             ort.check_provider(runtime)
@@ -83,7 +81,7 @@ def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pat
 
 def open_session(manifest: Manifest, precision: str, runtime: str, threads: int | None) -> ort.Session | trt.Session:
     """A Session for one of the bundle's models, its file checked. threads None: the profile's."""
-    if runtime == "tensorrt":
+    if runtime == TENSORRT:
         graph = bool(manifest.profile["runtime"].get("cuda_graph"))
         return trt.Session(engine_of(manifest, precision), trt.load_tensorrt(), cuda_graph=graph)
     if threads is None:
