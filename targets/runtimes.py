@@ -66,14 +66,14 @@ def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pat
     engine = manifest.path / "engines" / f"{precision}.engine"
     stale = "asked for" if again else trt.why_stale(onnx, engine, library)
     if stale is not None:
-        budget = manifest.profile["budget"]
+        limits = manifest.profile.get("engine") or {}
         log.warning("building %s (%s); this can take minutes", engine, stale)
         sidecar = trt.compile(
             onnx,
             engine,
             library,
-            workspace_mb=budget.get("build_workspace_mb"),
-            free_mb=budget.get("build_free_mb"),
+            workspace_mb=limits.get("workspace_mb"),
+            free_mb=limits.get("free_mb"),
         )
         log.warning("built in %s s", sidecar["build_seconds"])
     return engine
