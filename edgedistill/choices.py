@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from .targets.names import PrecisionName
-
 DEFAULT_TEACHER = "ViT-B-16/datacomp_xl_s13b_b90k"
 
-BUILT_PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "fp16")
+BUILT_PRECISIONS: tuple[str, ...] = ("fp32", "fp16")
 """What the export can make; a profile may name more (targets/names.py)."""
 
 Dtype = Literal["auto", "float32", "bfloat16"]
