@@ -63,6 +63,9 @@ class Noted(dict):
         self.note(sys._getframe(1), self.prefix + key)
         return super().__getitem__(key)
 
+    def __iter__(self) -> Iterator[str]:  # because it is here, {**table} asks __getitem__ for each key
+        return super().__iter__()
+
     def get(self, key: str, default: Any = None) -> Any:
         self.note(sys._getframe(1), self.prefix + key)
         return super().get(key, default)
