@@ -10,6 +10,9 @@ from typing import Literal, get_args
 
 DEFAULT_TEACHER = "ViT-B-16/datacomp_xl_s13b_b90k"
 
+BUILT_PRECISIONS: tuple[str, ...] = ("fp32", "fp16")
+"""What the export can make; a profile may name more (targets/names.py)."""
+
 Dtype = Literal["auto", "float32", "bfloat16"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
 

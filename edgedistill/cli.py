@@ -256,15 +256,14 @@ def doctor(
 @profiles_app.command("list")
 def profiles_list(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """The boards, one a line."""
-    from . import profiles
+    from . import profile_text, profiles
 
     known = [profiles.load_profile(name) for name in profiles.list_profiles()]
     if as_json:
         typer.echo(json.dumps([profile.to_json() for profile in known], indent=1, ensure_ascii=False))
         return
-    for profile in known:
-        budget = f"p95 {profile.budget.latency_p95_ms:>4g} ms  {profile.budget.memory_mb:>5g} MB"
-        typer.echo(f"{profile.name:<18} {profile.title:<50} {budget}")
+    for line in profile_text.table(known):
+        typer.echo(line)
 
 
 @profiles_app.command("show")

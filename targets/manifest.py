@@ -196,30 +196,35 @@ def _check_data(data: dict[str, Any], path: Path) -> None:
 
 
 def _check_profile(data: dict[str, Any], path: Path) -> None:
-    """What the device side and `Classifier` read of the profile."""
-    for key in ("identify", "runtime", "model", "budget", "measure"):
+    """What is read of the profile where a bundle is measured or used; the rest is for the workshop and for people."""
+    for key in ("identify", "runtime", "model", "measure"):
         _need(data, f"profile.{key}", dict, path)
     for key in ("name", "title", "runtime.reference"):
         _need(data, f"profile.{key}", str, path)
     for key in ("runtime.prefer", "model.precisions"):
-        _need_strings(data, f"profile.{key}", path)
+        if not _need_strings(data, f"profile.{key}", path):
+            raise TargetError(f"{path}: profile.{key} is empty", REBUILD)
     for key in ("runtime.threads", "measure.min_queries"):
         _need(data, f"profile.{key}", int, path)
         _need_number(data, f"profile.{key}", path)
     for key in ("warmup_s", "min_s", "hot_c"):
         _need_number(data, f"profile.measure.{key}", path)
-    for key, value in data["profile"]["budget"].items():
-        if value is not None:  # build_*: no limit
-            _need_number(data, f"profile.budget.{key}", path)
-    identify = data["profile"]["identify"]
+    if data["profile"].get("engine") is not None:
+        _need(data, "profile.engine", dict, path)
+    for key in ("engine.workspace_mb", "engine.free_mb", "identify.min_memory_mb"):  # null: no limit
+        if _at(data, f"profile.{key}") is not None:
+            _need(data, f"profile.{key}", int, path)
+            _need_number(data, f"profile.{key}", path)
     for key in ("compatible", "not_compatible", "model", "machine", "cpu_model", "cpu_flags"):
-        if identify.get(key) is not None:
+        if _at(data, f"profile.identify.{key}") is not None:
             _need_strings(data, f"profile.identify.{key}", path)
-    if identify.get("min_memory_mb") is not None:
-        _need_number(data, "profile.identify.min_memory_mb", path)
-    capability = identify.get("min_compute_capability")
-    if capability is not None and not re.fullmatch(r"\d+\.\d+", str(capability), re.ASCII):
-        raise TargetError(f"{path}: profile.identify.min_compute_capability is {capability!r}", REBUILD)
+    for key in ("runtime.cuda_graph", "identify.gpu"):
+        value = _at(data, f"profile.{key}")
+        if not (value is None or isinstance(value, bool)):
+            raise TargetError(f"{path}: profile.{key} is {value!r}, not true or false", REBUILD)
+    key = "profile.identify.min_compute_capability"
+    if _at(data, key) is not None and not re.fullmatch(r"\d+\.\d+", _need(data, key, str, path), re.ASCII):
+        raise TargetError(f"{path}: {key} is {_at(data, key)!r}", REBUILD)
 
 
 def _need_number(data: dict[str, Any], key: str, path: Path) -> None:
@@ -228,10 +233,11 @@ def _need_number(data: dict[str, Any], key: str, path: Path) -> None:
         raise TargetError(f"{path}: {key} is {_at(data, key)}", REBUILD)
 
 
-def _need_strings(data: dict[str, Any], key: str, path: Path) -> None:
+def _need_strings(data: dict[str, Any], key: str, path: Path) -> list[str]:
     value = _need(data, key, list, path)
     if not all(isinstance(item, str) for item in value):
         raise TargetError(f"{path}: {key} is {value!r}, not a list of strings", REBUILD)
+    return value
 
 
 def _at(table: Any, key: str) -> Any:

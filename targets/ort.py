@@ -9,9 +9,10 @@ import numpy as np
 
 from .errors import TargetError
 from .machine import physical_cores
+from .names import CPU, CUDA
 from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
 
-PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
+PROVIDERS = {CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider"}
 
 
 class Session:
@@ -22,7 +23,7 @@ class Session:
     Raises TargetError when the runtime, the provider or the file is not usable.
     """
 
-    def __init__(self, model_path: str | Path, *, threads: int = 0, provider: str = "onnxruntime-cpu") -> None:
+    def __init__(self, model_path: str | Path, *, threads: int = 0, provider: str = CPU) -> None:
         execution = check_provider(provider)
         ort, errors = _onnxruntime()
         options = ort.SessionOptions()
@@ -58,7 +59,7 @@ class Session:
 
     def describe(self) -> dict[str, Any]:
         """name, version, provider, threads: what a result has to say about the runtime."""
-        threads = self.threads if self._provider == PROVIDERS["onnxruntime-cpu"] else None
+        threads = self.threads if self._provider == PROVIDERS[CPU] else None
         return {"name": self._name, "version": self._version, "provider": self._provider, "threads": threads}
 
     def close(self) -> None:

@@ -14,11 +14,9 @@ from typing import NamedTuple
 from . import cudart, ort, trt
 from .errors import TargetError
 from .manifest import Manifest
+from .names import CPU, RUNTIMES, TENSORRT
 
 log = logging.getLogger(__name__)
-
-CPU = "onnxruntime-cpu"
-RUNTIMES = (*ort.PROVIDERS, "tensorrt")
 
 
 class Candidate(NamedTuple):
@@ -34,7 +32,7 @@ class Candidate(NamedTuple):
 def problem(runtime: str) -> TargetError | None:
     """Why `runtime` cannot be used on this machine; None when it can. Imports it, opens nothing."""
     try:
-        if runtime == "tensorrt":
+        if runtime == TENSORRT:
             trt.load_tensorrt()
         else:
             ort.check_provider(runtime)
@@ -92,14 +90,14 @@ def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pat
     engine = manifest.path / "engines" / f"{precision}.engine"
     stale = "asked for" if again else trt.why_stale(onnx, engine, library)
     if stale is not None:
-        budget = manifest.profile["budget"]
+        limits = manifest.profile.get("engine") or {}
         log.warning("building %s (%s); this can take minutes", engine, stale)
         sidecar = trt.compile(
             onnx,
             engine,
             library,
-            workspace_mb=budget.get("build_workspace_mb"),
-            free_mb=budget.get("build_free_mb"),
+            workspace_mb=limits.get("workspace_mb"),
+            free_mb=limits.get("free_mb"),
         )
         log.warning("built in %s s", sidecar["build_seconds"])
     return engine
@@ -107,7 +105,7 @@ def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pat
 
 def open_session(manifest: Manifest, precision: str, runtime: str, threads: int | None) -> ort.Session | trt.Session:
     """A Session for one of the bundle's models, its file checked. threads None: the profile's."""
-    if runtime == "tensorrt":
+    if runtime == TENSORRT:
         graph = bool(manifest.profile["runtime"].get("cuda_graph"))
         return trt.Session(engine_of(manifest, precision), trt.load_tensorrt(), cuda_graph=graph)
     if threads is None:

@@ -203,7 +203,6 @@ def golden(content: Content) -> bytes:
 def manifest(content: Content, folder: Path) -> dict[str, Any]:
     """manifest.json of the files in `folder`: what was built, for which board, within which budgets, and every hash."""
     profile = content.profile
-    budget = asdict(profile.budget)
     dynamic = not profile.model.static_shape
     return {
         "format": FORMAT,
@@ -212,9 +211,7 @@ def manifest(content: Content, folder: Path) -> dict[str, Any]:
         "preprocessing": preprocessing(content.size),
         "batch": {"min": 1, "max": MAX_BATCH if dynamic else 1},
         "profile": profile.to_json(),
-        "budget": {
-            name: budget[name] for name in ("latency_p95_ms", "memory_mb", "agreement_min", "accuracy_drop_max")
-        },
+        "budget": asdict(profile.budget),
         "budget_overrides": dict(content.budget_overrides),
         "teacher": asdict(content.teacher),
         "student": asdict(content.student),

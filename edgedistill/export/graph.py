@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
+from ..choices import BUILT_PRECISIONS
 from ..errors import EdgeDistillError, InputError
 from ..targets.preprocess import RESIZE_RULE
 from ..work import atomic
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = ("fp32", "fp16")
+NOT_BUILT = f"this version builds {' and '.join(BUILT_PRECISIONS)}"
 # How far an output may be from torch in float32: what a device is allowed on the golden images, and what is no longer
 # the same model. Half moves a probability by about scale / 4 times the cosine's error: 0.04 was seen at CLIP's scale of
 # 100, on images between two classes. That alone is no reason to drop fp16: its golden tolerance grows with the drift
@@ -153,7 +154,7 @@ def export_models(
     facts: GraphFacts,
     images: np.ndarray,
     size: int,
-    precisions: Sequence[str] = PRECISIONS,
+    precisions: Sequence[str] = BUILT_PRECISIONS,
     dynamic_batch: bool = False,
     opset: int = 18,
 ) -> Exports:
@@ -171,12 +172,12 @@ def export_models(
             "Export with the class vectors made from these labels.",
         )
     wanted = ["fp32", *(name for name in precisions if name != "fp32")]
-    not_built = {name: "this version builds fp32 and fp16" for name in wanted if name not in PRECISIONS}
+    not_built = {name: NOT_BUILT for name in wanted if name not in BUILT_PRECISIONS}
     folder.mkdir(parents=True, exist_ok=True)
     baked: dict[str, BakedClassifier] = {}
     paths: dict[str, Path] = {}
     counts: dict[str, tuple[int, float]] = {}
-    for precision in [name for name in wanted if name in PRECISIONS]:
+    for precision in [name for name in wanted if name in BUILT_PRECISIONS]:
         began = time.perf_counter()
         baked[precision] = BakedClassifier(
             student, class_vectors.baked, class_vectors.scale, size=size, half=precision == "fp16"

@@ -12,7 +12,8 @@ from bundles import NAMES, SIZE, change_manifest, colour_model, write_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgedistill.profiles import list_profiles, load_profile
+from edgedistill.errors import InputError
+from edgedistill.profiles import Profile, list_profiles, load_profile
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import read_manifest, selected_precision
 
@@ -136,6 +137,8 @@ def test_every_shipped_profile_is_accepted(bundle: Path, board: str) -> None:
         ("runtime", ...),
         ("runtime.prefer", "onnxruntime-cpu"),
         ("runtime.prefer", [1]),
+        ("runtime.prefer", []),
+        ("runtime.cuda_graph", "yes"),
         ("runtime.reference", ...),
         ("runtime.threads", ...),
         ("runtime.threads", "two"),
@@ -148,17 +151,26 @@ def test_every_shipped_profile_is_accepted(bundle: Path, board: str) -> None:
         ("measure.warmup_s", float("inf")),
         ("measure.min_queries", 10**400),
         ("measure.hot_c", "95"),
-        ("budget", ...),
-        ("budget.build_free_mb", "all"),
+        ("engine", []),
+        ("engine.workspace_mb", 0.5),
+        ("engine.free_mb", "all"),
         ("identify", None),
         ("identify.machine", "x86_64"),
         ("identify.min_memory_mb", []),
         ("identify.min_compute_capability", "eight"),
+        ("identify.min_compute_capability", 8.7),
+        ("identify.gpu", 1),
     ],
 )
 def test_a_profile_edited_by_hand_is_refused_by_key(bundle: Path, key: str, value: Any) -> None:
     change_manifest(bundle, profile=edited(key, value))
     assert f"profile.{key} is " in refused(bundle)
+
+
+@pytest.mark.parametrize("key", ["budget", "engine", "notes", "power", "stack", "plausible"])
+def test_what_a_device_does_not_need_may_be_missing(bundle: Path, key: str) -> None:
+    change_manifest(bundle, profile=edited(key, ...))
+    assert key not in read_manifest(bundle).profile
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{", b"[" * 100_000])
@@ -197,6 +209,44 @@ def test_any_json_in_a_key_is_read_or_refused(shared_bundle: Path, key: str, val
     finally:
         path.write_bytes(before)
     assert str(path) in said
+
+
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([0, 1, 15, 16, 4097, 10**9, 10**13, 10**400, 8.7, "8.7", "8.7\n", [], ["fp32"], ["a", "b"]])
+    | st.floats()
+    | st.text(max_size=3)
+    | st.lists(st.text(max_size=3), max_size=2)
+)
+leaves = [
+    f"{section}.{key}"
+    for section in ("identify", "runtime", "model", "engine", "measure")
+    for key in load_profile("cpu").to_json()[section]
+]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(leaves), values, min_size=1, max_size=2))
+def test_a_profile_that_the_workshop_accepts_is_accepted_by_the_device(
+    shared_bundle: Path, changes: dict[str, Any]
+) -> None:
+    table = load_profile("cpu").to_json()
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        table[section][name] = value
+    try:
+        profile = Profile.from_json(table)
+    except InputError:
+        return
+    path = shared_bundle / "manifest.json"
+    before = path.read_bytes()
+    change_manifest(shared_bundle, profile=profile.to_json())
+    try:
+        assert read_manifest(shared_bundle, check_hashes=False).profile == profile.to_json()
+    finally:
+        path.write_bytes(before)
 
 
 def test_the_selected_precision_counts_only_for_this_build(bundle: Path) -> None:
