@@ -35,7 +35,7 @@ from edgedistill.classes.prompts import build_text_bank, template_set
 from edgedistill.distil.students import WEIGHTS, load_student, read_card
 from edgedistill.labels import Label, Labels
 from edgedistill.targets import preprocess
-from edgedistill.teacher.teacher import find_teacher
+from edgedistill.teacher.teacher import Teacher, find_teacher
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
 from edgedistill.verdict.intervals import wilson
 
@@ -136,7 +136,7 @@ class OpenClip:
 
     def __init__(self, options: argparse.Namespace) -> None:
         files = find_teacher(options.teacher)
-        self.teacher = files.load(dtype=options.dtype)
+        self.teacher = Teacher(files, dtype=options.dtype)
         self.templates = template_set(options.prompts)
         self.key = f"{files.weight_hash} {files.transform_id} {self.teacher.dtype}"
 

@@ -469,7 +469,7 @@ class Line:
     def teacher(self, dtype: str) -> Teacher:
         """The teacher, loaded when a stage first needs it."""
         if self._teacher is None or self._teacher.dtype != dtype:
-            self._teacher = self.teacher_files.load(str(self.device), dtype)
+            self._teacher = Teacher(self.teacher_files, str(self.device), dtype)
         return self._teacher
 
     def free_teacher(self) -> None:
@@ -481,7 +481,7 @@ class Line:
         """--teacher-dtype, or what a short measurement chose when this work folder first met this teacher."""
 
         def decide() -> tuple[str, str]:
-            self._teacher = self.teacher_files.load(str(self.device), "auto")
+            self._teacher = Teacher(self.teacher_files, str(self.device), "auto")
             return self._teacher.dtype, self._teacher.dtype_reason
 
         if self.settings.teacher_dtype != "auto":

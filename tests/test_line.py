@@ -23,7 +23,7 @@ from tiny_images import CLASSES
 from edgedistill.bundle.checkset import read_check
 from edgedistill.errors import InputError
 from edgedistill.line import Line, build
-from edgedistill.teacher.teacher import TeacherFiles
+from edgedistill.teacher.teacher import Teacher
 from edgedistill.work.stage import SCRATCH
 
 
@@ -72,7 +72,7 @@ def test_the_same_command_again_runs_no_stage(
 ) -> None:
     before = stages(inputs)
     manifest = (inputs / "bundle" / "manifest.json").read_bytes()
-    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    monkeypatch.setattr(Teacher, "__init__", no_teacher)
     again = build(settings(inputs, tiny_teacher_folder))
     assert stages(inputs) == before
     assert (inputs / "bundle" / "manifest.json").read_bytes() == manifest
@@ -86,7 +86,7 @@ def no_teacher(*_: object, **__: object) -> None:
 def test_another_student_does_not_run_the_teacher_again(
     built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    monkeypatch.setattr(Teacher, "__init__", no_teacher)
     before = stages(inputs)
     changed = settings(
         inputs, tiny_teacher_folder, epochs=1, method="kd", view_targets="mean", out=inputs / "bundle-kd"
@@ -136,7 +136,7 @@ def test_true_labels_that_come_later_are_used(
     for photo in (inputs / "check").rglob("*.jpg"):
         shutil.copy(photo, tmp_path / "check" / f"{photo.parent.name}-{photo.name}")
     before = stages(inputs)
-    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    monkeypatch.setattr(Teacher, "__init__", no_teacher)
     blind = build(settings(inputs, tiny_teacher_folder, check=tmp_path / "check", out=inputs / "bundle-blind"))
     assert stages(inputs) == before
     assert blind.accuracy is None

@@ -27,7 +27,7 @@ from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels
 from edgedistill.teacher.store import TeacherStore, build_store
-from edgedistill.teacher.teacher import find_teacher
+from edgedistill.teacher.teacher import Teacher, find_teacher
 from edgedistill.work import atomic
 
 log = logging.getLogger("demo_teacher")
@@ -54,7 +54,7 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
             shutil.copyfile(path, unfinished / f"{number:05d}{path.suffix}")
         unfinished.replace(folder)
 
-    teacher, pool = files.load(), scan(folder)
+    teacher, pool = Teacher(files), scan(folder)
     log.info("start: %d pictures, %d views each", len(pool), VIEWS)
     build_store(work / "store", pool, teacher, seed=options.seed, views=VIEWS,
                 short_side=short_side_for(teacher.image_size, SIZE))  # fmt: skip

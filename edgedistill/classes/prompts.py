@@ -92,7 +92,7 @@ class TextBank:
 
     def save(self, folder: Path) -> None:
         """Writes bank.safetensors and bank.json into `folder`; same bank, same bytes."""
-        _write_tensors(folder / "bank.safetensors", {"vectors": self.vectors})
+        write_tensors(folder / "bank.safetensors", {"vectors": self.vectors})
         description = {
             "scale": self.scale,
             "names": self.names,
@@ -105,7 +105,7 @@ class TextBank:
     @classmethod
     def load(cls, folder: Path) -> TextBank:
         """Reads what `save` wrote. Raises InputError if it is damaged."""
-        vectors = _read_tensors(folder / "bank.safetensors", {"vectors": 3})[0]["vectors"]
+        vectors = read_tensors(folder / "bank.safetensors", {"vectors": 3})[0]["vectors"]
         try:
             read = json.loads((folder / "bank.json").read_text(encoding="utf-8"))
             bank = cls(
@@ -118,9 +118,9 @@ class TextBank:
                 teacher_hash=read["teacher"]["hash"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(folder / "bank.json", error) from error
+            raise damaged(folder / "bank.json", error) from error
         if vectors.shape[:2] != (len(bank.names), len(bank.templates.templates)):
-            raise _damaged(folder, f"{vectors.shape[0]} classes and {vectors.shape[1]} prompts do not fit bank.json")
+            raise damaged(folder, f"{vectors.shape[0]} classes and {vectors.shape[1]} prompts do not fit bank.json")
         return bank
 
 
@@ -152,13 +152,13 @@ class ClassVectors:
             "names": self.names,
             "templates": {"name": self.templates.name, "templates": self.templates.templates},
         }
-        _write_tensors(folder / CLASS_VECTORS_FILE, tensors, description)
+        write_tensors(folder / CLASS_VECTORS_FILE, tensors, description)
 
     @classmethod
     def load(cls, folder: Path) -> ClassVectors:
         """Reads what `save` wrote. Raises InputError if it is damaged."""
         path = folder / CLASS_VECTORS_FILE
-        tensors, read = _read_tensors(path, {"text": 2, "baked": 2, "prompt_weights": 1})
+        tensors, read = read_tensors(path, {"text": 2, "baked": 2, "prompt_weights": 1})
         try:
             vectors = cls(
                 **tensors,
@@ -169,10 +169,10 @@ class ClassVectors:
                 templates=Templates(read["templates"]["name"], tuple(read["templates"]["templates"])),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         shapes = (len(vectors.text), len(vectors.baked), len(vectors.prompt_weights))
         if shapes != (len(vectors.names), len(vectors.names), len(vectors.templates.templates)):
-            raise _damaged(path, f"{shapes} classes, baked classes and prompts do not fit its description")
+            raise damaged(path, f"{shapes} classes, baked classes and prompts do not fit its description")
         return vectors
 
 
@@ -211,7 +211,7 @@ def build_text_bank(teacher: Teacher, labels: Labels, templates: Templates, prog
     by_template = (rows.reshape(len(templates.templates), -1, teacher.dim) for rows in split)  # [P, synonyms, D]
     vectors = np.stack([rows.mean(axis=1, dtype=np.float64) for rows in by_template])
     return TextBank(
-        vectors=_unit(vectors).astype(np.float32),
+        vectors=unit(vectors).astype(np.float32),
         scale=teacher.scale,
         names=labels.names,
         prompts=prompts,
@@ -277,7 +277,7 @@ def class_vectors(bank: TextBank, weights: np.ndarray, *, weighting: str, normal
     if weights.shape != (bank.vectors.shape[1],):
         raise ValueError(f"{bank.vectors.shape[1]} prompts, but weights of shape {weights.shape}")
     text = np.einsum("p,cpd->cd", np.asarray(weights, np.float64), bank.vectors.astype(np.float64))
-    text = (_unit(text) if normalise else text).astype(np.float32)
+    text = (unit(text) if normalise else text).astype(np.float32)
     return ClassVectors(
         text=text,
         baked=text,
@@ -295,9 +295,9 @@ def close_pairs(vectors: ClassVectors, limit: float = 2.0) -> list[tuple[str, st
 
     The gap is in logits: an image that is exactly one class's vector has the other 2 logits behind, odds of 7 to 1.
     """
-    unit = _unit(vectors.text.astype(np.float64))
-    gaps = vectors.scale * (1 - unit @ unit.T)
-    one, other = np.triu_indices(len(unit), k=1)
+    directions = unit(vectors.text.astype(np.float64))
+    gaps = vectors.scale * (1 - directions @ directions.T)
+    one, other = np.triu_indices(len(directions), k=1)
     close = [(vectors.names[a], vectors.names[b], float(max(gaps[a, b], 0.0))) for a, b in zip(one, other)]
     return sorted((pair for pair in close if pair[2] < limit), key=lambda pair: pair[2])
 
@@ -337,11 +337,11 @@ def _templates_from_file(path: Path) -> Templates:
     return Templates(path.name, tuple(found))
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def _write_tensors(path: Path, tensors: dict[str, np.ndarray], description: dict[str, Any] | None = None) -> None:
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], description: dict[str, Any] | None = None) -> None:
     from safetensors.numpy import save
 
     # One metadata entry: with several, safetensors writes them in another order every time.
@@ -350,7 +350,7 @@ def _write_tensors(path: Path, tensors: dict[str, np.ndarray], description: dict
     atomic.write_bytes(path, data)
 
 
-def _read_tensors(path: Path, dimensions: dict[str, int]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_tensors(path: Path, dimensions: dict[str, int]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(the named tensors, the description) of a file of ours; every number is finite."""
     from safetensors import SafetensorError, safe_open
 
@@ -359,12 +359,12 @@ def _read_tensors(path: Path, dimensions: dict[str, int]) -> tuple[dict[str, np.
             tensors = {name: file.get_tensor(name) for name in dimensions}
             description = json.loads((file.metadata() or {}).get("json", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     for name, tensor in tensors.items():
         if tensor.ndim != dimensions[name] or not np.isfinite(tensor).all():
-            raise _damaged(path, f"{name} has shape {tensor.shape} or values that are not finite")
+            raise damaged(path, f"{name} has shape {tensor.shape} or values that are not finite")
     return tensors, description
 
 
-def _damaged(path: Path, reason: object) -> InputError:
+def damaged(path: Path, reason: object) -> InputError:
     return InputError(f"{path} is damaged: {reason}", "delete the folder it lies in and run the same command again")

@@ -8,8 +8,8 @@ A teacher is named in one of four ways:
     FILE                 a checkpoint, with its architecture and its preprocessing given beside it
 
 `find_teacher` settles which files, which hash, which preprocessing and which licence, so that a build whose features
-are stored never loads the network. `TeacherFiles.load` builds it, with the weights or not at all: open_clip would go on
-with random ones and a log line. Nothing here trains.
+are stored never loads the network. `Teacher` builds it, with the weights or not at all: open_clip would go on with
+random ones and a log line. Nothing here trains.
 """
 
 from __future__ import annotations
@@ -128,20 +128,14 @@ class TeacherFiles:
     def dim(self) -> int:
         return int(self.architecture["embed_dim"])
 
-    def load(self, device: str = "cpu", dtype: str = "auto") -> Teacher:
-        """Builds the network with its weights. dtype (of the image tower): auto, float32 or bfloat16.
-
-        Raises InputError if the weights do not fit, are damaged, or hold a value that is not finite.
-        """
-        return Teacher(self, device, dtype)
-
 
 class Teacher:
     """A frozen open_clip model: unit text and image features in one space of `dim` coordinates.
 
     The text tower stays in float32 (it runs once and shapes every class vector); the image tower runs in `dtype`
     (`torch_dtype` is the same as torch names it). `model` is open_clip's own, for whoever times the bare forward pass.
-    Same input, same batch, same threads: same bytes.
+    Same input, same batch, same threads: same bytes. Raises InputError if the weights do not fit, are damaged, or hold
+    a value that is not finite.
     """
 
     def __init__(self, files: TeacherFiles, device: str = "cpu", dtype: str = "auto") -> None:
@@ -153,7 +147,7 @@ class Teacher:
         self.model, self._tokenizer = _build(files)
         self.model.eval().requires_grad_(False).to(self.device)
         self.scale = float(self.model.logit_scale.exp())
-        self._geometry = _geometric_part(files.preprocess)
+        self._geometry = geometric_part(files.preprocess)
         self._mean = torch.tensor(files.preprocess["mean"], device=self.device).view(3, 1, 1)
         self._std = torch.tensor(files.preprocess["std"], device=self.device).view(3, 1, 1)
         # A vision transformer has one convolution and gains nothing; a convolutional tower likes its channels last.
@@ -289,7 +283,7 @@ def find_teacher(
     Raises InputError naming what was looked for and what is there instead.
     """
     ensure_torchvision()
-    given = _read_preprocess(preprocess) if preprocess is not None else None
+    given = read_preprocess(preprocess) if preprocess is not None else None
     path = Path(name)
     is_file = path.is_file() or path.suffix in CHECKPOINT_SUFFIXES
     if is_file and not name.startswith(("local-dir:", "hf-hub:")):
@@ -316,11 +310,11 @@ def _from_table(name: str, given: dict[str, Any] | None, fetch: bool) -> Teacher
     known: dict[str, Any] | None = open_clip.get_model_config(model) if model else None
     entry = open_clip.get_pretrained_cfg(model, tag) if known is not None else {}
     if known is None or not entry:
-        raise _no_such_teacher(name, model, tag, known is not None)
+        raise no_such_teacher(name, model, tag, known is not None)
     # The table knows which weights were trained with the quick activation; the architecture of that name does not.
     quick_gelu = bool(entry.get("quick_gelu") or known.get("quick_gelu"))
     architecture = {**known, "quick_gelu": True} if quick_gelu else known
-    settled = _settle_preprocess(given or entry, architecture, name)
+    settled = settle_preprocess(given or entry, architecture, name)
     repo, _, filename = entry.get("hf_hub", "").rpartition("/")
     filenames = (filename,) if filename else HUB_WEIGHT_FILES
     if filename.endswith((".bin", ".pth")):
@@ -331,14 +325,14 @@ def _from_table(name: str, given: dict[str, Any] | None, fetch: bool) -> Teacher
         arch = model if architecture is known or known.get("quick_gelu") else f"{model}-quickgelu"
         raise InputError(
             f"no weights for teacher {name}: looked for {' or '.join(filenames)} of {repo}: {reason}",
-            _alternatives(_as_a_file(repo, arch, settled)),
+            alternatives(as_a_file(repo, arch, settled)),
         ) from reason
     return TeacherFiles(
         id=f"{model}/{tag}",
         weights=weights,
         architecture=architecture,
         preprocess=settled,
-        licence=_licence_of(repo, tag),
+        licence=licence_of(repo, tag),
         mean_feature=None,
         source=model,
         tokenizer=model,
@@ -354,10 +348,10 @@ def _from_hub(repo: str, given: dict[str, Any] | None, fetch: bool) -> TeacherFi
         raise InputError(
             f"no weights for teacher hf-hub:{repo}: looked for {CONFIG_FILE} and {' or '.join(HUB_WEIGHT_FILES)}: "
             f"{reason}",
-            _alternatives("fetch them elsewhere into one folder and give --teacher local-dir:FOLDER"),
+            alternatives("fetch them elsewhere into one folder and give --teacher local-dir:FOLDER"),
         ) from reason
-    architecture, shipped = _read_config(config)
-    weights = _weights_in(config.parent)
+    architecture, shipped = read_config(config)
+    weights = weights_in(config.parent)
     if weights is None:
         raise InputError(
             f"the cached weights of hf-hub:{repo} belong to another revision than {config}",
@@ -368,8 +362,8 @@ def _from_hub(repo: str, given: dict[str, Any] | None, fetch: bool) -> TeacherFi
         id=f"hf-hub:{repo}",
         weights=weights,
         architecture=architecture,
-        preprocess=_settle_preprocess(given or shipped, architecture, f"hf-hub:{repo}"),
-        licence=_licence_of(repo),
+        preprocess=settle_preprocess(given or shipped, architecture, f"hf-hub:{repo}"),
+        licence=licence_of(repo),
         mean_feature=None,
         source=source,
         tokenizer=source,
@@ -383,23 +377,23 @@ def _from_folder(folder: Path, given: dict[str, Any] | None) -> TeacherFiles:
         raise InputError(
             f"no teacher in {folder}: {CONFIG_FILE} is not there"
             + ("" if folder.is_dir() else " (and neither is the folder)"),
-            _alternatives(),
+            alternatives(),
         )
-    architecture, shipped = _read_config(config)
-    weights = _weights_in(folder)
+    architecture, shipped = read_config(config)
+    weights = weights_in(folder)
     if weights is None:
         there = ", ".join(sorted(path.name for path in folder.iterdir()))
         raise InputError(
             f"no weights for teacher local-dir:{folder}: looked for {', '.join(WEIGHT_FILES)}; it holds {there}",
-            _alternatives(f"put the weights there as {WEIGHT_FILES[0]}"),
+            alternatives(f"put the weights there as {WEIGHT_FILES[0]}"),
         )
     return TeacherFiles(
         id=f"local-dir:{folder.resolve().name}",
         weights=weights,
         architecture=architecture,
-        preprocess=_settle_preprocess(given or shipped, architecture, str(config)),
-        licence=_licence_in_card(folder / "README.md"),
-        mean_feature=_read_mean_feature(folder / MEAN_FEATURE_FILE, architecture["embed_dim"]),
+        preprocess=settle_preprocess(given or shipped, architecture, str(config)),
+        licence=licence_in_card(folder / "README.md"),
+        mean_feature=read_mean_feature(folder / MEAN_FEATURE_FILE, architecture["embed_dim"]),
         source=f"local-dir:{folder}",
         tokenizer=f"local-dir:{folder}",
         tokenizer_repo=None,  # open_clip reads every tokeniser of a folder from that folder
@@ -410,7 +404,7 @@ def _from_checkpoint(path: Path, arch: str | None, given: dict[str, Any] | None)
     import open_clip
 
     if not path.is_file():
-        raise InputError(f"no weights for the teacher: {path} is not there", _alternatives("correct the path"))
+        raise InputError(f"no weights for the teacher: {path} is not there", alternatives("correct the path"))
     if arch is None or given is None:
         missing = [flag for flag, value in (("--teacher-arch", arch), ("--teacher-preprocess", given)) if value is None]
         raise InputError(
@@ -429,9 +423,9 @@ def _from_checkpoint(path: Path, arch: str | None, given: dict[str, Any] | None)
         id=f"file:{path.name}:{arch}",
         weights=path,
         architecture=architecture,
-        preprocess=_settle_preprocess(given, architecture, "--teacher-preprocess"),
+        preprocess=settle_preprocess(given, architecture, "--teacher-preprocess"),
         licence=UNKNOWN_LICENCE,
-        mean_feature=_read_mean_feature(path.parent / MEAN_FEATURE_FILE, architecture["embed_dim"]),
+        mean_feature=read_mean_feature(path.parent / MEAN_FEATURE_FILE, architecture["embed_dim"]),
         source=arch,
         tokenizer=arch,
         tokenizer_repo=_tokenizer_repo(architecture),
@@ -442,7 +436,7 @@ def _tokenizer_repo(architecture: dict[str, Any]) -> str | None:
     return architecture.get("text_cfg", {}).get("hf_tokenizer_name") or None
 
 
-def _weights_in(folder: Path) -> Path | None:
+def weights_in(folder: Path) -> Path | None:
     """The weights file that open_clip loads from a model folder."""
     return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
 
@@ -456,30 +450,30 @@ def _hub_file(repo: str, filenames: Sequence[str], fetch: bool) -> Path:
     return cached
 
 
-def _no_such_teacher(name: str, model: str, tag: str, model_known: bool) -> InputError:
+def no_such_teacher(name: str, model: str, tag: str, model_known: bool) -> InputError:
     import open_clip
 
     if model_known:
         tags = open_clip.list_pretrained_tags_by_model(model)
         return InputError(
             f"{name}: open_clip has no weights {tag!r} for {model}",
-            f"it has: {', '.join(tags)}" if tags else f"it has none for {model}: {_alternatives()}",
+            f"it has: {', '.join(tags)}" if tags else f"it has none for {model}: {alternatives()}",
         )
     known = [f"{model}/{tag}" for model, tag in open_clip.list_pretrained()]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return InputError(
         f"{name!r} is no teacher: neither MODEL/PRETRAINED of open_clip, nor hf-hub:ID, nor a folder, nor a file",
-        f"did you mean {' or '.join(near)}?" if near else _alternatives(),
+        f"did you mean {' or '.join(near)}?" if near else alternatives(),
     )
 
 
-def _alternatives(bring: str = "give --teacher local-dir:FOLDER") -> str:
+def alternatives(bring: str = "give --teacher local-dir:FOLDER") -> str:
     """The second line of a missing-weights error: what this machine has, then how to bring weights to it."""
     here = [f"--teacher {shlex.quote(name)}" for name in (*_cached_teachers(), *_folders_nearby())]
     return f"available here: {', '.join(here[:6])}; or {bring}" if here else f"no other teacher is here; {bring}"
 
 
-def _as_a_file(repo: str, arch: str, preprocess: dict[str, Any]) -> str:
+def as_a_file(repo: str, arch: str, preprocess: dict[str, Any]) -> str:
     """How to use a table entry's weights on a machine that cannot fetch them."""
     stated = json.dumps({key: preprocess[key] for key in PREPROCESS_KEYS})
     return (
@@ -527,7 +521,7 @@ def _folders_nearby(limit: int = 500) -> list[str]:
     return found
 
 
-def _read_json_object(path: Path, what: str) -> dict[str, Any]:
+def read_json_object(path: Path, what: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -537,9 +531,9 @@ def _read_json_object(path: Path, what: str) -> dict[str, Any]:
     return value
 
 
-def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(model_cfg, preprocess_cfg) of an open_clip_config.json."""
-    config = _read_json_object(path, "the teacher's configuration")
+    config = read_json_object(path, "the teacher's configuration")
     model, preprocess = config.get("model_cfg"), config.get("preprocess_cfg", {})
     if not isinstance(model, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys():
         raise InputError(
@@ -553,9 +547,9 @@ def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return model, preprocess
 
 
-def _read_preprocess(path: Path) -> dict[str, Any]:
+def read_preprocess(path: Path) -> dict[str, Any]:
     """--teacher-preprocess: an object with the four values, or an open_clip_config.json that has them."""
-    given = _read_json_object(path, "--teacher-preprocess")
+    given = read_json_object(path, "--teacher-preprocess")
     given = given.get("preprocess_cfg", given)
     missing = [key for key in PREPROCESS_KEYS if key not in given]
     if missing:
@@ -567,7 +561,7 @@ def _read_preprocess(path: Path) -> dict[str, Any]:
     return given
 
 
-def _settle_preprocess(config: dict[str, Any], architecture: dict[str, Any], source: str) -> dict[str, Any]:
+def settle_preprocess(config: dict[str, Any], architecture: dict[str, Any], source: str) -> dict[str, Any]:
     """Every value explicit. Folders on the hub often give mean and std alone: the rest is open_clip's convention.
 
     mean and std have no such convention (open_clip would quietly take OpenAI's): without them we stop.
@@ -605,7 +599,7 @@ def _three_numbers(value: Any, key: str, source: str) -> list[float]:
     return [float(x) for x in numbers]
 
 
-def _read_mean_feature(path: Path, dim: int) -> np.ndarray | None:
+def read_mean_feature(path: Path, dim: int) -> np.ndarray | None:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -623,7 +617,7 @@ def _read_mean_feature(path: Path, dim: int) -> np.ndarray | None:
     return feature.astype(np.float32)
 
 
-def _licence_of(repo: str, tag: str = "") -> str:
+def licence_of(repo: str, tag: str = "") -> str:
     for prefix, licence in TAG_LICENCES:
         if tag.startswith(prefix):
             return licence
@@ -633,7 +627,7 @@ def _licence_of(repo: str, tag: str = "") -> str:
     return f"{UNKNOWN_LICENCE}, https://huggingface.co/{repo}" if repo else UNKNOWN_LICENCE
 
 
-def _licence_in_card(card: Path) -> str:
+def licence_in_card(card: Path) -> str:
     """The `license:` line in the front matter of a model card, the hub's own convention."""
     if not card.is_file():
         return UNKNOWN_LICENCE
@@ -655,7 +649,7 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
     import torch
     from safetensors import SafetensorError
 
-    tokenizer = _load_tokenizer(files)  # first: it is small, and may have to be fetched
+    tokenizer = load_tokenizer(files)  # first: it is small, and may have to be fetched
     try:
         model = open_clip.create_model(
             files.source,
@@ -684,7 +678,7 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _load_tokenizer(files: TeacherFiles) -> Any:
+def load_tokenizer(files: TeacherFiles) -> Any:
     """open_clip's tokeniser for this teacher. One of transformers' is read from a folder, so that it asks nobody."""
     import open_clip
     from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
@@ -703,7 +697,7 @@ def _load_tokenizer(files: TeacherFiles) -> Any:
         raise InputError(
             f"no tokeniser for teacher {files.id}: looked for {' or '.join(VOCABULARIES)} of {files.tokenizer_repo}: "
             f"{reason}",
-            _alternatives(
+            alternatives(
                 f"put the files of https://huggingface.co/{files.tokenizer_repo} into one folder with the teacher's "
                 "and give --teacher local-dir:FOLDER"
             ),
@@ -734,7 +728,7 @@ def _tokenizer_folder(repo: str) -> Path:
     return folder
 
 
-def _geometric_part(preprocess: dict[str, Any]) -> Any:
+def geometric_part(preprocess: dict[str, Any]) -> Any:
     """open_clip's own evaluation transform up to the pixels: resize and crop, without conversion and normalisation."""
     from open_clip.transform import PreprocessCfg, image_transform_v2
     from torchvision.transforms import Compose

@@ -16,7 +16,7 @@ from tiny_images import CLASSES, make_photo
 from tiny_teacher import DIM, IMAGE_SIZE, MODEL, PREPROCESS, SCALE
 
 from edgedistill.errors import EdgeDistillError, InputError
-from edgedistill.teacher.teacher import MEAN_FEATURE_FILE, choose_dtype, find_teacher
+from edgedistill.teacher.teacher import MEAN_FEATURE_FILE, Teacher, choose_dtype, find_teacher
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -112,7 +112,7 @@ def test_an_unsure_licence_says_where_to_look(hub_cache):
 def test_a_hub_model_in_the_cache_loads_without_a_request(hub_cache, tiny_teacher_folder: Path):
     config = (tiny_teacher_folder / "open_clip_config.json").read_bytes()
     hub_cache("someone/tiny", {"open_clip_config.json": config, WEIGHTS: (tiny_teacher_folder / WEIGHTS).read_bytes()})
-    teacher = find_teacher("hf-hub:someone/tiny").load(dtype="float32")
+    teacher = Teacher(find_teacher("hf-hub:someone/tiny"), dtype="float32")
     assert teacher.id == "hf-hub:someone/tiny"
     assert teacher.encode_text(["a red disc"]).shape == (1, DIM)
 
@@ -135,14 +135,14 @@ def test_a_tokeniser_of_its_own_is_read_from_the_cache_without_a_request(worded_
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
     files = {"tokenizer.json": words, "tokenizer_config.json": settings}
     hub_cache("someone/words", {name: json.dumps(value).encode() for name, value in files.items()})
-    teacher = worded_teacher.load(dtype="float32")
+    teacher = Teacher(worded_teacher, dtype="float32")
     assert teacher._tokenizer(["a red cone"])[0, :4].tolist() == [2, 3, 1, 0]
     assert teacher.encode_text(["a red disc"]).shape == (1, DIM)
 
 
 def test_a_tokeniser_that_cannot_be_had_is_said_at_once(worded_teacher):
     with pytest.raises(InputError) as raised:  # no request either: the fixture would refuse it
-        worded_teacher.load()
+        Teacher(worded_teacher)
     assert "no tokeniser for teacher hf-hub:someone/tiny" in raised.value.wrong
     assert "of someone/words: not in the local cache, and HF_HUB_OFFLINE is set" in raised.value.wrong
     assert "--teacher local-dir:FOLDER" in raised.value.todo
@@ -204,7 +204,8 @@ def test_a_checkpoint_needs_its_architecture_and_its_preprocessing(folder: Path,
 def test_a_checkpoint_with_both_equals_the_folder_it_came_from(folder: Path, tiny_architecture: str, tiny_teacher):
     preprocess = folder / "preprocess.json"
     preprocess.write_text(json.dumps(PREPROCESS))
-    teacher = find_teacher(str(folder / WEIGHTS), arch=tiny_architecture, preprocess=preprocess).load(dtype="float32")
+    files = find_teacher(str(folder / WEIGHTS), arch=tiny_architecture, preprocess=preprocess)
+    teacher = Teacher(files, dtype="float32")
     pixels = tiny_teacher.centre(make_photo("red disc", 1))[None]
     np.testing.assert_array_equal(teacher.encode_images(pixels), tiny_teacher.encode_images(pixels))
 
@@ -234,14 +235,14 @@ def test_a_truncated_weights_file_is_an_error(folder: Path):
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match="do not load"):
-        find_teacher(str(folder)).load()
+        Teacher(find_teacher(str(folder)))
 
 
 def test_weights_of_another_architecture_are_an_error(folder: Path):
     wider = {**MODEL, "embed_dim": DIM + 1}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": wider, "preprocess_cfg": PREPROCESS}))
     with pytest.raises(InputError, match="do not load"):
-        find_teacher(str(folder)).load()
+        Teacher(find_teacher(str(folder)))
 
 
 def test_a_weight_that_is_not_finite_is_named(folder: Path):
@@ -251,7 +252,7 @@ def test_a_weight_that_is_not_finite_is_named(folder: Path):
     weights["visual.ln_post.weight"][3] = np.nan
     save_file(weights, folder / WEIGHTS)
     with pytest.raises(InputError, match=r"visual\.ln_post\.weight"):
-        find_teacher(str(folder)).load()
+        Teacher(find_teacher(str(folder)))
 
 
 def test_preprocessing_is_never_guessed(folder: Path):
@@ -322,7 +323,7 @@ def test_it_sees_exactly_what_openclip_would_show_it(folder: Path, resize_mode: 
         "resize_mode": resize_mode,
     }
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": preprocess}))
-    teacher = find_teacher(str(folder)).load(dtype="float32")
+    teacher = Teacher(find_teacher(str(folder)), dtype="float32")
     photo = make_photo("yellow bars", 5, size=size)
     expected = image_transform_v2(PreprocessCfg(size=IMAGE_SIZE, **preprocess), is_train=False)(photo)
     seen = teacher.normalised(teacher.centre(photo)[None])[0]
@@ -348,7 +349,7 @@ def test_images_of_another_shape_or_type_are_refused(tiny_teacher):
 
 
 def test_the_text_tower_can_be_dropped(tiny_teacher_folder: Path):
-    teacher = find_teacher(str(tiny_teacher_folder)).load(dtype="float32")
+    teacher = Teacher(find_teacher(str(tiny_teacher_folder)), dtype="float32")
     photo = teacher.centre(Image.new("RGB", (50, 40), "red"))[None]
     before = teacher.encode_images(photo)
     parameters = sum(p.numel() for p in teacher.model.parameters())
@@ -363,7 +364,7 @@ def test_the_text_tower_can_be_dropped(tiny_teacher_folder: Path):
 
 
 def test_bfloat16_can_be_asked_for_and_gives_the_same_features_nearly(tiny_teacher, tiny_teacher_folder: Path):
-    half = find_teacher(str(tiny_teacher_folder)).load(dtype="bfloat16")
+    half = Teacher(find_teacher(str(tiny_teacher_folder)), dtype="bfloat16")
     assert (half.dtype, half.dtype_reason) == ("bfloat16", "asked for")
     photos = np.stack([tiny_teacher.centre(make_photo(name, 3)) for name in CLASSES])
     exact, near = tiny_teacher.encode_images(photos), half.encode_images(photos)
@@ -373,7 +374,7 @@ def test_bfloat16_can_be_asked_for_and_gives_the_same_features_nearly(tiny_teach
 
 
 def test_the_measured_choice_says_what_was_measured(tiny_teacher_folder: Path):
-    teacher = find_teacher(str(tiny_teacher_folder)).load(dtype="auto")
+    teacher = Teacher(find_teacher(str(tiny_teacher_folder)), dtype="auto")
     assert teacher.dtype in ("float32", "bfloat16")
     assert "times as fast as float32 on cpu" in teacher.dtype_reason
 

@@ -119,9 +119,9 @@ def test_the_teacher_has_a_mean_feature():
 @needs_teacher
 @pytest.mark.skipif(not CHECK.is_dir(), reason="examples/parts/check is not in this checkout")
 def test_the_teacher_names_parts_on_floors_and_under_lamps_it_never_saw():
-    from edgedistill.teacher.teacher import find_teacher
+    from edgedistill.teacher.teacher import Teacher, find_teacher
 
-    teacher = find_teacher(f"local-dir:{TEACHER}").load(dtype="float32")
+    teacher = Teacher(find_teacher(f"local-dir:{TEACHER}"), dtype="float32")
     classes = sorted(path for path in CHECK.iterdir() if path.is_dir())
     words = teacher.encode_text([f"a photo of a {path.name.replace('_', ' ')}." for path in classes])
     right = []
