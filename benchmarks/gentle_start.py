@@ -26,14 +26,10 @@ import numpy as np
 import rows
 import torch
 
-from edgedistill.classes.prompts import (
-    ClassVectors,
-    TextBank,
-    build_text_bank,
-    class_vectors,
-    prompt_weights,
-    template_set,
-)
+from edgedistill.classes.class_vectors import ClassVectors, class_vectors
+from edgedistill.classes.prompt_weights import prompt_weights
+from edgedistill.classes.templates import template_set
+from edgedistill.classes.text_bank import TextBank, build_text_bank
 from edgedistill.distil import loop as training
 from edgedistill.distil.methods import PRG
 from edgedistill.distil.students import load_student
@@ -41,8 +37,9 @@ from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
 from edgedistill.labels import Labels
 from edgedistill.targets.preprocess import decode, to_pixels
+from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.store import TeacherStore, build_store
-from edgedistill.teacher.teacher import Teacher, find_teacher
+from edgedistill.teacher.tower import Teacher
 from edgedistill.verdict.intervals import wilson
 
 PARTS = Path("examples/parts")

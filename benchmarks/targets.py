@@ -69,8 +69,9 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
 
     from edgedistill.images.pixels import short_side_for
     from edgedistill.images.pool import scan
+    from edgedistill.teacher.names import find_teacher
     from edgedistill.teacher.store import BATCH_VIEWS, build_store
-    from edgedistill.teacher.teacher import Teacher, find_teacher
+    from edgedistill.teacher.tower import Teacher
     from edgedistill.work.console import SILENT
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -131,8 +132,9 @@ def _peak_anonymous_mib(images: int) -> float:
     import torch
 
     from edgedistill.images.pool import scan
+    from edgedistill.teacher.names import find_teacher
     from edgedistill.teacher.store import TeacherStore, build_store
-    from edgedistill.teacher.teacher import Teacher, find_teacher
+    from edgedistill.teacher.tower import Teacher
 
     torch.set_num_threads(1)
     peak = 0.0

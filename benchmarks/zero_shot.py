@@ -31,12 +31,14 @@ import numpy as np
 import rows
 from PIL import Image, ImageOps
 
-from edgedistill.classes.prompts import build_text_bank, template_set
+from edgedistill.classes.templates import template_set
+from edgedistill.classes.text_bank import build_text_bank
 from edgedistill.distil.students import WEIGHTS, load_student, read_card
 from edgedistill.labels import Label, Labels
 from edgedistill.targets import preprocess
-from edgedistill.teacher.teacher import Teacher, find_teacher
+from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
+from edgedistill.teacher.tower import Teacher
 from edgedistill.verdict.intervals import wilson
 
 NAMES = Path(__file__).parent / "names"

@@ -175,7 +175,7 @@ def _teacher(name: str, *, named: bool) -> Finding:
     from huggingface_hub import constants
 
     from .teacher import hub
-    from .teacher.teacher import find_teacher
+    from .teacher.names import find_teacher
 
     try:
         found = find_teacher(name, fetch=False)

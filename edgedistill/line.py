@@ -26,15 +26,10 @@ import torch
 from . import __version__
 from .bundle import write
 from .bundle.checkset import CheckInfo, CheckSet
-from .classes.prompts import (
-    ClassVectors,
-    TextBank,
-    build_text_bank,
-    class_vectors,
-    close_pairs,
-    prompt_weights,
-    template_set,
-)
+from .classes.class_vectors import ClassVectors, class_vectors, close_pairs
+from .classes.prompt_weights import prompt_weights
+from .classes.templates import template_set
+from .classes.text_bank import TextBank, build_text_bank
 from .distil import loop, methods, students
 from .errors import InputError
 from .export.graph import GraphFacts, export_models
@@ -48,8 +43,9 @@ from .targets import machine
 from .targets.errors import TargetError
 from .targets.manifest import read_manifest
 from .targets.preprocess import decode, to_pixels
+from .teacher.names import find_teacher
 from .teacher.store import TeacherStore, build_store
-from .teacher.teacher import Teacher, find_teacher
+from .teacher.tower import Teacher
 from .verdict import decide
 from .work import atomic
 from .work.console import Bar

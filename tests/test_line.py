@@ -23,7 +23,7 @@ from tiny_images import CLASSES
 from edgedistill.bundle.checkset import read_check
 from edgedistill.errors import InputError
 from edgedistill.line import Line, build
-from edgedistill.teacher.teacher import Teacher
+from edgedistill.teacher.tower import Teacher
 from edgedistill.work.stage import SCRATCH
 
 

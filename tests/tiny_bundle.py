@@ -20,7 +20,8 @@ from torch import nn
 
 from edgedistill.bundle.checkset import CheckInfo, CheckSet
 from edgedistill.bundle.write import GOLDEN_IMAGES, Content, StudentFacts, TeacherFacts
-from edgedistill.classes.prompts import ClassVectors, Templates
+from edgedistill.classes.class_vectors import ClassVectors
+from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student, save_student
 from edgedistill.export.graph import Exports, GraphFacts, export_models
 from edgedistill.labels import Label, Labels

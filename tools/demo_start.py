@@ -19,15 +19,19 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from edgedistill.classes.prompts import build_text_bank, class_vectors, prompt_weights, template_set
+from edgedistill.classes.class_vectors import class_vectors
+from edgedistill.classes.prompt_weights import prompt_weights
+from edgedistill.classes.templates import template_set
+from edgedistill.classes.text_bank import build_text_bank
 from edgedistill.distil.loop import TrainConfig, train
 from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.students import Student, save_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels
+from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.store import TeacherStore, build_store
-from edgedistill.teacher.teacher import Teacher, find_teacher
+from edgedistill.teacher.tower import Teacher
 from edgedistill.work import atomic
 
 log = logging.getLogger("demo_teacher")

@@ -44,7 +44,8 @@ from .students import CARD, WEIGHTS, Student, save_student
 from .unfold import is_folded, unfold
 
 if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors, TextBank
+    from ..classes.class_vectors import ClassVectors
+    from ..classes.text_bank import TextBank
     from ..teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from edgedistill.classes.prompts import ClassVectors, Templates
+from edgedistill.classes.class_vectors import ClassVectors
+from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export import graph as export

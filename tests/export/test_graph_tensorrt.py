@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from edgedistill.classes.prompts import ClassVectors, Templates
+from edgedistill.classes.class_vectors import ClassVectors
+from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student
 from edgedistill.export.graph import BakedClassifier, GraphFacts, export_models, to_onnx
 from edgedistill.profiles import load_profile
