@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgedistill.choices import PROMPT_WEIGHTS
 from edgedistill.errors import InputError
 from edgedistill.settings import ONE_OF, TEMPLATE_SETS, BuildSettings, resolve
 
@@ -61,7 +62,7 @@ def test_the_choices_are_those_that_there_are() -> None:
         pytest.importorskip(f"edgedistill.{name}") for name in ("distil.methods", "classes.templates", "distil.loop")
     )
     assert ONE_OF["method"] == tuple(methods.METHODS)
-    assert ONE_OF["prompt_weights"] == pytest.importorskip("edgedistill.classes.prompt_weights").WEIGHTINGS
+    assert ONE_OF["prompt_weights"] == PROMPT_WEIGHTS
     for policy in ONE_OF["view_targets"]:
         assert train.TrainConfig(size=32, views=policy).views == policy
     for name in TEMPLATE_SETS:

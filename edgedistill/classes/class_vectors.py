@@ -1,7 +1,7 @@
 """From the text bank to class vectors [C, D], and which classes come too close to each other.
 
-The class vectors are Σ_p w_p·T_cp and are *not* normalised unless asked: averaging a prompt's logits and averaging its
-vector are then the same thing, and a class whose prompts agree keeps its longer vector. What is trained on is what is
+The class vectors are Σ_p w_p·T_cp and are *not* normalised: so averaging the prompts' logits and averaging their
+vectors are the same thing, and a class whose prompts agree keeps its longer vector. What is trained on is what is
 exported.
 """
 
@@ -30,9 +30,7 @@ class ClassVectors:
     prompt_weights: np.ndarray
     """float64 [P], sum 1."""
     weighting: str
-    """How the weights were found: one of WEIGHTINGS."""
-    normalised: bool
-    """Whether rows have unit length."""
+    """How the weights were found: one of choices.PROMPT_WEIGHTS."""
     scale: float
     names: tuple[str, ...]
     templates: Templates
@@ -42,7 +40,6 @@ class ClassVectors:
         tensors = {"text": self.text, "baked": self.baked, "prompt_weights": self.prompt_weights}
         description = {
             "weighting": self.weighting,
-            "normalised": self.normalised,
             "scale": self.scale,
             "names": self.names,
             "templates": {"name": self.templates.name, "templates": self.templates.templates},
@@ -58,7 +55,6 @@ class ClassVectors:
             vectors = cls(
                 **tensors,
                 weighting=read["weighting"],
-                normalised=bool(read["normalised"]),
                 scale=float(read["scale"]),
                 names=tuple(read["names"]),
                 templates=Templates(read["templates"]["name"], tuple(read["templates"]["templates"])),
@@ -71,21 +67,16 @@ class ClassVectors:
         return vectors
 
 
-def class_vectors(bank: TextBank, weights: np.ndarray, *, weighting: str, normalise: bool = False) -> ClassVectors:
-    """Σ_p w_p·T_cp, [C, D]; with `normalise` each brought to unit length, as CLIP's usual ensemble does.
-
-    The mean logit over weighted prompts equals the logit of this vector only without `normalise`.
-    """
+def class_vectors(bank: TextBank, weights: np.ndarray, *, weighting: str) -> ClassVectors:
+    """Σ_p w_p·T_cp, [C, D]: the logit of such a vector is the weighted mean of its prompts' logits."""
     if weights.shape != (bank.vectors.shape[1],):
         raise ValueError(f"{bank.vectors.shape[1]} prompts, but weights of shape {weights.shape}")
-    text = np.einsum("p,cpd->cd", np.asarray(weights, np.float64), bank.vectors.astype(np.float64))
-    text = (unit(text) if normalise else text).astype(np.float32)
+    text = np.einsum("p,cpd->cd", np.asarray(weights, np.float64), bank.vectors.astype(np.float64)).astype(np.float32)
     return ClassVectors(
         text=text,
         baked=text,
         prompt_weights=np.asarray(weights, np.float64),
         weighting=weighting,
-        normalised=normalise,
         scale=bank.scale,
         names=bank.names,
         templates=bank.templates,

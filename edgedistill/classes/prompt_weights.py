@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from ..choices import PROMPT_WEIGHTS
 from .text_bank import TextBank
 
-WEIGHTINGS = ("W1", "W3", "W3-pool")
 _ROWS_A_PIECE = 4096
 _SCORED = 200_000_000  # logits that W3 looks at: some seconds; a larger pool is sampled evenly
 
@@ -41,8 +41,8 @@ def prompt_weights(
     count = bank.vectors.shape[1]
     if weighting == "W1":
         return np.full(count, 1 / count)
-    if weighting not in WEIGHTINGS:
-        raise ValueError(f"prompt weighting {weighting!r} is not one of {WEIGHTINGS}")
+    if weighting not in PROMPT_WEIGHTS:
+        raise ValueError(f"prompt weighting {weighting!r} is not one of {PROMPT_WEIGHTS}")
     if features is None or len(features) == 0:
         raise ValueError(f"{weighting} weighs prompts on the pool and needs its features")
     pieces = (features[begin : begin + _ROWS_A_PIECE] for begin in range(0, len(features), _ROWS_A_PIECE))

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..choices import TEMPLATE_SETS
 from ..errors import InputError
 from ..teacher.torchvision_ops import ensure_torchvision
 
@@ -65,15 +66,15 @@ def template_set(name: str | Path) -> Templates:
 
 def _templates_from_file(path: Path) -> Templates:
     if not path.is_file():
-        near = difflib.get_close_matches(str(path), ("general", "imagenet", "cifar"), n=1)
+        near = difflib.get_close_matches(str(path), TEMPLATE_SETS, n=1)
         raise InputError(
             f"prompt templates {str(path)!r}: no set of that name, and no such file",
-            f"did you mean {near[0]}?" if near else "choose general, imagenet, cifar, or a file with one {} a line",
+            f"Did you mean {near[0]}?" if near else f"Choose {', '.join(TEMPLATE_SETS)}, or a text file of templates.",
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"the prompt templates {path} are not UTF-8 ({error.reason})", "save them as UTF-8") from error
+        raise InputError(f"the templates {path} are not UTF-8 ({error.reason})", "Save them as UTF-8.") from error
     found: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         template = line.strip()
@@ -82,11 +83,11 @@ def _templates_from_file(path: Path) -> Templates:
         if template.count("{}") != 1:
             raise InputError(
                 f"{path}, line {number}: {template!r} has {template.count('{}')} places for the name",
-                "write exactly one {} in each template, such as: a photo of a {}.",
+                "Write exactly one {} in each template, such as: a photo of a {}.",
             )
         if template in found:
-            raise InputError(f"{path}, line {number}: the same as line {found[template]}", "delete one of them")
+            raise InputError(f"{path}, line {number}: the same as line {found[template]}", "Delete one of them.")
         found[template] = number
     if not found:
-        raise InputError(f"the prompt templates {path} are empty", "write one template a line: a photo of a {}.")
+        raise InputError(f"the templates {path} are empty", "Write one template a line, such as: a photo of a {}.")
     return Templates(path.name, tuple(found))

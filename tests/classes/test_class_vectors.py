@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bank import make_bank, unit
+from tiny_bank import make_bank
 from tiny_images import CLASSES, make_photo
 
 from edgedistill.classes.class_vectors import ClassVectors, class_vectors, close_pairs
@@ -24,15 +24,8 @@ def test_weighted_logits_equal_the_logits_of_the_combined_vector(bank: TextBank,
     logits = bank.scale * np.einsum("nd,cpd->ncp", features.astype(np.float64), bank.vectors)
     np.testing.assert_allclose(bank.scale * features @ vectors.text.T, logits @ weights, atol=1e-5)
     assert (np.linalg.norm(vectors.text, axis=1) <= 1).all()
-    assert (vectors.weighting, vectors.normalised, vectors.scale) == ("W3-pool", False, bank.scale)
+    assert (vectors.weighting, vectors.scale) == ("W3-pool", bank.scale)
     np.testing.assert_array_equal(vectors.baked, vectors.text)
-
-
-def test_normalising_keeps_directions(bank: TextBank):
-    plain = class_vectors(bank, np.full(5, 0.2), weighting="W1")
-    normalised = class_vectors(bank, np.full(5, 0.2), weighting="W1", normalise=True)
-    assert normalised.normalised
-    np.testing.assert_allclose(normalised.text, unit(plain.text), atol=1e-6)
 
 
 def test_class_vectors_come_back_as_they_were_saved(bank: TextBank, tmp_path: Path):

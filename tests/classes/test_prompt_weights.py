@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from tiny_bank import make_bank, unit
 
-from edgedistill.classes.prompt_weights import WEIGHTINGS, prompt_weights
+from edgedistill.choices import PROMPT_WEIGHTS
+from edgedistill.classes.prompt_weights import prompt_weights
 from edgedistill.classes.text_bank import TextBank
 
 
@@ -46,7 +47,7 @@ def test_w3_against_its_definition(bank: TextBank, features: np.ndarray):
         np.testing.assert_allclose(weights, softmax(slow_scores(bank, features, reference)), rtol=1e-9)
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", PROMPT_WEIGHTS)
 def test_weights_sum_to_one_and_follow_the_prompts(bank: TextBank, features: np.ndarray, weighting: str):
     broad = np.linspace(-0.3, 0.3, 16)
     weights = prompt_weights(bank, weighting, features, broad)

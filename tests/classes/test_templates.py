@@ -48,5 +48,5 @@ def test_a_mistake_in_a_template_file_is_named(tmp_path: Path, text: bytes, mess
 
 
 def test_an_unknown_set_is_answered_with_a_near_one():
-    with pytest.raises(InputError, match="did you mean imagenet"):
+    with pytest.raises(InputError, match="Did you mean imagenet"):
         template_set("imagnet")
