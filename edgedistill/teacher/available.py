@@ -21,27 +21,27 @@ def no_such_teacher(name: str, model: str, tag: str, model_known: bool) -> Input
         tags = open_clip.list_pretrained_tags_by_model(model)
         return InputError(
             f"{name}: open_clip has no weights {tag!r} for {model}",
-            f"it has: {', '.join(tags)}" if tags else f"it has none for {model}: {alternatives()}",
+            f"It has: {', '.join(tags)}." if tags else f"It has none at all for {model}. {alternatives()}",
         )
     known = [f"{model}/{tag}" for model, tag in open_clip.list_pretrained()]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return InputError(
         f"{name!r} is no teacher: neither MODEL/PRETRAINED of open_clip, nor hf-hub:ID, nor a folder, nor a file",
-        f"did you mean {' or '.join(near)}?" if near else alternatives(),
+        f"Did you mean {' or '.join(near)}?" if near else alternatives(),
     )
 
 
 def alternatives(bring: str = "give --teacher local-dir:FOLDER") -> str:
     """The second line of a missing-weights error: what this machine has, then how to bring weights to it."""
     here = [f"--teacher {shlex.quote(name)}" for name in (*_cached_teachers(), *_folders_nearby())]
-    return f"available here: {', '.join(here[:6])}; or {bring}" if here else f"no other teacher is here; {bring}"
+    return f"Use what is here ({', '.join(here[:6])}), or {bring}." if here else f"No other teacher is here: {bring}."
 
 
 def as_a_file(repo: str, arch: str, preprocess: dict[str, Any]) -> str:
     """How to use a table entry's weights on a machine that cannot fetch them."""
     stated = json.dumps({key: preprocess[key] for key in PREPROCESS_KEYS})
     return (
-        f"fetch it elsewhere from https://huggingface.co/{repo} and give --teacher FILE --teacher-arch {arch} "
+        f"fetch it on another machine from https://huggingface.co/{repo} and give --teacher FILE --teacher-arch {arch} "
         f"--teacher-preprocess JSON, a file with {stated}"
     )
 

@@ -59,7 +59,7 @@ class TeacherFiles:
         except OSError as error:
             raise InputError(
                 f"the weights of teacher {self.id} cannot be read: {self.weights}: {error.strerror}",
-                "make the file readable, or choose another teacher",
+                "Make the file readable, or choose another teacher.",
             ) from error
 
     @property
@@ -88,11 +88,11 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(model, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys():
         raise InputError(
             f"{path} has no complete model_cfg (embed_dim, vision_cfg, text_cfg)",
-            "use a model folder as open_clip writes it (its push_to_hf_hub, or a download from the hub)",
+            "Use a model folder as open_clip writes it (its push_to_hf_hub, or a download from the hub).",
         )
     if not isinstance(preprocess, dict):
         raise InputError(
-            f"{path}: preprocess_cfg is not an object", "write mean, std, interpolation, resize_mode there"
+            f"{path}: preprocess_cfg is not an object", "Write mean, std, interpolation and resize_mode there."
         )
     return model, preprocess
 
@@ -106,10 +106,10 @@ def read_mean_feature(path: Path, dim: int) -> np.ndarray | None:
     try:
         feature = load_file(path).get(MEAN_FEATURE_TENSOR)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}", "write it again, or delete it") from error
+        raise InputError(f"{path} cannot be read: {error}", "Write it again, or delete it.") from error
     if feature is None or feature.shape != (dim,) or not np.isfinite(feature).all():
         found = "no such tensor" if feature is None else f"shape {feature.shape}, finite: {np.isfinite(feature).all()}"
         raise InputError(
-            f"{path}: {MEAN_FEATURE_TENSOR} must be {dim} finite numbers ({found})", "write it again, or delete it"
+            f"{path}: {MEAN_FEATURE_TENSOR} must be {dim} finite numbers ({found})", "Write it again, or delete it."
         )
     return feature.astype(np.float32)

@@ -57,7 +57,7 @@ def find_teacher(
     if arch is not None:
         raise InputError(
             f"--teacher-arch {arch} belongs to a checkpoint file, and --teacher is {name!r}",
-            "leave it out, or give the weights file as --teacher FILE",
+            "Leave it out, or give the weights file as --teacher FILE.",
         )
     if name.startswith("local-dir:"):
         return _from_folder(Path(name.removeprefix("local-dir:")), given)
@@ -114,14 +114,14 @@ def _from_hub(repo: str, given: dict[str, Any] | None, fetch: bool) -> TeacherFi
         raise InputError(
             f"no weights for teacher hf-hub:{repo}: looked for {CONFIG_FILE} and {' or '.join(HUB_WEIGHT_FILES)}: "
             f"{reason}",
-            alternatives("fetch them elsewhere into one folder and give --teacher local-dir:FOLDER"),
+            alternatives("fetch them on another machine into one folder and give --teacher local-dir:FOLDER"),
         ) from reason
     architecture, shipped = read_config(config)
     weights = weights_in(config.parent)
     if weights is None:
         raise InputError(
             f"the cached weights of hf-hub:{repo} belong to another revision than {config}",
-            "delete the older revision from the hub's cache, or fetch both again",
+            "Delete the older revision from the hub's cache, or fetch both again.",
         )
     source = f"local-dir:{config.parent}"
     return TeacherFiles(
@@ -175,15 +175,15 @@ def _from_checkpoint(path: Path, arch: str | None, given: dict[str, Any] | None)
         missing = [flag for flag, value in (("--teacher-arch", arch), ("--teacher-preprocess", given)) if value is None]
         raise InputError(
             f"the teacher {path} is a checkpoint file, and {' and '.join(missing)} did not come with it",
-            "give --teacher-arch (an open_clip model name, such as ViT-B-16) and --teacher-preprocess (a JSON file "
-            "with mean, std, interpolation and resize_mode): a guess here would be silently wrong",
+            "Give --teacher-arch (an open_clip model name, such as ViT-B-16) and --teacher-preprocess (a JSON file "
+            "with mean, std, interpolation and resize_mode): a guess here would be silently wrong.",
         )
     architecture = open_clip.get_model_config(arch)
     if architecture is None:
         near = difflib.get_close_matches(arch, open_clip.list_models(), n=3, cutoff=0.5)
         raise InputError(
             f"--teacher-arch {arch} is not an architecture that open_clip knows",
-            f"did you mean {' or '.join(near)}?" if near else "python -c 'import open_clip; open_clip.list_models()'",
+            f"Did you mean {' or '.join(near)}?" if near else "In Python, open_clip.list_models() names them all.",
         )
     return TeacherFiles(
         id=f"file:{path.name}:{arch}",

@@ -23,8 +23,8 @@ def read_preprocess(path: Path) -> dict[str, Any]:
     if missing:
         raise InputError(
             f"--teacher-preprocess {path} does not say {', '.join(missing)}",
-            "for OpenAI's and most of open_clip's weights: {\"mean\": [0.48145466, 0.4578275, 0.40821073], "
-            '"std": [0.26862954, 0.26130258, 0.27577711], "interpolation": "bicubic", "resize_mode": "shortest"}',
+            "OpenAI's and most of open_clip's weights take {\"mean\": [0.48145466, 0.4578275, 0.40821073], "
+            '"std": [0.26862954, 0.26130258, 0.27577711], "interpolation": "bicubic", "resize_mode": "shortest"}.',
         )
     return given
 
@@ -32,7 +32,7 @@ def read_preprocess(path: Path) -> dict[str, Any]:
 def settle_preprocess(config: dict[str, Any], architecture: dict[str, Any], source: str) -> dict[str, Any]:
     """Every value explicit. Folders on the hub often give mean and std alone: the rest is open_clip's convention.
 
-    mean and std have no such convention (open_clip would quietly take OpenAI's): without them we stop.
+    mean and std have no such convention (open_clip would take OpenAI's without a word): without them we stop.
     """
     size = architecture["vision_cfg"].get("image_size", 224)
     settled = {
@@ -45,9 +45,9 @@ def settle_preprocess(config: dict[str, Any], architecture: dict[str, Any], sour
     }
     if settled["interpolation"] == "random":  # a training setting; open_clip reads it as bicubic everywhere else
         settled["interpolation"] = "bicubic"
-    remedy = "correct it there, or give --teacher-preprocess"
+    remedy = "Correct it there, or give --teacher-preprocess."
     if not isinstance(settled["size"], int):
-        raise InputError(f"{source}: the image size {size} is not square", "choose a teacher with square input")
+        raise InputError(f"{source}: the image size {size} is not square", "Choose a teacher with square input.")
     if settled["interpolation"] not in _INTERPOLATIONS:
         raise InputError(f"{source}: interpolation is {settled['interpolation']!r}, not {_INTERPOLATIONS}", remedy)
     if settled["resize_mode"] not in _RESIZE_MODES:
@@ -62,7 +62,7 @@ def _three_numbers(value: Any, key: str, source: str) -> list[float]:
     if len(numbers) != 3 or not all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers):
         raise InputError(
             f"{source} does not say how images are normalised: preprocess_cfg.{key} is {value!r}, not three numbers",
-            "write it there, or give --teacher-preprocess JSON (mean, std, interpolation, resize_mode)",
+            "Write it there, or give --teacher-preprocess JSON (mean, std, interpolation, resize_mode).",
         )
     return [float(x) for x in numbers]
 
@@ -71,9 +71,9 @@ def read_json_object(path: Path, what: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{what} {path} cannot be read: {error}", "it must be a JSON file") from error
+        raise InputError(f"{what} {path} cannot be read: {error}", "It must be a JSON file.") from error
     if not isinstance(value, dict):
-        raise InputError(f"{what} {path} holds {type(value).__name__}, not an object", 'write {"mean": [...], ...}')
+        raise InputError(f"{what} {path} holds {type(value).__name__}, not an object", 'Write {"mean": [...], ...}.')
     return value
 
 

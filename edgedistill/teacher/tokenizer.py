@@ -44,7 +44,7 @@ def load_tokenizer(files: TeacherFiles) -> Any:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"the tokeniser of teacher {files.id} does not load: {first}",
-            "pip install transformers, and make its tokeniser files available, or choose a teacher with CLIP's own",
+            "Run pip install transformers and make its tokeniser files available, or choose a teacher with CLIP's own.",
         ) from error
 
 

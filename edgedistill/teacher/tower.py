@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import pickle
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import EdgeDistillError, InputError
+from ..work import dtype_trial
 from .files import TeacherFiles
 from .preprocessing import geometric_part
 from .tokenizer import load_tokenizer
@@ -55,12 +54,11 @@ class Teacher:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype {dtype!r} is not auto, float32 or bfloat16")
         if dtype == "auto":
-            chosen, self.dtype_reason = choose_dtype(self.model.visual, self._example_batch(), self.device)
+            self.dtype, self.dtype_reason = choose_dtype(self.model.visual, self._example_batch(), self.device)
         else:
-            chosen, self.dtype_reason = getattr(torch, dtype), "asked for"
-        self.torch_dtype: torch.dtype = chosen
-        self.dtype = str(chosen).removeprefix("torch.")
-        self.model.visual.to(chosen)
+            self.dtype, self.dtype_reason = dtype, "asked for"
+        self.torch_dtype: torch.dtype = getattr(torch, self.dtype)
+        self.model.visual.to(self.torch_dtype)
         log.debug("teacher %s on %s in %s: %s", self.id, self.device, self.dtype, self.dtype_reason)
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -70,7 +68,7 @@ class Teacher:
 
         if self._tokenizer is None:
             raise EdgeDistillError(
-                f"the text tower of teacher {self.id} is gone: free_text() was called", "load the teacher again"
+                f"the text tower of teacher {self.id} is gone: free_text() was called", "Load the teacher again."
             )
         with torch.inference_mode():
             tokens = self._tokenizer(list(texts)).to(self.device)
@@ -130,16 +128,17 @@ class Teacher:
         if len(bad):
             raise InputError(
                 f"teacher {self.id} gave a non-finite {kind} feature (item {bad[0]} of {len(array)}, {self.dtype})",
-                "try --teacher-dtype float32; if that does not help, the weights are damaged: use others",
+                "Try --teacher-dtype float32; if that does not help, the weights are damaged: use others.",
             )
         return array
 
 
-def choose_dtype(tower: torch.nn.Module, images: torch.Tensor, device: torch.device) -> tuple[torch.dtype, str]:
-    """bfloat16 where it is at least 1.2 times as fast as float32 on these images and gives the same features.
+def choose_dtype(
+    tower: torch.nn.Module, images: torch.Tensor, device: torch.device
+) -> tuple[Literal["float32", "bfloat16"], str]:
+    """bfloat16 where a short trial finds it faster than float32 on these images and it gives the same features.
 
-    Interleaved, best of up to ten after a warm-up, fewer where that would take longer than some five seconds. "The
-    same" is a cosine of at least 0.999 for every image. Returns the dtype and the reason. A timed choice:
+    "The same" is a cosine of at least 0.999 for every image. Returns the dtype's name and the reason. A timed choice:
     callers record it and fix it on resume.
     """
     import torch
@@ -147,27 +146,18 @@ def choose_dtype(tower: torch.nn.Module, images: torch.Tensor, device: torch.dev
 
     towers = {torch.float32: tower, torch.bfloat16: copy.deepcopy(tower).to(torch.bfloat16)}
     batches = {dtype: images.to(dtype) for dtype in towers}
-    best = dict.fromkeys(towers, math.inf)
     features: dict[torch.dtype, torch.Tensor] = {}
-    began = time.perf_counter()
+
+    def run(dtype: torch.dtype) -> None:
+        features[dtype] = functional.normalize(_first(towers[dtype](batches[dtype])).float(), dim=-1)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     with torch.inference_mode():
-        for trial in range(11):
-            for dtype, candidate in towers.items():
-                start = time.perf_counter()
-                output = candidate(batches[dtype])
-                features[dtype] = functional.normalize(_first(output).float(), dim=-1)
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                if trial:  # the first one warms up
-                    best[dtype] = min(best[dtype], time.perf_counter() - start)
-            if trial and time.perf_counter() - began > 5:
-                break
-    ratio = best[torch.float32] / best[torch.bfloat16]
-    cosine = float((features[torch.float32] * features[torch.bfloat16]).sum(dim=-1).min())
-    measured = f"bfloat16 is {ratio:.2f} times as fast as float32 on {device.type}, lowest cosine {cosine:.4f}"
-    if ratio >= 1.2 and cosine >= 0.999:
-        return torch.bfloat16, measured
-    return torch.float32, measured
+        chosen, reason = dtype_trial.choose_dtype(lambda: run(torch.float32), lambda: run(torch.bfloat16))
+        cosine = float((features[torch.float32] * features[torch.bfloat16]).sum(dim=-1).min())
+    reason += f" on {device.type}, lowest cosine {cosine:.4f}"
+    return (chosen if cosine >= 0.999 else "float32"), reason
 
 
 def _build(files: TeacherFiles) -> tuple[Any, Any]:
@@ -190,17 +180,17 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"the weights of teacher {files.id} do not load: {files.weights}: {first}",
-            "the file is damaged or belongs to another architecture: fetch it again, or correct --teacher-arch",
+            "The file is damaged or belongs to another architecture: fetch it again, or correct --teacher-arch.",
         ) from error
     except ImportError as error:
         raise InputError(
-            f"teacher {files.id} needs a package that is not installed: {error}", "pip install transformers"
+            f"teacher {files.id} needs a package that is not installed: {error}", "Run pip install transformers."
         ) from error
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(
                 f"the weights of teacher {files.id} hold values that are not finite: {name} in {files.weights}",
-                "fetch the file again or use other weights",
+                "Fetch the file again or use other weights.",
             )
     return model, tokenizer
 

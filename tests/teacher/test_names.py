@@ -80,7 +80,7 @@ def test_a_missing_weight_names_what_was_looked_for_and_what_is_here(hub_cache, 
     assert "no-clip-at-all" not in raised.value.todo
     assert "https://huggingface.co/laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K" in raised.value.todo
     assert "--teacher FILE --teacher-arch ViT-B-16 --teacher-preprocess JSON" in raised.value.todo
-    stated = json.loads(raised.value.todo.partition("a file with ")[2])
+    stated = json.loads(raised.value.todo.partition("a file with ")[2].rstrip("."))
     assert stated["interpolation"] == "bicubic"
     assert len(stated["mean"]) == 3
 
@@ -111,7 +111,7 @@ def test_a_checkpoint_needs_its_architecture_and_its_preprocessing(folder: Path,
         find_teacher(str(folder / WEIGHTS))
     with pytest.raises(InputError, match="checkpoint file, and --teacher-preprocess did not"):
         find_teacher(str(folder / WEIGHTS), arch=tiny_architecture)
-    with pytest.raises(InputError, match="did you mean ViT-B-16"):
+    with pytest.raises(InputError, match="Did you mean ViT-B-16"):
         find_teacher(str(folder / WEIGHTS), arch="ViTB16", preprocess=folder / "open_clip_config.json")
 
 

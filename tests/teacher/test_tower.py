@@ -117,7 +117,7 @@ def test_bfloat16_is_chosen_where_it_is_faster_and_changes_nothing():
     import torch
 
     class Slow(torch.nn.Module):
-        """Slow in float32; the feature hangs on `offset`, and on nothing else."""
+        """Slow in float32; the feature depends on `offset` alone."""
 
         def __init__(self, offset: float):
             super().__init__()
@@ -130,7 +130,7 @@ def test_bfloat16_is_chosen_where_it_is_faster_and_changes_nothing():
             return (self.base - self.offset) + 0 * x.sum()
 
     images, device = torch.zeros(2, 3, 4, 4), torch.device("cpu")
-    assert choose_dtype(Slow(offset=0.0), images, device)[0] is torch.bfloat16
+    assert choose_dtype(Slow(offset=0.0), images, device)[0] == "bfloat16"
     chosen, reason = choose_dtype(Slow(offset=1000.0), images, device)  # bfloat16 keeps three digits
-    assert chosen is torch.float32
+    assert chosen == "float32"
     assert "lowest cosine" in reason
