@@ -33,7 +33,8 @@ from PIL import Image, ImageOps
 
 from edgedistill.classes.templates import template_set
 from edgedistill.classes.text_bank import build_text_bank
-from edgedistill.distil.students import WEIGHTS, load_student, read_card
+from edgedistill.distil.student_card import WEIGHTS, read_card
+from edgedistill.distil.students import load_student
 from edgedistill.labels import Label, Labels
 from edgedistill.targets import preprocess
 from edgedistill.teacher.names import find_teacher
@@ -161,7 +162,7 @@ class StudentOf(OpenClip):
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         card = read_card(options.student)
-        self.size = card["preprocessing"]["size"]
+        self.size = card.preprocessing.size
         weight_hash = self.teacher.files.weight_hash
         self.student, fits = load_student(
             options.student, dim=self.teacher.dim, teacher_hash=weight_hash, size=self.size

@@ -511,24 +511,30 @@ class Line:
 
 
     def _settle_student(self) -> students.Plan:
-        """--student and its weights; what "auto" found, once for a work folder: a hub that comes or goes between two
-        runs must not train another student."""
+        """--student and its weights; what "auto" found, once for a work folder: other weights must not come into it
+        between two runs. Where the hub was out of reach, nothing was found, and it is asked again."""
         settings, default = self.settings, self.profile.model.student
         if settings.student_weights != "auto":
-            return students.plan(settings.student, settings.student_weights, default, settings.input_size)
+            return students.plan(settings.student, settings.student_weights, default, self.size)
         name = settings.student or default
         made: list[students.Plan] = []
+        before: list[dict[str, Any]] = []
 
-        def decide() -> tuple[dict[str, str | None], str]:
-            made.append(students.plan(settings.student, "auto", default, settings.input_size))
-            return {"source": made[0].source, "sha256": made[0].sha256}, made[0].reason
+        def decide() -> tuple[dict[str, str | bool | None], str]:
+            made.append(students.plan(settings.student, "auto", default, self.size))
+            return {"source": made[0].source, "sha256": made[0].sha256, "final": made[0].final}, made[0].reason
 
-        kept, _ = self.work.decision("student-start", {"student": name}, decide)
-        if made:
-            return made[0]
-        if kept["source"] == "scratch":
-            log.info("as before in %s; with another --work the hub is asked for weights of %s", self.work.root, name)
-        return students.plan_again(name, kept["source"], kept["sha256"], settings.input_size)
+        def open_still(value: dict[str, Any]) -> bool:
+            before.append(value)
+            return value["source"] == "scratch" and not value.get("final", False)
+
+        kept, _ = self.work.decision("student-start", {"student": name}, decide, open_still)
+        if not made:
+            return students.plan_again(name, kept["source"], kept["sha256"])
+        if before and made[0].source == "hub":
+            log.warning("the hub is in reach now: a student that began from scratch in %s is trained anew from its "
+                        "weights, %s", self.work.root, made[0].reason)  # fmt: skip
+        return made[0]
 
 
 def with_budgets(profile: Profile, settings: BuildSettings) -> Profile:

@@ -60,6 +60,7 @@ def fetch(repo: str, filenames: Sequence[str]) -> Path:
         raise HubUnavailable("not in the local cache, and HF_HUB_OFFLINE is set")
     if reason := why_unreachable(constants.ENDPOINT):
         raise HubUnavailable(f"not in the local cache, and {constants.ENDPOINT} does not answer ({reason})")
+    transport: tuple[type[Exception], ...] = (OSError, *_errors_of(get_session()))
     for filename in filenames:
         log.info("fetching %s from %s/%s", filename, constants.ENDPOINT, repo)
         try:
@@ -70,7 +71,7 @@ def fetch(repo: str, filenames: Sequence[str]) -> Path:
             raise HubUnavailable(f"not in the local cache, and {constants.ENDPOINT} stopped answering") from error
         except EntryNotFoundError:
             log.debug("%s has no %s", repo, filename)
-        except (OSError, *_errors_of(get_session())) as error:
+        except transport as error:
             raise HubUnavailable(f"not in the local cache, and the download failed: {_first_line(error)}") from error
     raise NotOnHub(f"the hub's {repo} has none of: {', '.join(filenames)}")
 

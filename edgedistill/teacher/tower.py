@@ -53,6 +53,7 @@ class Teacher:
         self.model.visual.to(memory_format=self._layout)
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype {dtype!r} is not auto, float32 or bfloat16")
+        self.dtype: str
         if dtype == "auto":
             self.dtype, self.dtype_reason = choose_dtype(self.model.visual, self._example_batch(), self.device)
         else:
