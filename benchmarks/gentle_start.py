@@ -26,14 +26,10 @@ import numpy as np
 import rows
 import torch
 
-from edgedistill.classes.prompts import (
-    ClassVectors,
-    TextBank,
-    build_text_bank,
-    class_vectors,
-    prompt_weights,
-    template_set,
-)
+from edgedistill.classes.class_vectors import ClassVectors, class_vectors
+from edgedistill.classes.prompt_weights import prompt_weights
+from edgedistill.classes.templates import template_set
+from edgedistill.classes.text_bank import TextBank, build_text_bank
 from edgedistill.distil import loop as training
 from edgedistill.distil.methods import PRG
 from edgedistill.distil.students import load_student
@@ -41,8 +37,9 @@ from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
 from edgedistill.labels import Labels
 from edgedistill.targets.preprocess import decode, to_pixels
+from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.store import TeacherStore, build_store
-from edgedistill.teacher.teacher import Teacher, find_teacher
+from edgedistill.teacher.tower import Teacher
 from edgedistill.verdict.intervals import wilson
 
 PARTS = Path("examples/parts")
@@ -98,14 +95,14 @@ def prepare(options: argparse.Namespace) -> None:
     jobs: list[tuple[str, Pool, int]] = [("pool", scan(options.pool), 8), ("study", _study(options)[0], 1)]
     for name, pictures, views in jobs:
         if not (options.work / name).exists():
-            teacher = teacher or find_teacher(options.teacher).load()
+            teacher = teacher or Teacher(find_teacher(options.teacher))
             unfinished = options.work / f".{name}"
             side = short_side_for(teacher.image_size, options.size)
             build_store(unfinished, pictures, teacher, seed=0, views=views, short_side=side)
             unfinished.replace(options.work / name)
     if not (options.work / "text").exists():
         (options.work / "text").mkdir()
-        text = find_teacher(options.teacher).load(dtype="float32")
+        text = Teacher(find_teacher(options.teacher), dtype="float32")
         build_text_bank(text, Labels.read(options.classes), template_set("general")).save(options.work / "text")
 
 

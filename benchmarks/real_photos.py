@@ -51,7 +51,7 @@ from edgedistill import __version__
 from edgedistill.distil.students import plan
 from edgedistill.labels import Labels
 from edgedistill.profiles import load_profile
-from edgedistill.teacher.teacher import find_teacher
+from edgedistill.teacher.names import find_teacher
 from edgedistill.verdict.intervals import wilson
 from edgedistill.work import atomic, stage
 

@@ -180,10 +180,11 @@ def vit_b_32(device: torch.device) -> tuple[nn.Module, torch.dtype]:
     ensure_torchvision()
     import open_clip
 
-    from edgedistill.teacher.teacher import choose_dtype
+    from edgedistill.teacher.tower import choose_dtype
 
     tower = open_clip.create_model("ViT-B-32", pretrained=None).visual.eval().requires_grad_(False).to(device)
-    dtype, _ = choose_dtype(tower, torch.rand(16, 3, TEACHER_SIZE, TEACHER_SIZE, device=device), device)
+    name, _ = choose_dtype(tower, torch.rand(16, 3, TEACHER_SIZE, TEACHER_SIZE, device=device), device)
+    dtype = getattr(torch, name)
     return tower.to(dtype), dtype
 
 
@@ -249,7 +250,7 @@ def random_classes() -> tuple[Any, Any]:
     vectors = RandomTeacher().encode_images(np.empty(CLASSES))
     bank = SimpleNamespace(vectors=vectors[:, None], teacher_id="random", teacher_hash="random")
     return bank, SimpleNamespace(
-        baked=vectors, text=vectors, prompt_weights=np.ones(1), weighting="W3", normalised=False, scale=100.0
+        baked=vectors, text=vectors, prompt_weights=np.ones(1), weighting="W3", scale=100.0
     )
 
 

@@ -69,14 +69,15 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
 
     from edgedistill.images.pixels import short_side_for
     from edgedistill.images.pool import scan
+    from edgedistill.teacher.names import find_teacher
     from edgedistill.teacher.store import BATCH_VIEWS, build_store
-    from edgedistill.teacher.teacher import find_teacher
+    from edgedistill.teacher.tower import Teacher
     from edgedistill.work.console import SILENT
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         name = options.teacher or f"local-dir:{_random_teacher(folder / 'teacher', options.tower, options.size)}"
-        teacher = find_teacher(name).load(dtype=options.dtype)
+        teacher = Teacher(find_teacher(name), dtype=options.dtype)
         teacher.free_text()
         pool = scan(_photos(folder / "photos", options.count, options.images))
         size = teacher.image_size
@@ -131,8 +132,9 @@ def _peak_anonymous_mib(images: int) -> float:
     import torch
 
     from edgedistill.images.pool import scan
+    from edgedistill.teacher.names import find_teacher
     from edgedistill.teacher.store import TeacherStore, build_store
-    from edgedistill.teacher.teacher import find_teacher
+    from edgedistill.teacher.tower import Teacher
 
     torch.set_num_threads(1)
     peak = 0.0
@@ -149,7 +151,8 @@ def _peak_anonymous_mib(images: int) -> float:
         folder = Path(scratch)
         # 64 x 48 px, so that 50,000 take a minute: what would grow with the pool is what we keep per image.
         _photos(folder / "photos", images, None, short_side=48)
-        teacher = find_teacher(f"local-dir:{_random_teacher(folder / 'teacher', 'tiny', 32)}").load(dtype="float32")
+        files = find_teacher(f"local-dir:{_random_teacher(folder / 'teacher', 'tiny', 32)}")
+        teacher = Teacher(files, dtype="float32")
         watcher = threading.Thread(target=watch)
         watcher.start()
         pool = scan(folder / "photos")

@@ -31,12 +31,15 @@ import numpy as np
 import rows
 from PIL import Image, ImageOps
 
-from edgedistill.classes.prompts import build_text_bank, template_set
-from edgedistill.distil.students import WEIGHTS, load_student, read_card
+from edgedistill.classes.templates import template_set
+from edgedistill.classes.text_bank import build_text_bank
+from edgedistill.distil.student_card import WEIGHTS, read_card
+from edgedistill.distil.students import load_student
 from edgedistill.labels import Label, Labels
 from edgedistill.targets import preprocess
-from edgedistill.teacher.teacher import find_teacher
+from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
+from edgedistill.teacher.tower import Teacher
 from edgedistill.verdict.intervals import wilson
 
 NAMES = Path(__file__).parent / "names"
@@ -136,7 +139,7 @@ class OpenClip:
 
     def __init__(self, options: argparse.Namespace) -> None:
         files = find_teacher(options.teacher)
-        self.teacher = files.load(dtype=options.dtype)
+        self.teacher = Teacher(files, dtype=options.dtype)
         self.templates = template_set(options.prompts)
         self.key = f"{files.weight_hash} {files.transform_id} {self.teacher.dtype}"
 
@@ -159,7 +162,7 @@ class StudentOf(OpenClip):
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         card = read_card(options.student)
-        self.size = card["preprocessing"]["size"]
+        self.size = card.preprocessing.size
         weight_hash = self.teacher.files.weight_hash
         self.student, fits = load_student(
             options.student, dim=self.teacher.dim, teacher_hash=weight_hash, size=self.size

@@ -175,13 +175,13 @@ def _teacher(name: str, *, named: bool) -> Finding:
     from huggingface_hub import constants
 
     from .teacher import hub
-    from .teacher.teacher import find_teacher
+    from .teacher.names import find_teacher
 
     try:
         found = find_teacher(name, fetch=False)
     except InputError as error:
         on_hub = name.startswith("hf-hub:") or (not name.startswith("local-dir:") and not Path(name).suffix)
-        if on_hub and not constants.HF_HUB_OFFLINE and hub.answers(constants.ENDPOINT, seconds=1.5):
+        if on_hub and not constants.HF_HUB_OFFLINE and hub.why_unreachable(constants.ENDPOINT, 1.5) is None:
             remedy = f"A build fetches it from {constants.ENDPOINT} once."
             return Finding("teacher", "note", f"{name} is not here yet, and the hub answers", remedy)
         return Finding("teacher", "missing" if named else "note", error.wrong, error.todo)

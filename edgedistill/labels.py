@@ -58,7 +58,7 @@ class Labels:
         if len(entries) < 2:
             raise InputError(
                 f"{path} names {len(entries)} class{'' if len(entries) == 1 else 'es'}: a classifier needs two or more",
-                "write one class a line; a class for everything else, such as 'background', counts",
+                "Write one class a line; a class for everything else, such as 'background', counts.",
             )
         return cls(tuple(entries))
 
@@ -86,15 +86,16 @@ def _decode(path: Path) -> str:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise InputError(f"the labels {path} are not a file", "give a text file with one class a line")
+            raise InputError(f"the labels {path} are not a file", "Give a text file with one class a line.")
         if status.st_size > _MAX_BYTES:
             raise InputError(
-                f"the labels {path} are {status.st_size / 2**20:.0f} MiB long", "give a text file with one class a line"
+                f"the labels {path} are {status.st_size / 2**20:.0f} MiB long",
+                "Give a text file with one class a line.",
             )
         data = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"the labels {path} cannot be read: {error.strerror}", "give a text file with one class a line"
+            f"the labels {path} cannot be read: {error.strerror}", "Give a text file with one class a line."
         ) from error
     try:
         return data.decode("utf-8-sig")
@@ -102,22 +103,23 @@ def _decode(path: Path) -> str:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(
             f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x})",
-            f"save it as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > labels-utf8.txt",
+            f"Save it as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8 {path.name} > labels-utf8.txt` converts it.",
         ) from error
 
 
 def _check_word(word: str, seen: dict[str, tuple[int, str]], number: int, path: Path) -> None:
     if not _key(word):
         raise InputError(
-            f"{path}, line {number}: an empty name", "write `name | synonym | synonym`, with a word on each side of a |"
+            f"{path}, line {number}: an empty name",
+            "Write `name | synonym | synonym`, with a word on each side of a |.",
         )
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in word):
-        raise InputError(f"{path}, line {number}: a control character in {word!r}", "delete it")
+        raise InputError(f"{path}, line {number}: a control character in {word!r}", "Delete it.")
     if _key(word) in seen:
         first, other = seen[_key(word)]
         raise InputError(
             f"{path}, line {number}: {word!r} is the same as {other!r} in line {first}",
-            "every name and synonym must be another (case, _ and - make no difference): delete or reword one",
+            "Every name and synonym must be another (case, _ and - make no difference): delete or reword one.",
         )
 
 

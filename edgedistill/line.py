@@ -26,15 +26,10 @@ import torch
 from . import __version__
 from .bundle import write
 from .bundle.checkset import CheckInfo, CheckSet
-from .classes.prompts import (
-    ClassVectors,
-    TextBank,
-    build_text_bank,
-    class_vectors,
-    close_pairs,
-    prompt_weights,
-    template_set,
-)
+from .classes.class_vectors import ClassVectors, class_vectors, close_pairs
+from .classes.prompt_weights import prompt_weights
+from .classes.templates import template_set
+from .classes.text_bank import TextBank, build_text_bank
 from .devices.device import find_device
 from .distil import loop, methods, students
 from .errors import InputError
@@ -49,8 +44,9 @@ from .targets import machine
 from .targets.errors import TargetError
 from .targets.manifest import read_manifest
 from .targets.preprocess import decode, to_pixels
+from .teacher.names import find_teacher
 from .teacher.store import TeacherStore, build_store
-from .teacher.teacher import Teacher, find_teacher
+from .teacher.tower import Teacher
 from .verdict.verdict import Verdict
 from .verdict.verify import verify
 from .work import atomic
@@ -470,7 +466,7 @@ class Line:
     def teacher(self, dtype: str) -> Teacher:
         """The teacher, loaded when a stage first needs it."""
         if self._teacher is None or self._teacher.dtype != dtype:
-            self._teacher = self.teacher_files.load(str(self.device), dtype)
+            self._teacher = Teacher(self.teacher_files, str(self.device), dtype)
         return self._teacher
 
     def free_teacher(self) -> None:
@@ -482,7 +478,7 @@ class Line:
         """--teacher-dtype, or what a short measurement chose when this work folder first met this teacher."""
 
         def decide() -> tuple[str, str]:
-            self._teacher = self.teacher_files.load(str(self.device), "auto")
+            self._teacher = Teacher(self.teacher_files, str(self.device), "auto")
             return self._teacher.dtype, self._teacher.dtype_reason
 
         if self.settings.teacher_dtype != "auto":
@@ -516,24 +512,30 @@ class Line:
 
 
     def _settle_student(self) -> students.Plan:
-        """--student and its weights; what "auto" found, once for a work folder: a hub that comes or goes between two
-        runs must not train another student."""
+        """--student and its weights; what "auto" found, once for a work folder: other weights must not come into it
+        between two runs. Where the hub was out of reach, nothing was found, and it is asked again."""
         settings, default = self.settings, self.profile.model.student
         if settings.student_weights != "auto":
-            return students.plan(settings.student, settings.student_weights, default, settings.input_size)
+            return students.plan(settings.student, settings.student_weights, default, self.size)
         name = settings.student or default
         made: list[students.Plan] = []
+        before: list[dict[str, Any]] = []
 
-        def decide() -> tuple[dict[str, str | None], str]:
-            made.append(students.plan(settings.student, "auto", default, settings.input_size))
-            return {"source": made[0].source, "sha256": made[0].sha256}, made[0].reason
+        def decide() -> tuple[dict[str, str | bool | None], str]:
+            made.append(students.plan(settings.student, "auto", default, self.size))
+            return {"source": made[0].source, "sha256": made[0].sha256, "final": made[0].final}, made[0].reason
 
-        kept, _ = self.work.decision("student-start", {"student": name}, decide)
-        if made:
-            return made[0]
-        if kept["source"] == "scratch":
-            log.info("as before in %s; with another --work the hub is asked for weights of %s", self.work.root, name)
-        return students.plan_again(name, kept["source"], kept["sha256"], settings.input_size)
+        def open_still(value: dict[str, Any]) -> bool:
+            before.append(value)
+            return value["source"] == "scratch" and not value.get("final", False)
+
+        kept, _ = self.work.decision("student-start", {"student": name}, decide, open_still)
+        if not made:
+            return students.plan_again(name, kept["source"], kept["sha256"])
+        if before and made[0].source == "hub":
+            log.warning("the hub is in reach now: a student that began from scratch in %s is trained anew from its "
+                        "weights, %s", self.work.root, made[0].reason)  # fmt: skip
+        return made[0]
 
 
 def with_budgets(profile: Profile, settings: BuildSettings) -> Profile:

@@ -23,9 +23,10 @@ def tiny_teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_teacher(tiny_teacher_folder: Path):
     """The same, loaded: an edgedistill.teacher.Teacher in float32 on the CPU."""
-    from edgedistill.teacher.teacher import find_teacher
+    from edgedistill.teacher.names import find_teacher
+    from edgedistill.teacher.tower import Teacher
 
-    return find_teacher(f"local-dir:{tiny_teacher_folder}").load(dtype="float32")
+    return Teacher(find_teacher(f"local-dir:{tiny_teacher_folder}"), dtype="float32")
 
 
 @pytest.fixture(scope="session")

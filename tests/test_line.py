@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -23,7 +22,8 @@ from tiny_images import CLASSES
 from edgedistill.bundle.checkset import read_check
 from edgedistill.errors import InputError
 from edgedistill.line import Line, build
-from edgedistill.teacher.teacher import TeacherFiles
+from edgedistill.settings import BuildSettings
+from edgedistill.teacher.tower import Teacher
 from edgedistill.work.stage import SCRATCH
 
 
@@ -72,7 +72,7 @@ def test_the_same_command_again_runs_no_stage(
 ) -> None:
     before = stages(inputs)
     manifest = (inputs / "bundle" / "manifest.json").read_bytes()
-    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    monkeypatch.setattr(Teacher, "__init__", no_teacher)
     again = build(settings(inputs, tiny_teacher_folder))
     assert stages(inputs) == before
     assert (inputs / "bundle" / "manifest.json").read_bytes() == manifest
@@ -86,7 +86,7 @@ def no_teacher(*_: object, **__: object) -> None:
 def test_another_student_does_not_run_the_teacher_again(
     built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    monkeypatch.setattr(Teacher, "__init__", no_teacher)
     before = stages(inputs)
     changed = settings(
         inputs, tiny_teacher_folder, epochs=1, method="kd", view_targets="mean", out=inputs / "bundle-kd"
@@ -136,7 +136,7 @@ def test_true_labels_that_come_later_are_used(
     for photo in (inputs / "check").rglob("*.jpg"):
         shutil.copy(photo, tmp_path / "check" / f"{photo.parent.name}-{photo.name}")
     before = stages(inputs)
-    monkeypatch.setattr(TeacherFiles, "load", no_teacher)
+    monkeypatch.setattr(Teacher, "__init__", no_teacher)
     blind = build(settings(inputs, tiny_teacher_folder, check=tmp_path / "check", out=inputs / "bundle-blind"))
     assert stages(inputs) == before
     assert blind.accuracy is None
@@ -196,17 +196,44 @@ def test_headers_and_broken_photos_are_counted_together(
             line.store(line.gather())
 
 
-def test_a_hub_that_comes_later_does_not_change_the_start(
-    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildSettings:
+    """A build that takes what the hub's cache in `tmp_path` has; no request leaves."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    asked = settings(inputs, tiny_teacher_folder, student_weights="auto", work=tmp_path / "work", out=tmp_path / "out")
-    first = Line(asked).plan
-    cache_hub_weights(tmp_path / "hub", first.name)
-    assert Line(asked).plan == first
-    assert first.source == "scratch"
-    assert Line(dataclasses.replace(asked, work=tmp_path / "other")).plan.source == "hub"
+    return settings(inputs, tiny_teacher_folder, student_weights="auto", work=tmp_path / "work", out=tmp_path / "out")
+
+
+def test_a_hub_out_of_reach_is_asked_again_and_one_that_comes_later_is_told(
+    asked: BuildSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert [Line(asked).plan.source for _ in range(2)] == ["scratch"] * 2
+    assert "is trained anew" not in caplog.text
+    cache_hub_weights(tmp_path / "hub", "mobilenetv3_small_050")
+    found = Line(asked).plan
+    assert found.source == "hub"
+    assert f"a student that began from scratch in {tmp_path / 'work'} is trained anew" in caplog.text
+    caplog.clear()
+    assert Line(asked).plan == found
+    assert not caplog.records
+    shutil.rmtree(tmp_path / "hub")
+    with pytest.raises(InputError, match="started from timm's weights, and now they cannot be had"):
+        Line(asked)
+
+
+def test_damaged_weights_of_the_student_are_told_at_once_and_decide_nothing(
+    asked: BuildSettings, tmp_path: Path
+) -> None:
+    weights, _ = cache_hub_weights(tmp_path / "hub", "mobilenetv3_small_050")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    with pytest.raises(InputError, match=f"{weights} is damaged") as error:
+        Line(asked)
+    assert len(str(error.value).splitlines()) == 2
+    assert not list((tmp_path / "work").rglob("student-start*"))
+    weights.write_bytes(whole)
+    assert Line(asked).plan.source == "hub"
+    assert list((tmp_path / "work").rglob("student-start*"))
 
 
 def test_seeds_are_reported_and_the_first_ships(

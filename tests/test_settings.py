@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgedistill.choices import PROMPT_WEIGHTS
 from edgedistill.errors import InputError
 from edgedistill.settings import ONE_OF, TEMPLATE_SETS, BuildSettings, resolve
 
@@ -57,15 +58,15 @@ def test_what_is_a_name_or_a_path_is_relative_where_it_is_a_path(
 
 
 def test_the_choices_are_those_that_there_are() -> None:
-    methods, prompts, train = (
-        pytest.importorskip(f"edgedistill.{name}") for name in ("distil.methods", "classes.prompts", "distil.loop")
+    methods, templates, train = (
+        pytest.importorskip(f"edgedistill.{name}") for name in ("distil.methods", "classes.templates", "distil.loop")
     )
     assert ONE_OF["method"] == tuple(methods.METHODS)
-    assert ONE_OF["prompt_weights"] == prompts.WEIGHTINGS
+    assert ONE_OF["prompt_weights"] == PROMPT_WEIGHTS
     for policy in ONE_OF["view_targets"]:
         assert train.TrainConfig(size=32, views=policy).views == policy
     for name in TEMPLATE_SETS:
-        assert prompts.template_set(name).name == name
+        assert templates.template_set(name).name == name
 
 
 def test_dashes_and_lists_read_as_on_the_command_line(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from torch import nn
 
 from edgedistill.bundle.checkset import CheckInfo, CheckSet
 from edgedistill.bundle.write import GOLDEN_IMAGES, Content, StudentFacts, TeacherFacts
-from edgedistill.classes.prompts import ClassVectors, Templates
+from edgedistill.classes.class_vectors import ClassVectors
+from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student, save_student
 from edgedistill.export.graph import Exports, GraphFacts, export_models
 from edgedistill.labels import Label, Labels
@@ -37,7 +38,7 @@ def vectors() -> ClassVectors:
     drawn = np.random.default_rng(1).normal(size=(len(FOUR_CLASSES), DIM)).astype(np.float32)
     unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     templates = Templates("one", ("a photo of a {}.",))
-    return ClassVectors(unit, unit, np.ones(1), "W1", True, SCALE, FOUR_CLASSES, templates)
+    return ClassVectors(unit, unit, np.ones(1), "W1", SCALE, FOUR_CLASSES, templates)
 
 
 def profile(name: str = "cpu") -> Profile:

@@ -240,7 +240,7 @@ PLAIN = ("{}", "a {}", "the {}", "a photo of a {}.", "a photo of the {}.", "an i
 
 def templates() -> list[tuple[str, str | None]]:
     """(template, style or None): plain ones, the product's prompt sets told apart by style word, and the styles'."""
-    from edgedistill.classes.prompts import template_set
+    from edgedistill.classes.templates import template_set
 
     named = {"sketch": "sketch", "drawing": "sketch", "doodle": "sketch", "cartoon": "cartoon", "painting": "painting",
              "art of": "painting", "rendition": "painting", "blurry": "blur", "dark photo": "night"}  # fmt: skip

@@ -31,7 +31,7 @@ from .checkset import CheckSet, write_check
 from .model_card import model_card
 
 if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors
+    from ..classes.class_vectors import ClassVectors
     from ..labels import Labels
     from ..profiles import Profile
 

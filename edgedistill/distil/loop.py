@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import InputError
-from ..work import atomic
+from ..work import atomic, dtype_trial
 from ..work.console import SILENT, Progress
 from . import methods
 from .allocator import keep_freed_memory
@@ -44,7 +44,8 @@ from .students import CARD, WEIGHTS, Student, save_student
 from .unfold import is_folded, unfold
 
 if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors, TextBank
+    from ..classes.class_vectors import ClassVectors
+    from ..classes.text_bank import TextBank
     from ..teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)
@@ -185,7 +186,7 @@ def choose_device(train_on: str) -> torch.device:
 def choose_dtype(
     student: Student, size: int, batch: int, device: torch.device
 ) -> tuple[Literal["float32", "bfloat16"], str]:
-    """("float32" | "bfloat16", why). bf16 on a GPU that has it; on a CPU whichever trains faster, by a short try.
+    """("float32" | "bfloat16", why). bf16 on a GPU that has it; on a CPU whichever trains faster, by a short trial.
 
     There the answer depends on the network as much as on the processor: ResNets gain two- to threefold, MobileNets
     lose. Leaves the student as it was.
@@ -198,19 +199,14 @@ def choose_dtype(
         return "float32", "this processor has no bfloat16 instructions"
     trial = placed(student, device).train()
     images = torch.zeros(min(batch, 32), size, size, 3, dtype=torch.uint8)
-    best: dict[str, float] = {}
-    for _ in range(3):  # interleaved; the first round warms up and is the slowest of the three
-        for dtype in ("float32", "bfloat16"):
-            began = time.perf_counter()
-            with autocast(device, dtype):
-                h = trial(images)[1]
-            h.float().square().mean().backward()
-            trial.zero_grad(set_to_none=True)
-            best[dtype] = min(best.get(dtype, math.inf), time.perf_counter() - began)
-    ratio = best["float32"] / best["bfloat16"]
-    if ratio > 1.25:  # below that the gain may be the noise of a busy machine
-        return "bfloat16", f"{ratio:.1f} times as fast as float32 in a short try"
-    return "float32", f"bfloat16 is {ratio:.2f} times as fast in a short try"
+
+    def step(dtype: str) -> None:
+        with autocast(device, dtype):
+            h = trial(images)[1]
+        h.float().square().mean().backward()
+        trial.zero_grad(set_to_none=True)
+
+    return dtype_trial.choose_dtype(lambda: step("float32"), lambda: step("bfloat16"))
 
 
 def placed(student: Student, device: torch.device) -> Student:

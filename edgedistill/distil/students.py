@@ -3,16 +3,16 @@
     image uint8 [N,S,S,3] RGB -> f [N,d] pooled feature -> h [N,D] projected, not yet normalised
 
 Where its weights come from is decided once, before anything is trained (`plan`): the timm hub, a folder with
-`student.safetensors` + `student.json`, or scratch. The answer comes with its reason, for the report.
-The two files are also what a finished training leaves and what a bundle carries; nothing is pickled.
+`student.safetensors` + `student.json`, or scratch. The weights are loaded on trial before the answer is given, which
+comes with its reason, for the report. Nothing is pickled, and no pickle that holds more than weights is read.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import pickle
+import struct
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -22,29 +22,35 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from .. import records
 from ..errors import InputError
 from ..teacher import hub
 from ..teacher.torchvision_ops import ensure_torchvision
 from ..work import atomic
+from .student_card import CARD, WEIGHTS, Card, Layout, MadeFor, Pixels, read_card
 
 ensure_torchvision()
 import timm  # noqa: E402
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-WEIGHTS, CARD = "student.safetensors", "student.json"
 _TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
+# What a damaged file makes torch.load raise, by where the damage is.
+_UNREADABLE = (
+    SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError,
+    AssertionError, ArithmeticError, MemoryError, struct.error, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 class Student(nn.Module):
     """timm `name` without its classifier, then Linear(d,hidden) -> BN -> ReLU -> Linear(hidden,dim) (depth 2).
 
-    Two layers beat one and three in PromptKD's ablation (arXiv 2403.02781). `hidden` defaults to `dim`. The BN before
+    Two layers beat one and three in PromptKD's ablation (arXiv 2403.02781); `layout` asks for others. The BN before
     the last Linear keeps |h| from drifting: the loss sees only h/|h|, so a growing |h| would shrink every step.
-    `mean` and `std` are of pixels in 0..1. `width` is d, found by a forward pass at `size` (timm's `num_features` is
-    not it for every network). `pretrained` says whether the backbone's weights were learned somewhere: training is
-    gentler with those, and holds their BatchNorm statistics.
+    `mean` and `std` are of pixels in 0..1, timm's for this network unless `see_as` changes them. `width` is d, found by
+    a forward pass at `size` (timm's `num_features` is not it for every network). `weights` is a file of timm's.
+    `pretrained` says whether the backbone's weights were learned somewhere: training is gentler with those, and holds
+    their BatchNorm statistics.
     """
 
     mean: Tensor
@@ -56,23 +62,26 @@ class Student(nn.Module):
         dim: int,
         *,
         size: int = 224,
-        depth: Literal[1, 2] = 2,
-        hidden: int | None = None,
         kwargs: dict[str, Any] | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        layout: Layout | None = None,
         weights: Path | None = None,
     ) -> None:
         super().__init__()
-        self.name, self.dim, self.depth, self.kwargs = name, dim, depth, dict(kwargs or {})
+        self.name, self.dim, self.kwargs = name, dim, dict(kwargs or {})
         self.pretrained = weights is not None
         self.backbone = _backbone(name, self.kwargs, weights)
         self.width = _width(self.backbone, name, size)
-        self.hidden = hidden or dim
-        self.projector = projector(self.width, dim, depth, self.hidden)
+        self.depth: Literal[1, 2] = layout.depth if layout else 2
+        self.hidden = layout.hidden if layout else dim
+        self.projector = projector(self.width, dim, self.depth, self.hidden)
         preprocessing = _config(self.backbone)
-        self.register_buffer("mean", torch.tensor(mean or preprocessing["mean"]), persistent=False)
-        self.register_buffer("std", torch.tensor(std or preprocessing["std"]), persistent=False)
+        self.register_buffer("mean", torch.tensor(preprocessing["mean"]), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing["std"]), persistent=False)
+
+    def see_as(self, pixels: Pixels) -> None:
+        """Normalise images by these values from now on."""
+        self.mean.copy_(torch.tensor(pixels.mean))
+        self.std.copy_(torch.tensor(pixels.std))
 
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 [N,S,S,3] -> float32 [N,3,S,S], channels last in memory. Cast first: TensorRT takes no other order."""
@@ -96,17 +105,54 @@ def _backbone(name: str, kwargs: dict[str, Any], weights: Path | None) -> nn.Mod
         near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         raise InputError(
             f"timm {timm.__version__} has no model {name!r}",
-            f"Did you mean {', '.join(near)}?" if near else "timm.list_models() names them all.",
+            f"Did you mean {', '.join(near)}?" if near else "In Python, timm.list_models() names them all.",
         )
-    overlay = {"file": str(weights)} if weights else None
     try:
-        return timm.create_model(
-            name, pretrained=weights is not None, pretrained_cfg_overlay=overlay, num_classes=0, **kwargs
-        )
+        if weights is None:
+            return cast(nn.Module, timm.create_model(name, num_classes=0, **kwargs))
+        return _with_weights(name, weights, num_classes=0, **kwargs)
     except (TypeError, AssertionError) as error:
         raise InputError(
             f"timm cannot build {name!r} with {kwargs}: {error}", "Choose another --student, or correct its kwargs."
         ) from error
+
+
+def _with_weights(name: str, weights: Path, **kwargs: Any) -> nn.Module:
+    """timm's `name` with the weights of a file that timm published. Raises InputError naming the file."""
+    overlay = {"state_dict": _read_published(weights)}
+    try:
+        network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
+    except (RuntimeError, KeyError) as error:
+        raise InputError(f"{weights} is not the network {name}: {_last_line(error)}", _fetch_again(weights)) from error
+    _config(network).pop("state_dict", None)  # a second copy of the weights, that every copy of the student would carry
+    return cast(nn.Module, network)
+
+
+def _read_published(weights: Path) -> dict[str, Tensor]:
+    """The tensors of a hub file, by name; of a pickle, tensors are all that is read. Raises InputError naming it."""
+    try:
+        state = timm.models.load_state_dict(str(weights), weights_only=True)
+    except _UNREADABLE as error:
+        if weights.suffix == ".safetensors":
+            raise InputError(f"{weights} is damaged: {_last_line(error)}", _fetch_again(weights)) from error
+        # torch's own message advises to read it without the guard.
+        raise InputError(
+            f"{weights} is damaged, or holds more than weights and could run code when read", _fetch_again(weights)
+        ) from error
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or not torch.isfinite(value).all():
+            raise InputError(f"{weights} holds something else than finite numbers: {name}", _fetch_again(weights))
+    return cast("dict[str, Tensor]", state)
+
+
+def _fetch_again(weights: Path) -> str:
+    cached = next((folder for folder in weights.parents if folder.name.startswith("models--")), weights)
+    return f"Delete {cached} so that it is fetched again, or give --student-weights none."
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _config(backbone: nn.Module) -> dict[str, Any]:
@@ -145,7 +191,7 @@ class Plan:
 
     `source`: "hub" (`weights` is a file of timm's), "folder" (`weights` is a folder of ours) or "scratch".
     `reason` is a phrase for the manifest: it names no path of this machine and nothing that passes, such as a hub that
-    did not answer. `input_size` is what was asked for, None if nothing was.
+    did not answer. `final` is False where the hub was out of reach: it may give another answer next time.
     """
 
     name: str
@@ -153,69 +199,62 @@ class Plan:
     reason: str
     weights: Path | None = None
     sha256: str | None = None
-    input_size: int | None = None
-    card: dict[str, Any] = field(default_factory=dict)
+    card: Card | None = None
+    final: bool = True
 
     @property
     def licence(self) -> str:
         """Of the weights it starts from, as their publisher states it."""
         if self.source == "scratch":
             return "none: no weights but our own training"
-        published = timm.get_pretrained_cfg(self.name) if self.source == "hub" else None
-        stated = self.card.get("licence") if published is None else published.license
+        if self.card is not None:
+            stated = self.card.licence
+        else:
+            published = timm.get_pretrained_cfg(self.name)
+            stated = published.license if published is not None else None
         return stated or "unknown: see where the weights come from"
 
     @property
     def key(self) -> dict[str, Any]:
         """What the trained student depends on here, for a stage's inputs: no path, no time."""
-        return {"student": self.name, "start": self.source, "weights": self.sha256, "card": self.card}
+        return {"student": self.name, "start": self.source, "weights": self.sha256, "card": records.plain(self.card)}
 
 
-def plan(student: str | None, weights: str, default: str, input_size: int | None = None) -> Plan:
+def plan(student: str | None, weights: str, default: str, size: int) -> Plan:
     """Resolve --student and --student-weights: which network, and which weights it really can have here and now.
 
     `weights` is "auto" (timm's hub weights; scratch, with a warning, where they cannot be had), "none" (scratch) or a
-    folder with student.json and student.safetensors. `default` is the profile's student. Raises InputError for an
-    unusable folder and for a `student` unlike the folder's.
+    folder with student.json and student.safetensors. `default` is the profile's student, `size` that of its images.
+    What is planned has been built once: raises InputError for damaged weights, weights of another network, a folder
+    that cannot be used, a `student` unlike the folder's, an unknown network, and one that does not take `size`.
     """
     if weights not in ("auto", "none"):
-        folder = Path(weights)
-        card = read_card(folder)
-        if student is not None and student != card["name"]:
-            raise InputError(
-                f"--student is {student!r}, but {folder / CARD} is a {card['name']!r}",
-                "Leave --student out, or point --student-weights at weights of that network.",
-            )
-        return Plan(
-            name=card["name"],
-            source="folder",
-            reason=f"weights of {card['name']} from {folder.resolve().name}",
-            weights=folder,
-            sha256=atomic.sha256_file(folder / WEIGHTS),
-            input_size=input_size,
-            card=card,
-        )
+        return _tried(_from_folder(Path(weights), student), size)
     name = student or default
     if weights == "none":
-        return Plan(name=name, source="scratch", reason=f"{name} from scratch, as asked", input_size=input_size)
+        return _tried(Plan(name=name, source="scratch", reason=f"{name} from scratch, as asked"), size)
     try:
-        repo, file = _hub_weights(name)
+        found = _from_hub(name)
     except hub.HubUnavailable as error:
-        log.warning("no pretrained weights for the student %s (%s): it starts from scratch", name, error)
-        return _without_weights(name, input_size)
-    return _with_hub_weights(name, repo, file, input_size)
+        final = isinstance(error, hub.NotOnHub)
+        found = _tried(_without_weights(name, final), size)  # before the warning: a wrong name is told as that alone
+        again = "" if final else ", and the next run asks again"
+        log.warning("no pretrained weights for the student %s (%s): it starts from scratch%s", name, error, again)
+        return found
+    _with_weights(name, cast(Path, found.weights))  # with its classifier: only then timm insists on every tensor
+    return _tried(found, size)
 
 
-def plan_again(name: str, source: str, sha256: str | None, input_size: int | None = None) -> Plan:
-    """The plan that "auto" once made, whatever the hub says now: `source` "hub" or "scratch", with the weights' hash.
+def plan_again(name: str, source: str, sha256: str | None) -> Plan:
+    """The final plan that "auto" once made: `source` "hub" or "scratch", with the weights' hash.
 
     Raises InputError where those weights cannot be had any more, or have become others.
     """
     if source == "scratch":
-        return _without_weights(name, input_size)
+        return _without_weights(name, final=True)
     remedy = "Give --student-weights, or another --work to begin anew with what can be had now."
     try:
-        found = _with_hub_weights(name, *_hub_weights(name), input_size)
+        found = _from_hub(name)
     except hub.HubUnavailable as error:
         raise InputError(
             f"this work folder's {name} started from timm's weights, and now they cannot be had: {error}", remedy
@@ -225,28 +264,44 @@ def plan_again(name: str, source: str, sha256: str | None, input_size: int | Non
     return found
 
 
-def _without_weights(name: str, input_size: int | None) -> Plan:
-    reason = f"{name} from scratch: no pretrained weights could be had"
-    return Plan(name=name, source="scratch", reason=reason, input_size=input_size)
+def _tried(found: Plan, size: int) -> Plan:
+    """The plan itself, once its student could be built. Raises InputError where it cannot."""
+    card = found.card
+    dim = card.projector.dim if card and card.projector else 1
+    create_student(found, dim, card.teacher.hash if card and card.teacher else "", size=size)
+    return found
 
 
-def _with_hub_weights(name: str, repo: str, file: Path, input_size: int | None) -> Plan:
+def _from_folder(folder: Path, student: str | None) -> Plan:
+    card = read_card(folder)
+    if student is not None and student != card.name:
+        raise InputError(
+            f"--student is {student!r}, but {folder / CARD} is a {card.name!r}",
+            "Leave --student out, or point --student-weights at weights of that network.",
+        )
     return Plan(
-        name=name,
-        source="hub",
-        reason=f"{name} with timm's weights {repo}",
-        weights=file,
-        sha256=atomic.sha256_file(file),
-        input_size=input_size,
+        name=card.name,
+        source="folder",
+        reason=f"weights of {card.name} from {folder.resolve().name}",
+        weights=folder,
+        sha256=atomic.sha256_file(folder / WEIGHTS),
+        card=card,
     )
 
 
-def _hub_weights(name: str) -> tuple[str, Path]:
-    """(hub repository, local file) of timm's default weights. Raises hub.HubUnavailable with the reason."""
+def _from_hub(name: str) -> Plan:
+    """Raises hub.HubUnavailable with the reason; hub.NotOnHub where it is that timm publishes none."""
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if config is None or not config.hf_hub_id:
-        raise hub.HubUnavailable(f"timm publishes none for {name}")
-    return config.hf_hub_id, hub.fetch(config.hf_hub_id, _TIMM_FILES)
+        raise hub.NotOnHub(f"timm publishes none for {name}")
+    file = hub.fetch(config.hf_hub_id, _TIMM_FILES)
+    reason = f"{name} with timm's weights {config.hf_hub_id}"
+    return Plan(name=name, source="hub", reason=reason, weights=file, sha256=atomic.sha256_file(file))
+
+
+def _without_weights(name: str, final: bool) -> Plan:
+    reason = f"{name} from scratch: no pretrained weights could be had"
+    return Plan(name=name, source="scratch", reason=reason, final=final)
 
 
 def create_student(start: Plan, dim: int, teacher_hash: str, *, size: int, seed: int = 0) -> tuple[Student, bool]:
@@ -274,11 +329,11 @@ def save_student(
     teacher_hash: str,
     size: int,
     half: bool = False,
-    extra: dict[str, Any] | None = None,
+    licence: str | None = None,
 ) -> None:
     """Write student.safetensors (float32, or float16 with `half`) and student.json into `folder`, each whole.
 
-    Same weights, same bytes. `extra` is added to student.json as it is. Raises ValueError where float16 would overflow.
+    Same weights, same bytes. Raises ValueError where float16 would overflow.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()}
     if half:
@@ -286,63 +341,21 @@ def save_student(
         broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
         if broken:
             raise ValueError(f"not representable in float16: {', '.join(broken)}")
-    card = {
-        "format": FORMAT,
-        "name": student.name,
-        "kwargs": student.kwargs,
-        "projector": {"depth": student.depth, "hidden": student.hidden, "dim": student.dim},
-        "preprocessing": {"mean": _rounded(student.mean), "std": _rounded(student.std), "size": size},
-        "teacher": {"id": teacher_id, "hash": teacher_hash},
-        **(extra or {}),
-    }
+    card = Card(
+        name=student.name,
+        kwargs=student.kwargs,
+        projector=Layout(depth=student.depth, hidden=student.hidden, dim=student.dim),
+        preprocessing=Pixels(mean=_rounded(student.mean), std=_rounded(student.std), size=size),
+        teacher=MadeFor(id=teacher_id, hash=teacher_hash),
+        licence=licence,
+    )
     atomic.write_bytes(folder / WEIGHTS, save(state))
-    atomic.write_json(folder / CARD, card)
+    atomic.write_json(folder / CARD, card.to_json())
 
 
-def _rounded(values: Tensor) -> list[float]:
-    return [round(value, 6) for value in values.tolist()]
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """student.json, checked. Raises InputError naming what is missing or wrong."""
-    path = folder / CARD
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"no {CARD} in {folder}", f"--student-weights takes a folder with {WEIGHTS} and {CARD}, as a bundle has."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}", "Take the folder as edgedistill wrote it.") from error
-    problem = _card_problem(card)
-    if problem:
-        raise InputError(f"{path}: {problem}", "Take the folder as edgedistill wrote it.")
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"no {WEIGHTS} beside {path}", "Take the folder as edgedistill wrote it.")
-    return card
-
-
-def _card_problem(card: Any) -> str | None:
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        return f"not a student card of format {FORMAT}"
-    if not isinstance(card.get("name"), str) or not isinstance(card.get("kwargs", {}), dict):
-        return "name must be a string and kwargs an object"
-    preprocessing = card.get("preprocessing")
-    if not isinstance(preprocessing, dict):
-        return "preprocessing is missing"
-    for key in ("mean", "std"):
-        values = preprocessing.get(key)
-        if not isinstance(values, list) or len(values) != 3 or not all(isinstance(v, (int, float)) for v in values):
-            return f"preprocessing.{key} must be three numbers"
-    layout = card.get("projector")
-    if layout is not None:
-        if not isinstance(layout, dict) or layout.get("depth") not in (1, 2):
-            return "projector.depth must be 1 or 2"
-        if not all(isinstance(layout.get(key), int) and 0 < layout[key] <= 65536 for key in ("hidden", "dim")):
-            return "projector.hidden and projector.dim must be whole numbers above 0"
-        if not isinstance(card.get("teacher"), dict) or not isinstance(card["teacher"].get("hash"), str):
-            return "teacher.hash is missing, so its projector has no meaning"
-    return None
+def _rounded(values: Tensor) -> tuple[float, float, float]:
+    red, green, blue = (round(value, 6) for value in values.tolist())
+    return red, green, blue
 
 
 def load_student(folder: Path, *, dim: int, teacher_hash: str, size: int) -> tuple[Student, bool]:
@@ -352,21 +365,12 @@ def load_student(folder: Path, *, dim: int, teacher_hash: str, size: int) -> tup
     and a fresh one drawn from torch's random state. Raises InputError where the files do not fit each other.
     """
     card = read_card(folder)
-    layout = card.get("projector")
-    kept = layout is not None and layout["dim"] == dim and card["teacher"]["hash"] == teacher_hash
-    if layout is not None and not kept:
-        made_for = card["teacher"].get("id") or card["teacher"]["hash"][:12]
+    kept = card.fits(dim, teacher_hash)
+    if card.teacher is not None and card.projector is not None and not kept:
+        made_for = card.teacher.id or card.teacher.hash[:12]
         log.warning("the projector in %s was made for another teacher (%s): a fresh one is used", folder, made_for)
-    student = Student(
-        card["name"],
-        dim,
-        size=size,
-        depth=layout["depth"] if kept and layout else 2,
-        hidden=layout["hidden"] if kept and layout else None,
-        kwargs=card.get("kwargs", {}),
-        mean=card["preprocessing"]["mean"],
-        std=card["preprocessing"]["std"],
-    )
+    student = Student(card.name, dim, size=size, kwargs=card.kwargs, layout=card.projector if kept else None)
+    student.see_as(card.preprocessing)
     try:
         state = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
@@ -381,7 +385,7 @@ def load_student(folder: Path, *, dim: int, teacher_hash: str, size: int) -> tup
         student.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     except RuntimeError as error:
         raise InputError(
-            f"{folder / WEIGHTS} is not the network of its {CARD}: {str(error).splitlines()[-1].strip()}",
+            f"{folder / WEIGHTS} is not the network of its {CARD}: {_last_line(error)}",
             "Take both files from the same place.",
         ) from error
     student.pretrained = True

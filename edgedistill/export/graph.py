@@ -44,7 +44,7 @@ from ..work import atomic
 from .fold import fold_batch_norms
 
 if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors
+    from ..classes.class_vectors import ClassVectors
     from ..distil.students import Student
 
 log = logging.getLogger(__name__)

@@ -63,7 +63,7 @@ class StoreDamaged(InputError):
 
 
 class ImageTeacher(Protocol):
-    """What the pass needs of a teacher (teacher.py)."""
+    """What the pass needs of a teacher (tower.py)."""
 
     id: str
     dim: int

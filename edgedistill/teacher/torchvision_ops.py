@@ -48,7 +48,7 @@ def ensure_torchvision() -> bool:
             raise
         raise InputError(
             f"the package {error.name!r} is not installed, and building needs it",
-            'install the workshop half: pip install "edgedistill[build]"',
+            'Run pip install "edgedistill[build]" for the workshop half.',
         ) from error
     except RuntimeError as error:
         if _MISSING not in str(error):

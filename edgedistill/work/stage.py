@@ -109,12 +109,22 @@ class WorkFolder:
         key = atomic.digest({"format": FORMAT, "stage": name, "inputs": inputs})[:16]
         return Stage(name, inputs, self.root / f"{name}-{key}", self.root / f".{name}-{key}.partial")
 
-    def decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:
-        """A choice made by timing, with its reason: measured once, then read back, so a resumed build repeats it."""
+    def decision(
+        self,
+        name: str,
+        inputs: dict[str, Any],
+        decide: Callable[[], tuple[Any, str]],
+        again: Callable[[Any], bool] = lambda value: False,
+    ) -> tuple[Any, str]:
+        """A choice made by timing, with its reason: measured once, then read back, so a resumed build repeats it.
+
+        A kept value that `again` is true for is decided anew. Where `decide` raises, nothing is kept.
+        """
         path = self.root / "decisions" / f"{name}-{atomic.digest(inputs)[:16]}.json"
         if path.is_file():
             kept = json.loads(path.read_text())
-            return kept["value"], kept["reason"]
+            if not again(kept["value"]):
+                return kept["value"], kept["reason"]
         value, reason = decide()
         atomic.write_json(path, {"value": value, "reason": reason, "inputs": inputs})
         return value, reason

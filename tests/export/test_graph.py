@@ -14,7 +14,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from edgedistill.classes.prompts import ClassVectors, Templates
+from edgedistill.classes.class_vectors import ClassVectors
+from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export import graph as export
@@ -28,7 +29,7 @@ def classes() -> ClassVectors:
     drawn = np.random.default_rng(1).normal(size=(len(NAMES), DIM)).astype(np.float32)
     vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     templates = Templates("one", ("a photo of a {}.",))
-    return ClassVectors(vectors, vectors, np.ones(1), "W1", True, SCALE, NAMES, templates)
+    return ClassVectors(vectors, vectors, np.ones(1), "W1", SCALE, NAMES, templates)
 
 
 def trained_student(name: str = "test_efficientnet") -> Student:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from edgedistill.classes.prompts import ClassVectors, Templates
+from edgedistill.classes.class_vectors import ClassVectors
+from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student
 from edgedistill.export.graph import BakedClassifier, GraphFacts, export_models, to_onnx
 from edgedistill.profiles import load_profile
@@ -29,7 +30,7 @@ def class_vectors() -> ClassVectors:
     drawn = np.random.default_rng(0).normal(size=(len(NAMES), DIM)).astype(np.float32)
     vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     templates = Templates("one", ("a photo of a {}.",))
-    return ClassVectors(vectors, vectors, np.ones(1), "W1", True, 100.0, NAMES, templates)
+    return ClassVectors(vectors, vectors, np.ones(1), "W1", 100.0, NAMES, templates)
 
 
 @pytest.fixture(scope="module")

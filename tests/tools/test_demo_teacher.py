@@ -109,7 +109,7 @@ def test_open_clip_loads_the_teacher_as_any_other_folder():
 
 @needs_teacher
 def test_the_teacher_has_a_mean_feature():
-    from edgedistill.teacher.teacher import find_teacher
+    from edgedistill.teacher.names import find_teacher
 
     mean = find_teacher(f"local-dir:{TEACHER}").mean_feature
     assert mean is not None
@@ -119,9 +119,10 @@ def test_the_teacher_has_a_mean_feature():
 @needs_teacher
 @pytest.mark.skipif(not CHECK.is_dir(), reason="examples/parts/check is not in this checkout")
 def test_the_teacher_names_parts_on_floors_and_under_lamps_it_never_saw():
-    from edgedistill.teacher.teacher import find_teacher
+    from edgedistill.teacher.names import find_teacher
+    from edgedistill.teacher.tower import Teacher
 
-    teacher = find_teacher(f"local-dir:{TEACHER}").load(dtype="float32")
+    teacher = Teacher(find_teacher(f"local-dir:{TEACHER}"), dtype="float32")
     classes = sorted(path for path in CHECK.iterdir() if path.is_dir())
     words = teacher.encode_text([f"a photo of a {path.name.replace('_', ' ')}." for path in classes])
     right = []
@@ -141,7 +142,7 @@ def test_the_start_is_small():
 @needs_teacher
 def test_the_start_was_made_for_this_teacher():
     from edgedistill.distil.students import load_student
-    from edgedistill.teacher.teacher import find_teacher
+    from edgedistill.teacher.names import find_teacher
 
     card = json.loads((START / "student.json").read_text(encoding="utf-8"))
     files = find_teacher(f"local-dir:{TEACHER}")

@@ -51,6 +51,15 @@ def test_a_timed_choice_is_made_once(tmp_path: Path) -> None:
     assert first == again == ("bfloat16", "2.1x faster")
 
 
+def test_a_choice_is_made_again_where_it_is_asked_for_and_not_kept_where_it_fails(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        work.decision("start", {}, lambda: (1 / 0, "never"))
+    assert work.decision("start", {}, lambda: ("scratch", "nobody answers")) == ("scratch", "nobody answers")
+    assert work.decision("start", {}, lambda: ("hub", "found"), again=lambda value: value == "scratch")[0] == "hub"
+    assert work.decision("start", {}, lambda: ("other", "too late"), again=lambda value: value == "scratch")[0] == "hub"
+
+
 def test_a_work_folder_that_cannot_be_written_is_said_in_two_lines(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write the work folder"):

@@ -25,7 +25,8 @@ from torch import Tensor
 from ...errors import EdgeDistillError
 
 if TYPE_CHECKING:
-    from ...classes.prompts import ClassVectors, TextBank
+    from ...classes.class_vectors import ClassVectors
+    from ...classes.text_bank import TextBank
     from ...teacher.store import TeacherStore
 
 StateT = TypeVar("StateT", bound="State")

@@ -17,7 +17,8 @@ from ...errors import InputError
 from .base import State, StudentOut, TeacherOut, cosine_distance, full
 
 if TYPE_CHECKING:
-    from ...classes.prompts import ClassVectors, TextBank
+    from ...classes.class_vectors import ClassVectors
+    from ...classes.text_bank import TextBank
     from ...teacher.store import TeacherStore
 
 

@@ -18,7 +18,8 @@ from ...errors import InputError
 from .base import State, StudentOut, TeacherOut, cosine_distance, kl
 
 if TYPE_CHECKING:
-    from ...classes.prompts import ClassVectors, TextBank
+    from ...classes.class_vectors import ClassVectors
+    from ...classes.text_bank import TextBank
     from ...teacher.store import TeacherStore
 
 

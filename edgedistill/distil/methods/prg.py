@@ -39,7 +39,8 @@ from ...errors import InputError
 from .base import State, StudentOut, TeacherOut, cosine_distance, full, kl
 
 if TYPE_CHECKING:
-    from ...classes.prompts import ClassVectors, TextBank
+    from ...classes.class_vectors import ClassVectors
+    from ...classes.text_bank import TextBank
     from ...teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class PRG:
         )
 
     def _target(self, bank: TextBank, classes: ClassVectors) -> np.ndarray:
-        """Σ_p w_p·T_cp [C,D], normalised if (and only if) the exported vectors are."""
+        """Σ_p w_p·T_cp [C,D], not normalised, as the exported vectors are."""
         if self.targets == classes.weighting or (self.targets, classes.weighting) == ("W3", "W3-pool"):
             weights = np.asarray(classes.prompt_weights, dtype=np.float64)
         elif self.targets == "W1":
@@ -135,8 +136,7 @@ class PRG:
                 f"prg aims at prompt weights {self.targets}, the class vectors were made with {classes.weighting}",
                 f"Make the class vectors with {self.targets}, or set the method's option targets={classes.weighting}.",
             )
-        target = np.einsum("p,cpd->cd", weights, bank.vectors.astype(np.float64))
-        return target / np.linalg.norm(target, axis=-1, keepdims=True) if classes.normalised else target
+        return np.einsum("p,cpd->cd", weights, bank.vectors.astype(np.float64))
 
     def _is_kd_plus_cosine(self, scale: float) -> bool:
         same_temperature = abs(self.tau_edge * scale - 1) < 1e-3

@@ -1,0 +1,95 @@
+"""From the text bank to class vectors [C, D], and which classes come too close to each other.
+
+The class vectors are Σ_p w_p·T_cp and are *not* normalised: so averaging the prompts' logits and averaging their
+vectors are the same thing, and a class whose prompts agree keeps its longer vector. What is trained on is what is
+exported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .templates import Templates
+from .tensor_file import damaged, read_tensors, write_tensors
+from .text_bank import TextBank, unit
+
+CLASS_VECTORS_FILE = "class_vectors.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class ClassVectors:
+    """One vector a class, float32 [C, D], and all it takes to make one for another class later."""
+
+    text: np.ndarray
+    """From the prompts alone."""
+    baked: np.ndarray
+    """What is exported; the same as `text` unless refined on the pool."""
+    prompt_weights: np.ndarray
+    """float64 [P], sum 1."""
+    weighting: str
+    """How the weights were found: one of choices.PROMPT_WEIGHTS."""
+    scale: float
+    names: tuple[str, ...]
+    templates: Templates
+
+    def save(self, folder: Path) -> None:
+        """Writes class_vectors.safetensors into `folder`; same vectors, same bytes."""
+        tensors = {"text": self.text, "baked": self.baked, "prompt_weights": self.prompt_weights}
+        description = {
+            "weighting": self.weighting,
+            "scale": self.scale,
+            "names": self.names,
+            "templates": {"name": self.templates.name, "templates": self.templates.templates},
+        }
+        write_tensors(folder / CLASS_VECTORS_FILE, tensors, description)
+
+    @classmethod
+    def load(cls, folder: Path) -> ClassVectors:
+        """Reads what `save` wrote. Raises InputError if it is damaged."""
+        path = folder / CLASS_VECTORS_FILE
+        tensors, read = read_tensors(path, {"text": 2, "baked": 2, "prompt_weights": 1})
+        try:
+            vectors = cls(
+                **tensors,
+                weighting=read["weighting"],
+                scale=float(read["scale"]),
+                names=tuple(read["names"]),
+                templates=Templates(read["templates"]["name"], tuple(read["templates"]["templates"])),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise damaged(path, error) from error
+        shapes = (len(vectors.text), len(vectors.baked), len(vectors.prompt_weights))
+        if shapes != (len(vectors.names), len(vectors.names), len(vectors.templates.templates)):
+            raise damaged(path, f"{shapes} classes, baked classes and prompts do not fit its description")
+        return vectors
+
+
+def class_vectors(bank: TextBank, weights: np.ndarray, *, weighting: str) -> ClassVectors:
+    """Σ_p w_p·T_cp, [C, D]: the logit of such a vector is the weighted mean of its prompts' logits."""
+    if weights.shape != (bank.vectors.shape[1],):
+        raise ValueError(f"{bank.vectors.shape[1]} prompts, but weights of shape {weights.shape}")
+    text = np.einsum("p,cpd->cd", np.asarray(weights, np.float64), bank.vectors.astype(np.float64)).astype(np.float32)
+    return ClassVectors(
+        text=text,
+        baked=text,
+        prompt_weights=np.asarray(weights, np.float64),
+        weighting=weighting,
+        scale=bank.scale,
+        names=bank.names,
+        templates=bank.templates,
+    )
+
+
+def close_pairs(vectors: ClassVectors, limit: float = 2.0) -> list[tuple[str, str, float]]:
+    """Pairs of classes that the teacher hardly tells apart: scale · (1 − cosine) < limit, the closest first.
+
+    The gap is in logits: an image that is exactly one class's vector has the other 2 logits behind, odds of 7 to 1.
+    """
+    directions = unit(vectors.text.astype(np.float64))
+    gaps = vectors.scale * (1 - directions @ directions.T)
+    one, other = np.triu_indices(len(directions), k=1)
+    close = [(vectors.names[a], vectors.names[b], float(max(gaps[a, b], 0.0))) for a, b in zip(one, other)]
+    return sorted((pair for pair in close if pair[2] < limit), key=lambda pair: pair[2])

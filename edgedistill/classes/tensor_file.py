@@ -1,0 +1,41 @@
+"""The safetensors files of this room: named arrays and one JSON description; same content, same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..work import atomic
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], description: dict[str, Any] | None = None) -> None:
+    from safetensors.numpy import save
+
+    # One metadata entry: with several, safetensors writes them in another order every time.
+    metadata = None if description is None else {"json": json.dumps(description, sort_keys=True, allow_nan=False)}
+    data = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata)
+    atomic.write_bytes(path, data)
+
+
+def read_tensors(path: Path, dimensions: dict[str, int]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(the named tensors, the description) of a file of ours; every number is finite."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in dimensions}
+            description = json.loads((file.metadata() or {}).get("json", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    for name, tensor in tensors.items():
+        if tensor.ndim != dimensions[name] or not np.isfinite(tensor).all():
+            raise damaged(path, f"{name} has shape {tensor.shape} or values that are not finite")
+    return tensors, description
+
+
+def damaged(path: Path, reason: object) -> InputError:
+    return InputError(f"{path} is damaged: {reason}", "Delete the folder it lies in and run the same command again.")

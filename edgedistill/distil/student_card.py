@@ -1,0 +1,104 @@
+"""student.json: what stands beside student.safetensors, so that the two files are a student on their own.
+
+They are what a training leaves, what a bundle carries and what --student-weights takes. This file reads and describes
+the card; the weights are the concern of students.py.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import records
+from ..errors import InputError
+
+FORMAT = 1
+WEIGHTS, CARD = "student.safetensors", "student.json"
+_REMEDY = "Take the folder as edgedistill wrote it."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """How the student wants its images: mean and std of values in 0..1; `size` is what it was trained at."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The projector's layers: one Linear to `dim` (depth 1), or two with `hidden` features between them."""
+
+    depth: Literal[1, 2]
+    hidden: int
+    dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeFor:
+    """The teacher whose space the projector leads into."""
+
+    hash: str
+    id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """student.json. `name` and `kwargs` are timm's; `licence` is of these weights, as whoever made them states it."""
+
+    name: str
+    preprocessing: Pixels
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    projector: Layout | None = None
+    teacher: MadeFor | None = None
+    licence: str | None = None
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in records.plain(self).items() if value is not None or key != "licence"}
+
+    def fits(self, dim: int, teacher_hash: str) -> bool:
+        """Whether its projector leads into the space of this very teacher."""
+        made_for = self.teacher
+        return self.projector is not None and self.projector.dim == dim and made_for is not None and (
+            made_for.hash == teacher_hash
+        )  # fmt: skip
+
+
+def read_card(folder: Path) -> Card:
+    """student.json, checked. Raises InputError naming what is missing or wrong; keys of others are passed over."""
+    path = folder / CARD
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"no {CARD} in {folder}", f"--student-weights takes a folder with {WEIGHTS} and {CARD}, as a bundle has."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON: {error}", _REMEDY) from error
+    if not isinstance(table, dict) or table.get("format") != FORMAT:
+        raise InputError(f"{path}: not a student card of format {FORMAT}", _REMEDY)
+    known = {one.name for one in fields(Card)}
+    card = records.read(Card, {key: value for key, value in table.items() if key in known}, str(path))
+    problem = _problem(card)
+    if problem:
+        raise InputError(f"{path}: {problem}", _REMEDY)
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"no {WEIGHTS} beside {path}", _REMEDY)
+    return card
+
+
+def _problem(card: Card) -> str | None:
+    """What no type can say."""
+    if min(card.preprocessing.std) <= 0:
+        return "preprocessing.std must be three numbers above 0"
+    layout = card.projector
+    if layout is not None:
+        if not all(0 < width <= 65536 for width in (layout.hidden, layout.dim)):
+            return "projector.hidden and projector.dim must be whole numbers from 1 to 65536"
+        if card.teacher is None:
+            return "teacher.hash is missing, so its projector has no meaning"
+    return None

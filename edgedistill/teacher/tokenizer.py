@@ -1,0 +1,66 @@
+"""The tokeniser of a teacher: CLIP's own from open_clip, or one of transformers' from files that are already here."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from . import hub
+from .available import alternatives
+from .files import TeacherFiles
+
+# A tokeniser of transformers': its settings, then its vocabulary in order of preference.
+TOKENIZER_SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+VOCABULARIES = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt")
+
+
+def load_tokenizer(files: TeacherFiles) -> Any:
+    """open_clip's tokeniser for this teacher. One of transformers' is read from a folder, so that it asks nobody."""
+    import open_clip
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
+    try:
+        if files.tokenizer_repo is None:
+            return open_clip.get_tokenizer(files.tokenizer)
+        text = files.architecture["text_cfg"]
+        return HFTokenizer(
+            str(_tokenizer_folder(files.tokenizer_repo)),
+            context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
+    except hub.HubUnavailable as reason:
+        raise InputError(
+            f"no tokeniser for teacher {files.id}: looked for {' or '.join(VOCABULARIES)} of {files.tokenizer_repo}: "
+            f"{reason}",
+            alternatives(
+                f"put the files of https://huggingface.co/{files.tokenizer_repo} into one folder with the teacher's "
+                "and give --teacher local-dir:FOLDER"
+            ),
+        ) from reason
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"the tokeniser of teacher {files.id} does not load: {first}",
+            "Run pip install transformers and make its tokeniser files available, or choose a teacher with CLIP's own.",
+        ) from error
+
+
+def _tokenizer_folder(repo: str) -> Path:
+    """The folder of the hub's cache with the files of a tokeniser, fetched if need be. Raises hub.HubUnavailable.
+
+    The vocabulary comes last, so that where it is, the settings are.
+    """
+    vocabulary = hub.cached_file(repo, VOCABULARIES)
+    if vocabulary is not None:
+        return vocabulary.parent
+    settings = []
+    for name in TOKENIZER_SETTINGS:
+        with contextlib.suppress(hub.NotOnHub):
+            settings.append(hub.fetch(repo, (name,)))
+    folder = hub.fetch(repo, VOCABULARIES).parent
+    if any(path.parent != folder for path in settings):
+        raise hub.HubUnavailable("its cached files belong to several revisions: delete them from the hub's cache")
+    return folder

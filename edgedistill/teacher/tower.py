@@ -1,0 +1,201 @@
+"""The teacher itself: an open_clip network with the weights that were found, giving text and image features.
+
+It is built with its weights or not at all: open_clip would go on with random ones and a log line. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import EdgeDistillError, InputError
+from ..work import dtype_trial
+from .files import TeacherFiles
+from .preprocessing import geometric_part
+from .tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+log = logging.getLogger(__name__)
+
+
+class Teacher:
+    """A frozen open_clip model: unit text and image features in one space of `dim` coordinates.
+
+    The text tower stays in float32 (it runs once and shapes every class vector); the image tower runs in `dtype`
+    (`torch_dtype` is the same as torch names it). `model` is open_clip's own, for whoever times the bare forward pass.
+    Same input, same batch, same threads: same bytes. Raises InputError if the weights do not fit, are damaged, or hold
+    a value that is not finite.
+    """
+
+    def __init__(self, files: TeacherFiles, device: str = "cpu", dtype: str = "auto") -> None:
+        import torch
+
+        self.files = files
+        self.id, self.dim, self.image_size = files.id, files.dim, files.image_size
+        self.device = torch.device(device)
+        self.model, self._tokenizer = _build(files)
+        self.model.eval().requires_grad_(False).to(self.device)
+        self.scale = float(self.model.logit_scale.exp())
+        self._geometry = geometric_part(files.preprocess)
+        self._mean = torch.tensor(files.preprocess["mean"], device=self.device).view(3, 1, 1)
+        self._std = torch.tensor(files.preprocess["std"], device=self.device).view(3, 1, 1)
+        # A vision transformer has one convolution and gains nothing; a convolutional tower likes its channels last.
+        convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in self.model.visual.modules())
+        self._layout = torch.channels_last if convolutions > 1 else torch.contiguous_format
+        self.model.visual.to(memory_format=self._layout)
+        if dtype not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"dtype {dtype!r} is not auto, float32 or bfloat16")
+        self.dtype: str
+        if dtype == "auto":
+            self.dtype, self.dtype_reason = choose_dtype(self.model.visual, self._example_batch(), self.device)
+        else:
+            self.dtype, self.dtype_reason = dtype, "asked for"
+        self.torch_dtype: torch.dtype = getattr(torch, self.dtype)
+        self.model.visual.to(self.torch_dtype)
+        log.debug("teacher %s on %s in %s: %s", self.id, self.device, self.dtype, self.dtype_reason)
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [n, D], unit rows. Prompts longer than the tower's context are cut by its tokeniser."""
+        import torch
+        from torch.nn import functional
+
+        if self._tokenizer is None:
+            raise EdgeDistillError(
+                f"the text tower of teacher {self.id} is gone: free_text() was called", "Load the teacher again."
+            )
+        with torch.inference_mode():
+            tokens = self._tokenizer(list(texts)).to(self.device)
+            features = functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
+        return self._finite(features, "text")
+
+    def centre(self, image: Image.Image) -> np.ndarray:
+        """uint8 [S, S, 3]: an upright RGB image through the geometric half of the teacher's own preprocessing."""
+        return np.array(self._geometry(image), dtype=np.uint8)
+
+    def encode_images(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
+        """float32 [N, D], unit rows, from uint8 [N, S, S, 3] RGB at the teacher's size; one forward pass.
+
+        `centre` and this together are the teacher's own preprocessing exactly, division and normalisation included.
+        """
+        import torch
+        from torch.nn import functional
+
+        with torch.inference_mode():
+            pixels = self.normalised(images).to(self.torch_dtype)
+            features = functional.normalize(self.model.encode_image(pixels).float(), dim=-1)
+        return self._finite(features, "image")
+
+    def free_text(self) -> None:
+        """Drops the text tower; encode_text fails from here on."""
+        self._tokenizer = None
+        for name in ("text", "transformer", "token_embedding", "text_decoder"):
+            if hasattr(self.model, name):
+                delattr(self.model, name)
+
+    def normalised(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """float32 [N, 3, S, S] on the teacher's device, as `model` takes it: uint8 [N, S, S, 3], scaled and normalised.
+
+        Raises ValueError for another shape or type.
+        """
+        import torch
+
+        size = self.image_size
+        if images.ndim != 4 or tuple(images.shape[1:]) != (size, size, 3):
+            raise ValueError(f"images must be uint8 [N, {size}, {size}, 3], got shape {tuple(images.shape)}")
+        pixels = torch.as_tensor(np.array(images) if isinstance(images, np.ndarray) else images)
+        if pixels.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8, got {pixels.dtype}")
+        pixels = pixels.to(self.device).permute(0, 3, 1, 2).to(torch.float32, memory_format=self._layout)
+        return pixels.div_(255).sub_(self._mean).div_(self._std)
+
+    def _example_batch(self) -> torch.Tensor:
+        """Normalised float32 [8, 3, S, S] for timing: blocks of random colour, fixed seed."""
+        pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+        cell = -(-self.image_size // 8)
+        pixels = pixels.repeat(cell, axis=1).repeat(cell, axis=2)[:, : self.image_size, : self.image_size]
+        return self.normalised(pixels)
+
+    def _finite(self, features: torch.Tensor, kind: str) -> np.ndarray:
+        array = features.cpu().numpy()
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(bad):
+            raise InputError(
+                f"teacher {self.id} gave a non-finite {kind} feature (item {bad[0]} of {len(array)}, {self.dtype})",
+                "Try --teacher-dtype float32; if that does not help, the weights are damaged: use others.",
+            )
+        return array
+
+
+def choose_dtype(
+    tower: torch.nn.Module, images: torch.Tensor, device: torch.device
+) -> tuple[Literal["float32", "bfloat16"], str]:
+    """bfloat16 where a short trial finds it faster than float32 on these images and it gives the same features.
+
+    "The same" is a cosine of at least 0.999 for every image. Returns the dtype's name and the reason. A timed choice:
+    callers record it and fix it on resume.
+    """
+    import torch
+    from torch.nn import functional
+
+    towers = {torch.float32: tower, torch.bfloat16: copy.deepcopy(tower).to(torch.bfloat16)}
+    batches = {dtype: images.to(dtype) for dtype in towers}
+    features: dict[torch.dtype, torch.Tensor] = {}
+
+    def run(dtype: torch.dtype) -> None:
+        features[dtype] = functional.normalize(_first(towers[dtype](batches[dtype])).float(), dim=-1)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    with torch.inference_mode():
+        chosen, reason = dtype_trial.choose_dtype(lambda: run(torch.float32), lambda: run(torch.bfloat16))
+        cosine = float((features[torch.float32] * features[torch.bfloat16]).sum(dim=-1).min())
+    reason += f" on {device.type}, lowest cosine {cosine:.4f}"
+    return (chosen if cosine >= 0.999 else "float32"), reason
+
+
+def _build(files: TeacherFiles) -> tuple[Any, Any]:
+    """(open_clip model with the found weights in float32, its tokeniser); never a random model."""
+    import open_clip
+    import torch
+    from safetensors import SafetensorError
+
+    tokenizer = load_tokenizer(files)  # first: it is small, and may have to be fetched
+    try:
+        model = open_clip.create_model(
+            files.source,
+            # A folder brings its own weights; a name is given the file, so that no request is made for it.
+            pretrained=None if files.source.startswith("local-dir:") else str(files.weights),
+            force_quick_gelu=bool(files.architecture.get("quick_gelu", False)),
+            force_preprocess_cfg=files.preprocess,
+            require_pretrained=True,
+        )
+    except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"the weights of teacher {files.id} do not load: {files.weights}: {first}",
+            "The file is damaged or belongs to another architecture: fetch it again, or correct --teacher-arch.",
+        ) from error
+    except ImportError as error:
+        raise InputError(
+            f"teacher {files.id} needs a package that is not installed: {error}", "Run pip install transformers."
+        ) from error
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(
+                f"the weights of teacher {files.id} hold values that are not finite: {name} in {files.weights}",
+                "Fetch the file again or use other weights.",
+            )
+    return model, tokenizer
+
+
+def _first(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """The pooled feature of a tower: most return it alone, CoCa's a tuple that starts with it."""
+    return output[0] if isinstance(output, tuple) else output
