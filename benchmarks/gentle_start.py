@@ -4,7 +4,7 @@
     python benchmarks/gentle_start.py --study renders/study --json benchmarks/results/gentle_start.json
 
 The demo's student, from the demo's pool, teacher and start, judged on the study renders: floors and lamps of neither
-the pool nor the check pictures, so that what is chosen here (distil/loop.py: `norm_for`, `lr_for`) is not chosen on
+the pool nor the check pictures, so that what is chosen here (distil/config.py: `norm_for`, `lr_for`) is not chosen on
 those.
 One row a recipe: accuracy with Wilson's 95 % interval over the study pictures, all seeds together. Two recipes train
 side by side, a thread each.
@@ -34,7 +34,9 @@ from edgedistill.classes.prompts import (
     prompt_weights,
     template_set,
 )
-from edgedistill.distil import loop as training
+from edgedistill.distil.config import TrainConfig
+from edgedistill.distil.evaluate import evaluate
+from edgedistill.distil.loop import train
 from edgedistill.distil.methods import PRG
 from edgedistill.distil.students import load_student
 from edgedistill.images.pixels import short_side_for
@@ -121,14 +123,14 @@ def judged(options: argparse.Namespace, recipe: Recipe) -> int:
     bank, classes = class_list(options)
     every = np.arange(len(store))
     start, _ = load_student(options.start, dim=bank.vectors.shape[2], teacher_hash=files.weight_hash, size=options.size)
-    config = training.TrainConfig(size=options.size, epochs=options.epochs, norm=recipe.norm, lr=recipe.lr,
-                                  seed=recipe.seed, train_on="cpu", dtype="float32", threads=1)  # fmt: skip
+    config = TrainConfig(size=options.size, epochs=options.epochs, norm=recipe.norm, lr=recipe.lr,
+                         seed=recipe.seed, train_on="cpu", dtype="float32", threads=1)  # fmt: skip
     folder = options.work / f"{recipe.norm}-{recipe.lr:g}-{recipe.seed}-{options.epochs}"
     folder.mkdir(exist_ok=True)
-    student = training.train(start, store, every, PRG(), classes, bank, config, folder).student
+    student = train(start, store, every, PRG(), classes, bank, config, folder).student
     pool, truth = _study(options)
     pixels = np.stack([to_pixels(decode(pool.read(index)), options.size) for index in range(len(pool))])
-    return int((training.evaluate(student, pixels, classes.baked) == truth).sum())
+    return int((evaluate(student, pixels, classes.baked) == truth).sum())
 
 
 def judged_teacher(options: argparse.Namespace) -> int:

@@ -35,7 +35,9 @@ from .classes.prompts import (
     prompt_weights,
     template_set,
 )
-from .distil import loop, methods, students
+from .distil import arithmetic, loop, methods, students
+from .distil.config import TrainConfig, batch_for, epochs_for
+from .distil.evaluate import evaluate
 from .errors import InputError
 from .export.graph import GraphFacts, export_models
 from .images import pool
@@ -142,7 +144,7 @@ class Line:
         write.check_destination(settings.bundle)
         self.bar = Bar()
         self.work = WorkFolder(settings.work)
-        self.device = loop.choose_device(settings.train_on)
+        self.device = arithmetic.choose_device(settings.train_on)
         self.threads = self._settle_threads()
         # The teacher first: where it is missing, one question to the hub is enough to say so.
         self.teacher_files = find_teacher(
@@ -317,10 +319,10 @@ class Line:
         self, seed: int, stores: Stores, kept: Kept, bank: TextBank, classes: ClassVectors, check: CheckSet
     ) -> Trained:
         """Train one student from the store, to the last epoch; only then the check set is looked at."""
-        config = loop.TrainConfig(
+        config = TrainConfig(
             size=self.size,
-            epochs=self.settings.epochs or loop.epochs_for(len(kept.rows)),
-            batch=self.settings.batch or loop.batch_for(len(kept.rows)),
+            epochs=self.settings.epochs or epochs_for(len(kept.rows)),
+            batch=self.settings.batch or batch_for(len(kept.rows)),
             views=cast(Literal["match", "mean", "blend"], self.settings.view_targets),
             seed=seed,
             train_on=cast(Literal["cpu", "cuda"], self.device.type),
@@ -358,8 +360,8 @@ class Line:
         if not stage.done:
             start, projector_fits = self.untrained(seed)
             chosen = {
-                "before": loop.evaluate(start, check.images, classes.baked).tolist() if projector_fits else None,
-                "after": loop.evaluate(self.finished(trained), check.images, classes.baked).tolist(),
+                "before": evaluate(start, check.images, classes.baked).tolist() if projector_fits else None,
+                "after": evaluate(self.finished(trained), check.images, classes.baked).tolist(),
             }
             atomic.write_json(stage.begin() / "answers.json", chosen)
             stage.finish()
@@ -492,11 +494,11 @@ class Line:
         """--student-dtype, or what a short measurement chose when this work folder first met this student."""
         if self.settings.student_dtype != "auto":
             return self.settings.student_dtype
-        batch = self.settings.batch or loop.batch_for(images)
+        batch = self.settings.batch or batch_for(images)
         return self._decision(
             "student-dtype",
             {"student": self.plan.name, "size": self.size, "batch": batch},
-            lambda: loop.choose_dtype(self.untrained(0)[0], self.size, batch, self.device),
+            lambda: arithmetic.choose_dtype(self.untrained(0)[0], self.size, batch, self.device),
         )
 
     def _decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[str, str]]) -> str:

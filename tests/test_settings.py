@@ -58,7 +58,7 @@ def test_what_is_a_name_or_a_path_is_relative_where_it_is_a_path(
 
 def test_the_choices_are_those_that_there_are() -> None:
     methods, prompts, train = (
-        pytest.importorskip(f"edgedistill.{name}") for name in ("distil.methods", "classes.prompts", "distil.loop")
+        pytest.importorskip(f"edgedistill.{name}") for name in ("distil.methods", "classes.prompts", "distil.config")
     )
     assert ONE_OF["method"] == tuple(methods.METHODS)
     assert ONE_OF["prompt_weights"] == prompts.WEIGHTINGS

@@ -20,7 +20,8 @@ import torch
 from safetensors.torch import load_file
 
 from edgedistill.classes.prompts import build_text_bank, class_vectors, prompt_weights, template_set
-from edgedistill.distil.loop import TrainConfig, train
+from edgedistill.distil.config import TrainConfig
+from edgedistill.distil.loop import train
 from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.students import Student, save_student
 from edgedistill.images.pixels import short_side_for

@@ -21,25 +21,26 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import InputError
 from ..work import atomic
 from ..work.console import SILENT, Progress
 from . import methods
 from .allocator import keep_freed_memory
+from .arithmetic import autocast, choose_device, choose_dtype, placed, reproducible
 from .batches import Batch, epoch_plan, prefetch, read_batch
+from .config import TrainConfig, batch_for, epochs_for, lr_for, norm_for
 from .methods import Method, StudentOut, view_loss
+from .step import _groups, hold_statistics
 from .students import CARD, WEIGHTS, Student, save_student
 from .unfold import is_folded, unfold
 
@@ -55,65 +56,6 @@ TIMES = ("seconds", "images_per_s")  # the keys of an epoch's line that no two r
 LEAST_IMAGES = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How long, how fast and where. None: derived from the number of images (`batch_for`, `epochs_for`) and, for `lr`,
-    from the start (`lr_for`).
-
-    `lr` is for the backbone, `head_lr` for the projector; both warm up linearly over `warmup` of all steps and fall to
-    0 on a cosine. Weight decay skips biases and BatchNorm. `ema` is the ceiling of the moving average's decay
-    min(ema, (1+t)/(10+t)); the average is what is kept.
-    `views`: match, mean or blend (methods/base.py: view_loss); blend rises to `eta` over the first fifth and is match
-    where the store has fewer than 4 views.
-    `norm`: whose mean and variance the backbone's BatchNorm uses. "batch": the batch's own, running averages kept for
-    later; "start": those the start came with (of a folded start: the pool's, see unfold.py), for the whole run
-    (`hold_statistics`); "auto": start for pretrained weights, else batch.
-    `dtype`: float32 or bfloat16 arithmetic of the student's forward pass ("auto": `choose_dtype`, by measurement);
-    weights, loss and optimiser stay float32.
-    """
-
-    size: int
-    epochs: int | None = None
-    batch: int | None = None
-    lr: float | None = None
-    head_lr: float = 3e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    clip: float = 1.0
-    ema: float = 0.999
-    views: Literal["match", "mean", "blend"] = "blend"
-    eta: float = 0.5
-    norm: Literal["auto", "batch", "start"] = "auto"
-    seed: int = 0
-    train_on: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("size", 16), ("epochs", 1), ("batch", 2), ("threads", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} is {value}", f"It must be at least {least}.")
-        for name in ("lr", "head_lr", "clip"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"{name} is {value}", "It must be above 0 and finite.")
-        for name in ("weight_decay", "warmup", "ema", "eta"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}", "It must be between 0 and 1.")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is {getattr(self, name)!r}", f"Use one of: {', '.join(allowed)}.")
-
-
-_CHOICES = {
-    "views": ("match", "mean", "blend"),
-    "norm": ("auto", "batch", "start"),
-    "train_on": ("auto", "cpu", "cuda"),
-    "dtype": ("auto", "float32", "bfloat16"),
-}
-
-
 @dataclass(frozen=True)
 class TrainResult:
     """The averaged student, in eval mode on the CPU; one dict an epoch; and what was decided on the way."""
@@ -125,132 +67,6 @@ class TrainResult:
     device: str
     dtype: str
     warnings: list[str]
-
-
-def batch_for(images: int) -> int:
-    """128 images a step, or a quarter of a small pool."""
-    return max(2, min(128, images // 4))
-
-
-def epochs_for(images: int) -> int:
-    """About 60,000 images in all, between 20 and 100 epochs."""
-    return min(100, max(20, round(60_000 / images)))
-
-
-def lr_for(student: Student) -> float:
-    """The backbone's peak learning rate: 1e-3 from scratch, 1e-4 for pretrained weights.
-
-    Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that. Tried, with
-    `norm_for`, on renders of other floors and lamps (benchmarks/gentle_start.py): from the example's start the
-    choices are hardly told apart there.
-    """
-    return 1e-4 if student.pretrained else 1e-3
-
-
-def norm_for(student: Student) -> Literal["batch", "start"]:
-    """Pretrained weights keep the statistics they came with: a pool is narrower than what they were made from.
-
-    A few hundred photos of one place would move the statistics to that place, and the student would read every other
-    floor and lamp by them.
-    """
-    return "start" if student.pretrained else "batch"
-
-
-def hold_statistics(backbone: nn.Module) -> None:
-    """BatchNorm layers of a backbone in training keep the mean and variance they have; their weight and bias learn.
-
-    As DomainBed fine-tunes (Gulrajani & Lopez-Paz 2021, arXiv 2007.01434), where, too, test images come from elsewhere.
-    """
-    for layer in backbone.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.eval()
-
-
-# ---- device and arithmetic -------------------------------------------------------------------------------------------
-
-
-def choose_device(train_on: str) -> torch.device:
-    """`auto` takes a GPU if torch has one. Raises InputError if cuda was asked for and is not there."""
-    if train_on == "cpu" or (train_on == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        build = f"a build for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-        raise InputError(
-            f"--train-on cuda, but torch {torch.__version__} ({build}) finds no GPU",
-            "Install a CUDA build of torch and check nvidia-smi, or use --train-on cpu.",
-        )
-    return torch.device("cuda")
-
-
-def choose_dtype(
-    student: Student, size: int, batch: int, device: torch.device
-) -> tuple[Literal["float32", "bfloat16"], str]:
-    """("float32" | "bfloat16", why). bf16 on a GPU that has it; on a CPU whichever trains faster, by a short try.
-
-    There the answer depends on the network as much as on the processor: ResNets gain two- to threefold, MobileNets
-    lose. Leaves the student as it was.
-    """
-    if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bfloat16", f"{torch.cuda.get_device_name(device)} computes in bfloat16"
-        return "float32", f"{torch.cuda.get_device_name(device)} has no bfloat16"
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return "float32", "this processor has no bfloat16 instructions"
-    trial = placed(student, device).train()
-    images = torch.zeros(min(batch, 32), size, size, 3, dtype=torch.uint8)
-    best: dict[str, float] = {}
-    for _ in range(3):  # interleaved; the first round warms up and is the slowest of the three
-        for dtype in ("float32", "bfloat16"):
-            began = time.perf_counter()
-            with autocast(device, dtype):
-                h = trial(images)[1]
-            h.float().square().mean().backward()
-            trial.zero_grad(set_to_none=True)
-            best[dtype] = min(best.get(dtype, math.inf), time.perf_counter() - began)
-    ratio = best["float32"] / best["bfloat16"]
-    if ratio > 1.25:  # below that the gain may be the noise of a busy machine
-        return "bfloat16", f"{ratio:.1f} times as fast as float32 in a short try"
-    return "float32", f"bfloat16 is {ratio:.2f} times as fast in a short try"
-
-
-def placed(student: Student, device: torch.device) -> Student:
-    """A trainable copy on `device`, its convolutions in channels-last memory: faster on CPUs and GPUs alike."""
-    placed = copy.deepcopy(student).requires_grad_(True).to(device)
-    for parameter in placed.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return placed
-
-
-def autocast(device: torch.device, dtype: str) -> torch.autocast:
-    """The context of the student's forward pass: bfloat16 arithmetic where `dtype` says so, else none of its own."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
-
-
-@contextmanager
-def reproducible(device: torch.device, threads: int | None) -> Iterator[None]:
-    """On a CPU: deterministic algorithms and a fixed number of threads. On a GPU: the fastest convolutions instead."""
-    before = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    benchmark = torch.backends.cudnn.benchmark
-    try:
-        if threads:
-            torch.set_num_threads(threads)
-        if device.type == "cpu":
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        else:
-            torch.backends.cudnn.benchmark = True
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = benchmark
-
-
-# ---- the loop --------------------------------------------------------------------------------------------------------
 
 
 def train(
@@ -517,16 +333,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _groups(student: Student, config: TrainConfig, lr: float) -> list[dict[str, Any]]:
-    """Backbone and projector, each with and without weight decay: vectors (biases, BatchNorm) have none."""
-    groups = []
-    for part, peak in ((student.backbone, lr), (student.projector, config.head_lr)):
-        for vectors, decay in ((False, config.weight_decay), (True, 0.0)):
-            params = [p for p in part.parameters() if (p.ndim <= 1) == vectors]
-            groups.append({"params": params, "peak": peak, "lr": peak, "weight_decay": decay})
-    return [group for group in groups if group["params"]]
-
-
 def _checksum(value: Tensor | np.ndarray) -> str:
     array = value.detach().cpu().contiguous().numpy() if isinstance(value, Tensor) else np.ascontiguousarray(value)
     return hashlib.sha256(array.tobytes()).hexdigest()
@@ -544,21 +350,3 @@ def stalled(agreements: list[float], epochs: int) -> str | None:
         f"agreement with the teacher stalls at {now:.2f} (epoch {len(agreements)} of {epochs}): "
         "the student is too small, the photos too few or unlike the classes, or the learning rate is wrong"
     )
-
-
-@torch.inference_mode()
-def evaluate(student: Student, images: np.ndarray, class_vectors: np.ndarray, batch: int = 64) -> np.ndarray:
-    """int64 [M]: the class the student chooses for each of the uint8 images [M,S,S,3]; class vectors are [C,D].
-
-    In eval mode and float32, whatever mode the student was in. The scale changes no choice and is not needed.
-    """
-    training = student.training
-    device = next(student.parameters()).device
-    head = torch.from_numpy(np.asarray(class_vectors, np.float32)).to(device)
-    student.eval()
-    chosen = []
-    for start in range(0, len(images), batch):
-        part = torch.from_numpy(np.array(images[start : start + batch])).to(device)
-        chosen.append((nn.functional.normalize(student(part)[1], dim=-1) @ head.T).argmax(-1).cpu())
-    student.train(training)
-    return torch.cat(chosen).numpy() if chosen else np.empty(0, np.int64)

@@ -15,18 +15,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from edgedistill.distil import loop as training
-from edgedistill.distil.loop import (
-    TrainConfig,
-    TrainResult,
-    batch_for,
-    choose_dtype,
-    epochs_for,
-    evaluate,
-    stalled,
-    train,
-)
+from edgedistill.distil.arithmetic import choose_dtype
+from edgedistill.distil.config import TrainConfig, batch_for, epochs_for
+from edgedistill.distil.evaluate import evaluate
+from edgedistill.distil.loop import TrainResult, stalled, train
 from edgedistill.distil.methods import KD, PRG, Embedding, Method
 from edgedistill.distil.methods.base import NonFiniteLoss
+from edgedistill.distil.step import _groups
 from edgedistill.distil.students import Student, load_student
 from edgedistill.errors import InputError
 from edgedistill.teacher.store import TeacherStore, build_store
@@ -269,7 +264,7 @@ def test_a_folded_start_gets_its_batchnorm_back_before_training(store: TeacherSt
 
 def test_biases_and_batchnorm_are_not_decayed_and_the_projector_has_its_own_rate() -> None:
     student = fresh_student()
-    groups = training._groups(student, config(), lr=1e-3)
+    groups = _groups(student, config(), lr=1e-3)
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     assert {id(p) for p in student.parameters() if p.ndim > 1} == decayed
     assert sum(len(group["params"]) for group in groups) == len(list(student.parameters()))
