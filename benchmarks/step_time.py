@@ -250,7 +250,7 @@ def random_classes() -> tuple[Any, Any]:
     vectors = RandomTeacher().encode_images(np.empty(CLASSES))
     bank = SimpleNamespace(vectors=vectors[:, None], teacher_id="random", teacher_hash="random")
     return bank, SimpleNamespace(
-        baked=vectors, text=vectors, prompt_weights=np.ones(1), weighting="W3", normalised=False, scale=100.0
+        baked=vectors, text=vectors, prompt_weights=np.ones(1), scale=100.0
     )
 
 

@@ -138,8 +138,7 @@ class Line:
         self.size = settings.input_size or self.profile.model.input_size
         self.labels = Labels.read(settings.classes)
         self.templates = template_set(settings.templates)
-        self.method = methods.make(settings.method, settings.option, **_targets(settings))
-        _refuse_other_targets(self.method, settings.prompt_weights)
+        self.method = methods.make(settings.method, settings.option)
         self.seeds = range(settings.seed, settings.seed + settings.seeds)
         write.check_destination(settings.bundle)
         self.bar = Bar()
@@ -553,21 +552,6 @@ def budget_overrides(settings: BuildSettings) -> dict[str, Any]:
         "accuracy_drop_max": settings.accuracy_drop_max,
     }
     return {name: value for name, value in asked.items() if value is not None}
-
-
-def _targets(settings: BuildSettings) -> dict[str, str]:
-    """PRG aims at the prompt weights that are baked; the other methods read the class vectors alone."""
-    return {"targets": settings.prompt_weights} if settings.method == "prg" else {}
-
-
-def _refuse_other_targets(method: methods.Method, weighting: str) -> None:
-    """Raise InputError where a student would be trained towards other prompt weights than its bundle is given."""
-    if isinstance(method, methods.PRG) and method.targets != weighting:
-        raise InputError(
-            f"--option targets={method.targets} is not --prompt-weights {weighting}: the student would aim at other "
-            "class vectors than those in its bundle",
-            f"Leave the option out, or give --prompt-weights {method.targets}.",
-        )
 
 
 def _holds(folder: Path, build_id: str) -> bool:

@@ -82,7 +82,7 @@ def classes() -> tuple[Any, Any]:
     text = np.einsum("p,cpd->cd", weights, prompts).astype(np.float32)
     bank = SimpleNamespace(vectors=prompts, scale=20.0, teacher_id="colours", teacher_hash="c0")
     return bank, SimpleNamespace(
-        text=text, baked=text, prompt_weights=weights, weighting="W3", normalised=False, scale=20.0
+        text=text, baked=text, prompt_weights=weights, scale=20.0
     )
 
 
