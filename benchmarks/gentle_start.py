@@ -37,7 +37,7 @@ from edgedistill.classes.prompts import (
 from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.evaluate import evaluate
 from edgedistill.distil.loop import train
-from edgedistill.distil.methods import PRG
+from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.students import load_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check

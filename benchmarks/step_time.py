@@ -38,7 +38,7 @@ from torch import nn
 from edgedistill.distil import arithmetic, batches
 from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.loop import Run
-from edgedistill.distil.methods import PRG
+from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.students import Student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.teacher.store import TeacherStore, build_store

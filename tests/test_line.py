@@ -165,7 +165,7 @@ def test_an_option_that_the_method_does_not_have_is_refused_at_once(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
     asked = settings(inputs, tiny_teacher_folder, option=("targets=W3",), work=tmp_path / "work")
-    with pytest.raises(InputError, match=r"prg has no option 'targets=W3'"):
+    with pytest.raises(InputError, match=r"prg has no option 'targets'"):
         Line(asked)
     assert not (tmp_path / "work").exists()
 

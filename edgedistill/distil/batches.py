@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .methods import TeacherOut
+from .methods.base import TeacherOut
 
 if TYPE_CHECKING:
     from ..teacher.store import TeacherStore

@@ -39,7 +39,7 @@ from .allocator import keep_freed_memory
 from .arithmetic import autocast, choose_device, choose_dtype, placed, reproducible
 from .batches import Batch, epoch_plan, prefetch, read_batch
 from .config import TrainConfig, batch_for, epochs_for, lr_for, norm_for
-from .methods import Method, StudentOut, view_loss
+from .methods.base import Method, StudentOut, check_finite, view_loss
 from .step import _groups, hold_statistics
 from .students import CARD, WEIGHTS, Student, save_student
 from .unfold import is_folded, unfold
@@ -142,7 +142,7 @@ class Run:
         self.steps_per_epoch = len(epoch_plan(0, 0, rows, 1, self.batch))
         self.steps = self.epochs * self.steps_per_epoch
         self.state = method.prepare(store, bank, classes).to(device)
-        self.with_mean = config.views == "mean" or self._blends() or "feat_views" in method.needs
+        self.with_mean = config.views == "mean" or self._blends()
         self.live = placed(student, device).train()
         if is_folded(self.live.backbone):
             log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
@@ -241,7 +241,7 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.live.parameters(), self.config.clip)
         with torch.no_grad():
             same = self.state.logits(out.g).argmax(-1) == self.state.logits(batch.teacher.u).argmax(-1)
-        numbers = methods.check_finite({**parts, "agreement": same.float().mean(), "grad_norm": norm}, where)
+        numbers = check_finite({**parts, "agreement": same.float().mean(), "grad_norm": norm}, where)
         self.optimiser.step()
         self.update_average(step)
         return {**numbers, "lr": factor * self.lr}

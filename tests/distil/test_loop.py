@@ -19,8 +19,10 @@ from edgedistill.distil.arithmetic import choose_dtype
 from edgedistill.distil.config import TrainConfig, batch_for, epochs_for
 from edgedistill.distil.evaluate import evaluate
 from edgedistill.distil.loop import TrainResult, stalled, train
-from edgedistill.distil.methods import KD, PRG, Embedding, Method
-from edgedistill.distil.methods.base import NonFiniteLoss
+from edgedistill.distil.methods.base import Method, NonFiniteLoss
+from edgedistill.distil.methods.embedding import Embedding
+from edgedistill.distil.methods.kd import KD
+from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.step import _groups
 from edgedistill.distil.students import Student, load_student
 from edgedistill.errors import InputError

@@ -15,13 +15,15 @@ float64, for the gradient checks) whatever autocast says. The loop knows no meth
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ... import records
 from ...errors import EdgeDistillError
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ class StudentOut:
     @classmethod
     def of(cls, f: Tensor, h: Tensor, row: Tensor, view: Tensor) -> StudentOut:
         """Normalises h in full precision: half loses F.normalize's epsilon."""
-        h = full(h)
-        return cls(f=full(f), h=h, g=F.normalize(h, dim=-1), row=row, view=view)
+        h = in_float32(h)
+        return cls(f=in_float32(f), h=h, g=F.normalize(h, dim=-1), row=row, view=view)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,28 +74,34 @@ class State:
         return self.scale * unit @ self.head.to(unit.dtype).T
 
 
-class Method(Protocol):
-    """A method is a frozen dataclass of its options with these three members.
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A method is a frozen dataclass of its options: int, float, bool, str, a Literal, a tuple of these, or None.
 
-    `needs` names what the loop must read besides u: "feat_views" asks for u_mean whatever the view policy is.
-    `loss` returns the weighted parts and their sum under "total"; every part is a scalar tensor.
+    The annotations are all that says which type and which words an option may be: they are checked here, for every
+    method, and raise InputError.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[frozenset[str]]
 
-    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State: ...
+    def __post_init__(self) -> None:
+        records.conform(self, self.name)
+        self.check()
 
-    def loss(self, student: StudentOut, teacher: TeacherOut, state: Any) -> dict[str, Tensor]: ...
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raise InputError for an option out of its range, or for options that do not go together."""
+
+    @abstractmethod
+    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
+        """What `loss` needs beside the batch; run once, before the first step."""
+
+    @abstractmethod
+    def loss(self, student: StudentOut, teacher: TeacherOut, state: Any) -> dict[str, Tensor]:
+        """The weighted parts and their sum under "total", each a scalar tensor. A pure function of its arguments."""
 
 
 class NonFiniteLoss(EdgeDistillError):
     """A part of the loss is NaN or infinite."""
-
-
-def options(method: Method) -> dict[str, Any]:
-    """The method's name and every option, as written at the head of metrics.jsonl."""
-    return {"method": method.name, **dataclasses.asdict(method)}  # type: ignore[call-overload]
 
 
 def view_loss(method: Method, student: StudentOut, teacher: TeacherOut, state: State, eta: float) -> dict[str, Tensor]:
@@ -115,21 +123,21 @@ def view_loss(method: Method, student: StudentOut, teacher: TeacherOut, state: S
         return {part: (1 - eta) * match[part] + eta * mean[part] for part in match}
 
 
-def full(x: Tensor) -> Tensor:
+def in_float32(x: Tensor) -> Tensor:
     """x in float32, or as it is if it is float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def kl(target_logits: Tensor, logits: Tensor, tau: float = 1.0) -> Tensor:
     """(τ²/B)·Σ_i Σ_c qt·(log qt − log qs) over rows [B,C]: never divided by C, so its weight is the same for any C."""
-    target = F.log_softmax(full(target_logits) / tau, dim=-1)
-    log_q = F.log_softmax(full(logits) / tau, dim=-1)
+    target = F.log_softmax(in_float32(target_logits) / tau, dim=-1)
+    log_q = F.log_softmax(in_float32(logits) / tau, dim=-1)
     return tau**2 * F.kl_div(log_q, target, reduction="batchmean", log_target=True)
 
 
 def cosine_distance(u: Tensor, g: Tensor) -> Tensor:
     """mean_i (1 − ⟨u_i,g_i⟩) of unit rows [B,D]."""
-    return (1 - (full(u) * full(g)).sum(-1)).mean()
+    return (1 - (in_float32(u) * in_float32(g)).sum(-1)).mean()
 
 
 def check_finite(parts: dict[str, Tensor], where: str) -> dict[str, float]:

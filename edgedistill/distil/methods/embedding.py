@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from .base import State, StudentOut, TeacherOut, cosine_distance, full
+from .base import Method, State, StudentOut, TeacherOut, cosine_distance, in_float32
 
 if TYPE_CHECKING:
     from ...classes.prompts import ClassVectors, TextBank
@@ -22,17 +21,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedding:
+class Embedding(Method):
     """One option: which distance."""
 
     name: ClassVar[str] = "embedding"
-    needs: ClassVar[frozenset[str]] = frozenset({"feat"})
 
     distance: Literal["cosine", "mse"] = "cosine"
-
-    def __post_init__(self) -> None:
-        if self.distance not in ("cosine", "mse"):
-            raise InputError(f"embedding: distance is {self.distance!r}", "Use one of: cosine, mse.")
 
     def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
         return State(head=torch.tensor(classes.baked), scale=float(classes.scale))
@@ -41,5 +35,5 @@ class Embedding:
         if self.distance == "cosine":
             distance = cosine_distance(teacher.u, student.g)
         else:
-            distance = (full(student.g) - full(teacher.u)).square().sum(-1).mean()
+            distance = (in_float32(student.g) - in_float32(teacher.u)).square().sum(-1).mean()
         return {"total": distance, self.distance: distance}

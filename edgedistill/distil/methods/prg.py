@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
-from .base import State, StudentOut, TeacherOut, cosine_distance, full, kl
+from .base import Method, State, StudentOut, TeacherOut, cosine_distance, in_float32, kl
 
 if TYPE_CHECKING:
     from ...classes.prompts import ClassVectors, TextBank
@@ -53,11 +53,10 @@ class PRGState(State):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PRG:
+class PRG(Method):
     """Options of PRG; the module docstring has the formulas. Every weight may be 0, which leaves its part out."""
 
     name: ClassVar[str] = "prg"
-    needs: ClassVar[frozenset[str]] = frozenset({"feat"})
 
     proxies: Literal["PT1", "PT2"] = "PT2"
     edges: tuple[Literal["E1", "E3"], ...] = ("E1", "E3")
@@ -70,17 +69,8 @@ class PRG:
     tau_edge: float = 0.05
     omega: float = 1000.0
 
-    def __post_init__(self) -> None:
-        allowed = {
-            "proxies": ("PT1", "PT2"),
-            "edge_loss": ("corr", "col", "row", "mse"),
-            "ce_rows": ("all", "confident"),
-        }
-        for option, values in allowed.items():
-            value = getattr(self, option)
-            if value not in values:
-                raise InputError(f"prg: {option} is {value!r}", f"Use one of: {', '.join(values)}.")
-        if not self.edges or not set(self.edges) <= {"E1", "E3"} or len(set(self.edges)) < len(self.edges):
+    def check(self) -> None:
+        if not self.edges or len(set(self.edges)) < len(self.edges):
             raise InputError(f"prg: edges is {self.edges!r}", "Use E1, E3 or both, each once.")
         for option in ("alpha", "feature", "gamma"):
             if not getattr(self, option) >= 0:
@@ -126,7 +116,7 @@ class PRG:
 
     def loss(self, student: StudentOut, teacher: TeacherOut, state: PRGState) -> dict[str, Tensor]:
         """Parts `node`, `feature`, `edge`, `ce` (those with a weight), each already weighted, and their sum."""
-        u, g = full(teacher.u), full(student.g)
+        u, g = in_float32(teacher.u), in_float32(student.g)
         z_teacher = state.scale * u @ state.target.to(u.dtype).T
         z_student = state.logits(g)
         parts = {"node": kl(z_teacher, z_student)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgedistill.distil.methods import StudentOut, TeacherOut
+from edgedistill.distil.methods.base import StudentOut, TeacherOut
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from edgedistill.distil.methods import KD, METHODS, PRG, Embedding, TeacherOut, check_finite, make, options, view_loss
-from edgedistill.distil.methods.base import NonFiniteLoss
-from edgedistill.errors import InputError
+from edgedistill.distil.methods.base import NonFiniteLoss, TeacherOut, check_finite, view_loss
+from edgedistill.distil.methods.embedding import Embedding
+from edgedistill.distil.methods.kd import KD
+from edgedistill.distil.methods.prg import PRG
 
 from .reference import problem, student_out, unit
 
@@ -70,29 +71,3 @@ def test_a_broken_part_is_named_with_its_place() -> None:
     with pytest.raises(NonFiniteLoss, match=r"epoch 3, step 2: total = nan, edge = inf"):
         check_finite(parts, "epoch 3, step 2")
     assert check_finite({"node": torch.tensor(0.5)}, "here") == {"node": 0.5}
-
-
-def test_methods_are_made_by_name_with_options_as_text() -> None:
-    assert make("prg", ["alpha=2", "edges=E3", "edge_loss=col"]) == PRG(alpha=2.0, edges=("E3",), edge_loss="col")
-    assert make("kd", ["tau=2"], cosine=1.0) == KD(tau=2.0, cosine=1.0)
-    assert {name: make(name).name for name in METHODS} == {name: name for name in METHODS}
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "says"),
-    [
-        ("prgg", None, "no method is called 'prgg'"),
-        ("prg", "alpah=1", "Did you mean alpha="),
-        ("kd", "tau", "no option 'tau'"),
-        ("kd", "tau=hot", "'hot'"),
-        ("kd", "tau=0", "tau is 0"),
-        ("embedding", "distance=l1", "distance is 'l1'"),
-    ],
-)
-def test_wrong_options_are_refused_with_their_remedy(name: str, option: str | None, says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make(name, [option] if option else [])
-
-
-def test_options_are_written_with_the_methods_name() -> None:
-    assert options(KD(tau=2.0)) == {"method": "kd", "tau": 2.0, "cosine": 0.0}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgedistill.distil.methods import KD, PRG
-from edgedistill.distil.methods.prg import off_diagonal, one_minus_pearson
+from edgedistill.distil.methods.kd import KD
+from edgedistill.distil.methods.prg import PRG, off_diagonal, one_minus_pearson
 from edgedistill.errors import InputError
 
 from .reference import (
