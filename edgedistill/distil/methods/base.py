@@ -105,11 +105,17 @@ class NonFiniteLoss(EdgeDistillError):
 
 
 def view_loss(method: Method, student: StudentOut, teacher: TeacherOut, state: State, eta: float) -> dict[str, Tensor]:
-    """(1−eta)·loss against this view's target + eta·loss against the mean of all views (methods 0.5).
+    """(1−eta)·L(u) + eta·L(u_mean), part by part: L against this view's feature and against the mean of all views.
 
-    eta 0 is the policy `match`, 1 is `mean`, between them `blend`. KL and cosine are linear in the teacher's side up
-    to a constant, so blending their losses has the gradient of the loss on blended targets. Leaves autocast: matrix
-    products of a loss in bfloat16 would blur the logits by whole units at CLIP's scale.
+    eta 0 is the policy `match`, 1 is `mean`, between them `blend`. It is always the losses that are blended, never the
+    targets: that is the definition, and it asks nothing of a method. For two methods it is also the same as training
+    on one blended target, gradient by gradient: `kd`, with (1−eta)·softmax zt(u) + eta·softmax zt(u_mean), because KL
+    is linear in the teacher's probabilities up to a constant, and `embedding`, with (1−eta)·u + eta·u_mean, because
+    both distances are linear in u up to a constant. Nothing of the kind holds for a correlation (prg's edges) or a
+    best class (its cross-entropy): there the student is pulled by two targets at once.
+
+    A method sees the mean as `teacher.u`; `student.view` still names the crop that the student saw. Leaves autocast:
+    matrix products of a loss in bfloat16 would blur the logits by whole units at CLIP's scale.
     """
     with torch.autocast(student.h.device.type, enabled=False):
         if eta == 0:
