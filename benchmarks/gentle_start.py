@@ -36,6 +36,7 @@ from edgedistill.classes.prompts import (
 )
 from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.evaluate import evaluate
+from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import train
 from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.students import load_student
@@ -127,7 +128,8 @@ def judged(options: argparse.Namespace, recipe: Recipe) -> int:
                          seed=recipe.seed, train_on="cpu", dtype="float32", threads=1)  # fmt: skip
     folder = options.work / f"{recipe.norm}-{recipe.lr:g}-{recipe.seed}-{options.epochs}"
     folder.mkdir(exist_ok=True)
-    student = train(start, store, every, PRG(), classes, bank, config, folder).student
+    lesson = Lesson(store=store, rows=every, method=PRG(), classes=classes, bank=bank)
+    student = train(start, lesson, config, folder).student
     pool, truth = _study(options)
     pixels = np.stack([to_pixels(decode(pool.read(index)), options.size) for index in range(len(pool))])
     return int((evaluate(student, pixels, classes.baked) == truth).sum())

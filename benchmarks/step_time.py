@@ -37,6 +37,7 @@ from torch import nn
 
 from edgedistill.distil import arithmetic, batches
 from edgedistill.distil.config import TrainConfig
+from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import Run
 from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.students import Student
@@ -94,7 +95,8 @@ def measure(
     config = TrainConfig(size=size, epochs=10_000, batch=options.batch, dtype=dtype, train_on=options.train_on)
     with arithmetic.reproducible(device, options.threads):
         bank, classes = random_classes()
-        run = Run(student, store, np.arange(len(store)), PRG(), classes, bank, config, device, folder)
+        lesson = Lesson(store=store, rows=np.arange(len(store)), method=PRG(), classes=classes, bank=bank)
+        run = Run(student, lesson, config, folder)
         candidates: dict[str, Callable[[], object]] = {
             "distil": lambda: run.one_epoch(SILENT),
             "supervised": supervised(student, store, config, device),
@@ -190,8 +192,7 @@ def vit_b_32(device: torch.device) -> tuple[nn.Module, torch.dtype]:
 
 def first_batch(run: Run) -> batches.Batch:
     every = np.arange(run.batch)
-    batch = batches.read_batch(run.store, every, np.ones_like(every), run.config.size, run.with_mean, False)
-    return batch.to(run.device)
+    return run.reader.read(every, np.ones_like(every)).to(run.device)
 
 
 def synchronised(call: Callable[[], object]) -> Callable[[], None]:

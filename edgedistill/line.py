@@ -38,6 +38,7 @@ from .classes.prompts import (
 from .distil import arithmetic, loop, methods, students
 from .distil.config import TrainConfig, batch_for, epochs_for
 from .distil.evaluate import evaluate
+from .distil.lesson import Lesson
 from .errors import InputError
 from .export.graph import GraphFacts, export_models
 from .images import pool
@@ -341,9 +342,8 @@ class Line:
         )
         if not stage.done:
             student, _ = self.untrained(seed)
-            loop.train(
-                student, stores.train, kept.rows, self.method, classes, bank, config, stage.begin(), self.bar
-            )
+            lesson = Lesson(store=stores.train, rows=kept.rows, method=self.method, classes=classes, bank=bank)
+            loop.train(student, lesson, config, stage.begin(), self.bar)
             stage.finish()
         before, after = self.answers(seed, stage, stores, classes, check)
         return Trained(seed, stage, None if before is None else _figures(before, check), _figures(after, check))

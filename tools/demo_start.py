@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from edgedistill.classes.prompts import build_text_bank, class_vectors, prompt_weights, template_set
 from edgedistill.distil.config import TrainConfig
+from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import train
 from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.students import Student, save_student
@@ -73,7 +74,8 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
     student.pretrained = True  # the loop then trains them gently
     config = TrainConfig(size=SIZE, epochs=options.start_epochs, batch=64, seed=options.seed, threads=options.threads)
     (work / "train").mkdir(exist_ok=True)
-    result = train(student, store, np.arange(len(store)), Embedding(), classes, bank, config, work / "train")
+    lesson = Lesson(store=store, rows=np.arange(len(store)), method=Embedding(), classes=classes, bank=bank)
+    result = train(student, lesson, config, work / "train")
     out = options.out / "start"
     out.mkdir(parents=True, exist_ok=True)
     save_student(out, result.student, teacher_id=teacher.id, teacher_hash=files.weight_hash, size=SIZE, half=True,

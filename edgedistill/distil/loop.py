@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,29 +31,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ..errors import InputError
 from ..work import atomic
 from ..work.console import SILENT, Progress
 from . import methods
 from .allocator import keep_freed_memory
 from .arithmetic import autocast, choose_device, choose_dtype, placed, reproducible
-from .batches import Batch, epoch_plan, prefetch, read_batch
+from .batches import Batch, BatchReader, epoch_plan, prefetch
 from .config import TrainConfig, batch_for, epochs_for, lr_for, norm_for
-from .methods.base import Method, StudentOut, check_finite, view_loss
+from .lesson import Lesson
+from .methods.base import StudentOut, check_finite, view_loss
 from .step import _groups, hold_statistics
 from .students import CARD, WEIGHTS, Student, save_student
 from .unfold import is_folded, unfold
-
-if TYPE_CHECKING:
-    from ..classes.prompts import ClassVectors, TextBank
-    from ..teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)
 
 METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 30.0
 TIMES = ("seconds", "images_per_s")  # the keys of an epoch's line that no two runs share
-LEAST_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -70,39 +65,25 @@ class TrainResult:
 
 
 def train(
-    student: Student,
-    store: TeacherStore,
-    keep_rows: np.ndarray,
-    method: Method,
-    classes: ClassVectors,
-    bank: TextBank,
-    config: TrainConfig,
-    folder: Path,
-    progress: Progress = SILENT,
+    student: Student, lesson: Lesson, config: TrainConfig, folder: Path, progress: Progress = SILENT
 ) -> TrainResult:
-    """Distil the store's `keep_rows` (int64 row numbers) into `student`; writes into `folder` and resumes from it.
+    """Teach `student` its lesson; writes into `folder` and resumes from it.
 
     `student` itself is the start and is not changed. Same inputs, config and thread count: same student.safetensors
-    on a CPU, however often the run was interrupted; a finished one is read back. Raises InputError for too few images,
-    and NonFiniteLoss naming the part of the loss and the step.
+    on a CPU, however often the run was interrupted; a finished one is read back. Raises InputError for a GPU that is
+    not there, and NonFiniteLoss naming the part of the loss and the step.
     """
-    rows = np.asarray(keep_rows, dtype=np.int64)
-    if len(rows) < LEAST_IMAGES:
-        raise InputError(
-            f"{len(rows)} images are left to train on",
-            f"Give more photos: at least {LEAST_IMAGES}, better 200 or more.",
-        )
     device = choose_device(config.train_on)
     with reproducible(device, config.threads):
         if config.dtype == "auto":
-            dtype, why = choose_dtype(student, config.size, config.batch or batch_for(len(rows)), device)
+            dtype, why = choose_dtype(student, config.size, config.batch or batch_for(len(lesson.rows)), device)
             log.info("the student trains in %s: %s", dtype, why)
             config = dataclasses.replace(config, dtype=dtype)
-        run = Run(student, store, rows, method, classes, bank, config, device, folder)
+        run = Run(student, lesson, config, folder)
         if not run.finished():
             run.resume()
-            progress.start("distil", run.epochs * len(rows))
-            progress.advance(run.epoch * len(rows))
+            progress.start("distil", run.epochs * len(lesson.rows))
+            progress.advance(run.epoch * len(lesson.rows))
             while run.epoch < run.epochs:
                 run.one_epoch(progress)
                 if run.epoch < run.epochs and time.monotonic() - run.saved >= CHECKPOINT_SECONDS:
@@ -116,33 +97,27 @@ def train(
 class Run:
     """One training under way: live student, its average, optimiser, metrics so far.
 
-    `train` is what drives it; a benchmark takes it apart: `step` is one batch, `one_epoch` the loop around it. `rows`
-    are int64 row numbers of the store; `folder` is written to by `one_epoch`, `checkpoint` and `save` alone. The
-    config's dtype is a settled one, not "auto".
+    `train` is what drives it; a benchmark takes it apart: `step` is one batch, `one_epoch` the loop around it.
+    `folder` is written to by `one_epoch`, `checkpoint` and `save` alone. The config's dtype is a settled one, not
+    "auto".
     """
 
-    def __init__(
-        self,
-        student: Student,
-        store: TeacherStore,
-        rows: np.ndarray,
-        method: Method,
-        classes: ClassVectors,
-        bank: TextBank,
-        config: TrainConfig,
-        device: torch.device,
-        folder: Path,
-    ) -> None:
+    def __init__(self, student: Student, lesson: Lesson, config: TrainConfig, folder: Path) -> None:
+        device, rows, method = choose_device(config.train_on), lesson.rows, lesson.method
         if device.type == "cpu":
             keep_freed_memory()
-        self.store, self.rows, self.method = store, rows, method
-        self.config, self.device, self.folder = config, device, folder
+        self.lesson, self.config, self.device, self.folder = lesson, config, device, folder
         self.batch, self.epochs = config.batch or batch_for(len(rows)), config.epochs or epochs_for(len(rows))
         self.lr = config.lr or lr_for(student)
         self.steps_per_epoch = len(epoch_plan(0, 0, rows, 1, self.batch))
         self.steps = self.epochs * self.steps_per_epoch
-        self.state = method.prepare(store, bank, classes).to(device)
-        self.with_mean = config.views == "mean" or self._blends()
+        self.state = method.prepare(lesson.store, lesson.bank, lesson.classes).to(device)
+        self.reader = BatchReader(
+            store=lesson.store,
+            size=config.size,
+            with_mean=config.views == "mean" or self._blends(),
+            pin=device.type == "cuda",
+        )
         self.live = placed(student, device).train()
         if is_folded(self.live.backbone):
             log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
@@ -165,16 +140,15 @@ class Run:
             "torch": torch.__version__,
         }
         start = {name: _checksum(value) for name, value in student.state_dict().items()}
-        self.key = atomic.digest({**self.header, "start": start, "store": store.inputs, "rows": _checksum(rows)})
+        self.key = atomic.digest({**self.header, "start": start, "store": lesson.store.inputs, "rows": _checksum(rows)})
         self.header["run"] = self.key
-        self.teacher = bank.teacher_id, bank.teacher_hash
         self.epoch = 0
         self.metrics: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.saved = time.monotonic()
 
     def _blends(self) -> bool:
-        return self.config.views == "blend" and self.store.views >= 4
+        return self.config.views == "blend" and self.lesson.store.views >= 4
 
     def eta(self, step: int) -> float:
         """Share of the mean-view target at this step (methods 0.5)."""
@@ -191,22 +165,22 @@ class Run:
 
     def _sample_of_pixels(self, images: int = 512) -> Iterator[Tensor]:
         """Centre views of some of the pool, as the backbone takes them."""
-        some = np.random.default_rng([self.config.seed, 0]).permutation(self.rows)[:images]
+        some = np.random.default_rng([self.config.seed, 0]).permutation(self.lesson.rows)[:images]
         for part in np.array_split(some, math.ceil(len(some) / 64)):
             yield self.live.normalise(
-                self.store.pixels.crops(part, np.zeros_like(part), self.config.size).to(self.device)
+                self.lesson.store.pixels.crops(part, np.zeros_like(part), self.config.size).to(self.device)
             )
 
     def one_epoch(self, progress: Progress) -> None:
         """Every image once; appends a line of metrics."""
         config, epoch = self.config, self.epoch
         torch.manual_seed(int(np.random.default_rng([config.seed, 3, epoch]).integers(2**62)))  # for dropout
-        plan = epoch_plan(config.seed, epoch, self.rows, self.store.views, self.batch)
+        plan = epoch_plan(config.seed, epoch, self.lesson.rows, self.lesson.store.views, self.batch)
         on_gpu = self.device.type == "cuda"
         began, seen, sums = time.perf_counter(), 0, dict[str, float]()
         with ThreadPoolExecutor(torch.get_num_threads()) as cores:
-            jobs = ((self.store, r, v, config.size, self.with_mean, on_gpu, cores) for r, v in plan)
-            for k, batch in enumerate(prefetch(read_batch, jobs, ahead=2 if on_gpu else 0)):
+            read = dataclasses.replace(self.reader, threads=cores).read
+            for k, batch in enumerate(prefetch(read, plan, ahead=2 if on_gpu else 0)):
                 step = epoch * len(plan) + k
                 numbers = self.step(batch.to(self.device), step, f"epoch {epoch + 1}, step {k + 1} of {len(plan)}")
                 count = len(batch.row)
@@ -235,7 +209,7 @@ class Run:
         with autocast(self.device, self.config.dtype):
             f, h = self.live(batch.images)
         out = StudentOut.of(f, h, batch.row, batch.view)
-        parts = view_loss(self.method, out, batch.teacher, self.state, self.eta(step))
+        parts = view_loss(self.lesson.method, out, batch.teacher, self.state, self.eta(step))
         self.optimiser.zero_grad(set_to_none=True)
         parts["total"].backward()
         norm = nn.utils.clip_grad_norm_(self.live.parameters(), self.config.clip)
@@ -268,8 +242,10 @@ class Run:
 
     def save(self) -> None:
         """The two files that others read. student.json is written last: where it stands, the run is finished."""
-        teacher_id, teacher_hash = self.teacher
-        save_student(self.folder, self.average, teacher_id=teacher_id, teacher_hash=teacher_hash, size=self.config.size)
+        bank, size = self.lesson.bank, self.config.size
+        save_student(
+            self.folder, self.average, teacher_id=bank.teacher_id, teacher_hash=bank.teacher_hash, size=size
+        )
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def finished(self) -> bool:

@@ -18,6 +18,7 @@ from edgedistill.distil import loop as training
 from edgedistill.distil.arithmetic import choose_dtype
 from edgedistill.distil.config import TrainConfig, batch_for, epochs_for
 from edgedistill.distil.evaluate import evaluate
+from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import TrainResult, stalled, train
 from edgedistill.distil.methods.base import Method, NonFiniteLoss
 from edgedistill.distil.methods.embedding import Embedding
@@ -97,14 +98,16 @@ def config(**changes: Any) -> TrainConfig:
     return TrainConfig(**{"size": SIZE, "epochs": 4, "batch": 12, "dtype": "float32", "threads": 1, **changes})
 
 
+def lesson(store: TeacherStore, method: Method | None = None, images: int = IMAGES) -> Lesson:
+    bank, vectors = classes()
+    return Lesson(store=store, rows=np.arange(images), method=method or PRG(), classes=vectors, bank=bank)
+
+
 def run(
     store: TeacherStore, folder: Path, method: Method | None = None, student: Student | None = None, **changes: Any
 ) -> TrainResult:
-    bank, vectors = classes()
     folder.mkdir(exist_ok=True)
-    rows = np.arange(len(store))
-    start = student or fresh_student()
-    return train(start, store, rows, method or PRG(), vectors, bank, config(**changes), folder)
+    return train(student or fresh_student(), lesson(store, method), config(**changes), folder)
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -147,8 +150,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(store, whole)
     broken.mkdir()
-    bank, vectors = classes()
-    arguments = (fresh_student(), store, np.arange(len(store)), PRG(), vectors, bank, config(), broken)
+    arguments = (fresh_student(), lesson(store), config(), broken)
     with pytest.raises(KeyboardInterrupt):
         train(*arguments, StopAfter(epochs * IMAGES + 20))
     assert not (broken / "student.safetensors").exists()
@@ -178,11 +180,9 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, spoil: str
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    bank, vectors = classes()
-    rows = np.arange(len(store))
     before = config(lr=2e-3) if spoil == "settings" else config()
     with pytest.raises(KeyboardInterrupt):
-        train(fresh_student(), store, rows, PRG(), vectors, bank, before, tmp_path, StopAfter(3 * IMAGES))
+        train(fresh_student(), lesson(store), before, tmp_path, StopAfter(3 * IMAGES))
     checkpoint = tmp_path / "checkpoint.safetensors"
     if spoil == "bytes":
         checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
@@ -228,18 +228,7 @@ def test_the_student_file_is_the_moving_average_with_the_last_batchnorm_statisti
 
 
 def test_average_starts_as_a_copy_and_follows_ever_more_slowly(store: TeacherStore, tmp_path: Path) -> None:
-    bank, vectors = classes()
-    loop = training.Run(
-        fresh_student(),
-        store,
-        np.arange(8),
-        KD(),
-        vectors,
-        bank,
-        config(epochs=1, batch=4),
-        torch.device("cpu"),
-        tmp_path,
-    )
+    loop = training.Run(fresh_student(), lesson(store, KD(), images=8), config(epochs=1, batch=4), tmp_path)
     weight, average = loop.live.projector[0].weight, loop.average.projector[0].weight  # type: ignore[union-attr]
     expected = average.detach().clone()
     for step in (0, 1, 50, 10**6):
@@ -333,7 +322,8 @@ def test_held_statistics_leave_weight_and_bias_to_learn(store: TeacherStore, tmp
     ],
 )
 def test_the_mean_view_target_rises_over_the_first_fifth(views: int, policy: str, etas: list[float]) -> None:
-    loop = SimpleNamespace(config=config(views=policy), store=SimpleNamespace(views=views), steps=100)
+    stored = SimpleNamespace(store=SimpleNamespace(views=views))
+    loop = SimpleNamespace(config=config(views=policy), lesson=stored, steps=100)
     loop._blends = lambda: training.Run._blends(loop)  # type: ignore[arg-type]
     assert [training.Run.eta(loop, step) for step in (0, 10, 20, 99)] == pytest.approx(etas)  # type: ignore[arg-type]
 
@@ -348,9 +338,8 @@ def test_a_loss_that_is_not_finite_names_part_and_step(store: TeacherStore, tmp_
 def test_too_few_images_and_a_missing_gpu_are_input_errors(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bank, vectors = classes()
     with pytest.raises(InputError, match="3 images"):
-        train(fresh_student(), store, np.arange(3), KD(), vectors, bank, config(), tmp_path)
+        lesson(store, images=3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="finds no GPU"):
         run(store, tmp_path, train_on="cuda")
