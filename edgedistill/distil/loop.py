@@ -12,14 +12,11 @@ from its last checkpoint to the same bytes on a CPU, given the same number of th
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
 import logging
-import math
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,22 +24,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
 from ..work import atomic
 from ..work.console import SILENT, Progress
 from . import methods
 from .allocator import keep_freed_memory
-from .arithmetic import autocast, choose_device, choose_dtype, placed, reproducible
+from .arithmetic import choose_device, choose_dtype, reproducible
 from .batches import Batch, BatchReader, epoch_plan, prefetch
-from .config import TrainConfig, batch_for, epochs_for, lr_for, norm_for
+from .checkpoint import Checkpoint, read_checkpoint
+from .config import TrainConfig, batch_for, epochs_for
 from .lesson import Lesson
-from .methods.base import StudentOut, check_finite, view_loss
-from .step import _groups, hold_statistics
+from .methods.base import check_finite
+from .schedule import Schedule
+from .step import Learner
 from .students import CARD, WEIGHTS, Student, save_student
-from .unfold import is_folded, unfold
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +87,12 @@ def train(
                     run.checkpoint()
             progress.done()
             run.save()
-        shipped = run.average.cpu().eval().requires_grad_(False)
+        shipped = run.learner.average.cpu().eval().requires_grad_(False)
     return TrainResult(shipped, run.metrics, run.epochs, run.batch, device.type, config.dtype, run.warnings)
 
 
 class Run:
-    """One training under way: live student, its average, optimiser, metrics so far.
+    """One training under way: the learner, its lesson, the epochs done, what is written of them.
 
     `train` is what drives it; a benchmark takes it apart: `step` is one batch, `one_epoch` the loop around it.
     `folder` is written to by `one_epoch`, `checkpoint` and `save` alone. The config's dtype is a settled one, not
@@ -103,84 +100,58 @@ class Run:
     """
 
     def __init__(self, student: Student, lesson: Lesson, config: TrainConfig, folder: Path) -> None:
-        device, rows, method = choose_device(config.train_on), lesson.rows, lesson.method
-        if device.type == "cpu":
+        self.lesson, self.config, self.folder = lesson, config, folder
+        self.device = choose_device(config.train_on)
+        if self.device.type == "cpu":
             keep_freed_memory()
-        self.lesson, self.config, self.device, self.folder = lesson, config, device, folder
-        self.batch, self.epochs = config.batch or batch_for(len(rows)), config.epochs or epochs_for(len(rows))
-        self.lr = config.lr or lr_for(student)
-        self.steps_per_epoch = len(epoch_plan(0, 0, rows, 1, self.batch))
-        self.steps = self.epochs * self.steps_per_epoch
-        self.state = method.prepare(lesson.store, lesson.bank, lesson.classes).to(device)
+        images = len(lesson.rows)
+        self.batch, self.epochs = config.batch or batch_for(images), config.epochs or epochs_for(images)
+        self.steps_per_epoch = len(epoch_plan(0, 0, lesson.rows, 1, self.batch))
+        self.schedule = Schedule(
+            config=config, steps=self.epochs * self.steps_per_epoch, views=lesson.store.views
+        )
         self.reader = BatchReader(
             store=lesson.store,
             size=config.size,
-            with_mean=config.views == "mean" or self._blends(),
-            pin=device.type == "cuda",
+            with_mean=self.schedule.needs_mean,
+            pin=self.device.type == "cuda",
         )
-        self.live = placed(student, device).train()
-        if is_folded(self.live.backbone):
-            log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
-            unfold(self.live.backbone, self._sample_of_pixels())
-        norm = norm_for(student) if config.norm == "auto" else config.norm
-        if norm == "start":
-            hold_statistics(self.live.backbone)
-        self.average = copy.deepcopy(self.live).eval()
-        self.optimiser = torch.optim.AdamW(_groups(self.live, config, self.lr), fused=True)
-        self.header = {
-            **methods.options(method),
-            **{f"train_{k}": v for k, v in dataclasses.asdict(config).items()},
-            "train_batch": self.batch,
-            "train_epochs": self.epochs,
-            "train_lr": self.lr,
-            "train_norm": norm,
-            "images": len(rows),
-            "device": device.type,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
+        self.learner = Learner(student, lesson, config, self.device)
+        self.header = self._header()
         start = {name: _checksum(value) for name, value in student.state_dict().items()}
-        self.key = atomic.digest({**self.header, "start": start, "store": lesson.store.inputs, "rows": _checksum(rows)})
+        inputs = {"start": start, "store": lesson.store.inputs, "rows": _checksum(lesson.rows)}
+        self.key = atomic.digest({**self.header, **inputs})
         self.header["run"] = self.key
         self.epoch = 0
         self.metrics: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.saved = time.monotonic()
 
-    def _blends(self) -> bool:
-        return self.config.views == "blend" and self.lesson.store.views >= 4
-
-    def eta(self, step: int) -> float:
-        """Share of the mean-view target at this step (methods 0.5)."""
-        if self.config.views == "mean":
-            return 1.0
-        return self.config.eta * min(1.0, step / (0.2 * self.steps)) if self._blends() else 0.0
-
-    def lr_factor(self, step: int) -> float:
-        """Linear warm-up, then a cosine to 0."""
-        warm = max(1, round(self.config.warmup * self.steps))
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
-
-    def _sample_of_pixels(self, images: int = 512) -> Iterator[Tensor]:
-        """Centre views of some of the pool, as the backbone takes them."""
-        some = np.random.default_rng([self.config.seed, 0]).permutation(self.lesson.rows)[:images]
-        for part in np.array_split(some, math.ceil(len(some) / 64)):
-            yield self.live.normalise(
-                self.lesson.store.pixels.crops(part, np.zeros_like(part), self.config.size).to(self.device)
-            )
+    def _header(self) -> dict[str, Any]:
+        """What is run, with everything that was left open decided: the first line of metrics.jsonl."""
+        return {
+            **methods.options(self.lesson.method),
+            **{f"train_{name}": value for name, value in dataclasses.asdict(self.config).items()},
+            "train_batch": self.batch,
+            "train_epochs": self.epochs,
+            "train_lr": self.learner.lr,
+            "train_norm": self.learner.norm,
+            "images": len(self.lesson.rows),
+            "device": self.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
 
     def one_epoch(self, progress: Progress) -> None:
         """Every image once; appends a line of metrics."""
         config, epoch = self.config, self.epoch
         torch.manual_seed(int(np.random.default_rng([config.seed, 3, epoch]).integers(2**62)))  # for dropout
         plan = epoch_plan(config.seed, epoch, self.lesson.rows, self.lesson.store.views, self.batch)
-        on_gpu = self.device.type == "cuda"
+        ahead = 2 if self.device.type == "cuda" else 0
         began, seen, sums = time.perf_counter(), 0, dict[str, float]()
         with ThreadPoolExecutor(torch.get_num_threads()) as cores:
             read = dataclasses.replace(self.reader, threads=cores).read
-            for k, batch in enumerate(prefetch(read, plan, ahead=2 if on_gpu else 0)):
+            for k, batch in enumerate(prefetch(read, plan, ahead)):
                 step = epoch * len(plan) + k
                 numbers = self.step(batch.to(self.device), step, f"epoch {epoch + 1}, step {k + 1} of {len(plan)}")
                 count = len(batch.row)
@@ -198,35 +169,14 @@ class Run:
         self._write_metrics()
 
     def step(self, batch: Batch, step: int, where: str) -> dict[str, float]:
-        """Learn from one batch, which lies on `device`: forward, loss, backward, clipping, AdamW, moving average.
+        """One step of the learner, at the rates of `step` (counted from 0 over all epochs), as numbers.
 
-        `step` counts from 0 over all epochs and sets the learning rate and the blend of views. Returns the parts of
-        the loss, agreement with the teacher, gradient norm and learning rate. Raises NonFiniteLoss naming `where`.
+        These are the parts of the loss, agreement with the teacher, gradient norm and learning rate. Raises
+        NonFiniteLoss naming `where`.
         """
-        factor = self.lr_factor(step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = factor * group["peak"]
-        with autocast(self.device, self.config.dtype):
-            f, h = self.live(batch.images)
-        out = StudentOut.of(f, h, batch.row, batch.view)
-        parts = view_loss(self.lesson.method, out, batch.teacher, self.state, self.eta(step))
-        self.optimiser.zero_grad(set_to_none=True)
-        parts["total"].backward()
-        norm = nn.utils.clip_grad_norm_(self.live.parameters(), self.config.clip)
-        with torch.no_grad():
-            same = self.state.logits(out.g).argmax(-1) == self.state.logits(batch.teacher.u).argmax(-1)
-        numbers = check_finite({**parts, "agreement": same.float().mean(), "grad_norm": norm}, where)
-        self.optimiser.step()
-        self.update_average(step)
-        return {**numbers, "lr": factor * self.lr}
-
-    @torch.no_grad()
-    def update_average(self, step: int) -> None:
-        """Weights move by 1 − min(ema, (1+t)/(10+t)); buffers (BatchNorm's statistics) are copied."""
-        decay = min(self.config.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), 1 - decay)
-        for mine, theirs in zip(self.average.buffers(), self.live.buffers()):
-            mine.copy_(theirs)
+        rates = self.schedule.at(step)
+        numbers = check_finite(self.learner.step(batch, rates), where)
+        return {**numbers, "lr": rates.lr * self.learner.lr}
 
     def _warn_if_stalled(self) -> None:
         warning = stalled([row["agreement"] for row in self.metrics], self.epochs)
@@ -242,9 +192,12 @@ class Run:
 
     def save(self) -> None:
         """The two files that others read. student.json is written last: where it stands, the run is finished."""
-        bank, size = self.lesson.bank, self.config.size
         save_student(
-            self.folder, self.average, teacher_id=bank.teacher_id, teacher_hash=bank.teacher_hash, size=size
+            self.folder,
+            self.learner.average,
+            teacher_id=self.lesson.bank.teacher_id,
+            teacher_hash=self.lesson.bank.teacher_hash,
+            size=self.config.size,
         )
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -253,60 +206,26 @@ class Run:
         if (self.folder / CARD).is_file() and (self.folder / METRICS).is_file():
             header, *rows = map(json.loads, (self.folder / METRICS).read_text().splitlines())
             if header["run"] == self.key and len(rows) == self.epochs:
-                self.average.load_state_dict(load_file(self.folder / WEIGHTS))
+                self.learner.average.load_state_dict(load_file(self.folder / WEIGHTS))
                 self.epoch, self.metrics = self.epochs, rows
                 return True
         (self.folder / CARD).unlink(missing_ok=True)
         return False
 
     def checkpoint(self) -> None:
-        """Everything the rest of the run depends on, in one file that is whole or not there."""
-        tensors = {f"live.{k}": v for k, v in self.live.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items()}
-        about = {"key": self.key, "epoch": str(self.epoch), "metrics": json.dumps(self.metrics)}
-        about["warnings"] = json.dumps(self.warnings)
-        data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata=about)
-        atomic.write_bytes(self.folder / CHECKPOINT, data)
+        """Keep what the rest of the run depends on."""
+        half = Checkpoint(self.key, self.epoch, self.metrics, self.warnings, self.learner.tensors())
+        half.write(self.folder / CHECKPOINT)
         self.saved = time.monotonic()
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint, if it is there, sound, and of this very run."""
-        path = self.folder / CHECKPOINT
-        if not path.is_file():
+        half = read_checkpoint(self.folder / CHECKPOINT, self.key)
+        if half is None:
             return
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            log.warning("%s is damaged (%s): training starts again", path, error)
-            return
-        if about.get("key") != self.key:
-            log.warning("%s belongs to a run with other settings: training starts again", path)
-            return
-        self.live.load_state_dict(_under("live.", tensors))
-        self.average.load_state_dict(_under("average.", tensors))
-        self._load_optimiser(_under("optimiser.", tensors))
-        self.epoch, self.metrics = int(about["epoch"]), json.loads(about["metrics"])
-        self.warnings = json.loads(about["warnings"])
+        self.learner.load(half.tensors)
+        self.epoch, self.metrics, self.warnings = half.epoch, half.metrics, half.warnings
         log.info("training goes on after epoch %d", self.epoch)
-
-    def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
-        """Moments take their parameter's memory format: the fused step walks both in the same order."""
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            index, _, kind = name.partition(".")
-            like = parameters[int(index)]
-            same_shape = kind != "step"
-            states.setdefault(int(index), {})[kind] = torch.empty_like(like).copy_(value) if same_shape else value
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _checksum(value: Tensor | np.ndarray) -> str:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from edgedistill.distil import loop as training
 from edgedistill.distil.arithmetic import choose_dtype
+from edgedistill.distil.batches import BatchReader
 from edgedistill.distil.config import TrainConfig, batch_for, epochs_for
 from edgedistill.distil.evaluate import evaluate
 from edgedistill.distil.lesson import Lesson
@@ -24,7 +25,8 @@ from edgedistill.distil.methods.base import Method, NonFiniteLoss
 from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.methods.prg import PRG
-from edgedistill.distil.step import _groups
+from edgedistill.distil.schedule import Rates, Schedule
+from edgedistill.distil.step import Learner, groups
 from edgedistill.distil.students import Student, load_student
 from edgedistill.errors import InputError
 from edgedistill.teacher.store import TeacherStore, build_store
@@ -227,17 +229,30 @@ def test_the_student_file_is_the_moving_average_with_the_last_batchnorm_statisti
     assert (start.backbone.bn1.running_var == 1).all()  # type: ignore[union-attr,operator]
 
 
-def test_average_starts_as_a_copy_and_follows_ever_more_slowly(store: TeacherStore, tmp_path: Path) -> None:
-    loop = training.Run(fresh_student(), lesson(store, KD(), images=8), config(epochs=1, batch=4), tmp_path)
-    weight, average = loop.live.projector[0].weight, loop.average.projector[0].weight  # type: ignore[union-attr]
+def test_average_starts_as_a_copy_and_follows_ever_more_slowly(store: TeacherStore) -> None:
+    learner = Learner(fresh_student(), lesson(store, KD()), config(), torch.device("cpu"))
+    schedule = Schedule(config=config(), steps=100, views=VIEWS)
+    weight, average = learner.live.projector[0].weight, learner.average.projector[0].weight  # type: ignore[union-attr]
     expected = average.detach().clone()
     for step in (0, 1, 50, 10**6):
         with torch.no_grad():
             weight.add_(1.0)  # type: ignore[operator]
-        loop.update_average(step)
+        learner.update_average(schedule.at(step).decay)
         decay = min(0.999, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * weight.detach()  # type: ignore[operator]
         assert torch.allclose(average, expected, atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_a_step_reads_nothing_back_and_leaves_its_start_alone(store: TeacherStore) -> None:
+    start, every = fresh_student(), np.arange(12)
+    before = {k: v.clone() for k, v in start.state_dict().items()}
+    learner = Learner(start, lesson(store), config(), torch.device("cpu"))
+    batch = BatchReader(store=store, size=SIZE, with_mean=True, pin=False).read(every, every % VIEWS)
+    found = learner.step(batch, Rates(lr=1.0, eta=0.5, decay=0.5))
+    assert {"total", "node", "agreement", "grad_norm"} <= set(found)
+    assert all(value.ndim == 0 and not value.requires_grad for value in found.values())
+    assert not torch.equal(learner.live.projector[0].weight, start.projector[0].weight)  # type: ignore[union-attr,arg-type]
+    assert all(torch.equal(before[k], v) for k, v in start.state_dict().items())
 
 
 def test_a_folded_start_gets_its_batchnorm_back_before_training(store: TeacherStore, tmp_path: Path) -> None:
@@ -255,11 +270,11 @@ def test_a_folded_start_gets_its_batchnorm_back_before_training(store: TeacherSt
 
 def test_biases_and_batchnorm_are_not_decayed_and_the_projector_has_its_own_rate() -> None:
     student = fresh_student()
-    groups = _groups(student, config(), lr=1e-3)
-    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    found = groups(student, config(), lr=1e-3)
+    decayed = {id(p) for group in found if group["weight_decay"] for p in group["params"]}
     assert {id(p) for p in student.parameters() if p.ndim > 1} == decayed
-    assert sum(len(group["params"]) for group in groups) == len(list(student.parameters()))
-    assert {g["peak"] for g in groups if any(p is student.projector[0].weight for p in g["params"])} == {3e-3}
+    assert sum(len(group["params"]) for group in found) == len(list(student.parameters()))
+    assert {g["peak"] for g in found if any(p is student.projector[0].weight for p in g["params"])} == {3e-3}
 
 
 @pytest.mark.parametrize(
@@ -322,10 +337,9 @@ def test_held_statistics_leave_weight_and_bias_to_learn(store: TeacherStore, tmp
     ],
 )
 def test_the_mean_view_target_rises_over_the_first_fifth(views: int, policy: str, etas: list[float]) -> None:
-    stored = SimpleNamespace(store=SimpleNamespace(views=views))
-    loop = SimpleNamespace(config=config(views=policy), lesson=stored, steps=100)
-    loop._blends = lambda: training.Run._blends(loop)  # type: ignore[arg-type]
-    assert [training.Run.eta(loop, step) for step in (0, 10, 20, 99)] == pytest.approx(etas)  # type: ignore[arg-type]
+    schedule = Schedule(config=config(views=policy), steps=100, views=views)
+    assert [schedule.at(step).eta for step in (0, 10, 20, 99)] == pytest.approx(etas)
+    assert schedule.needs_mean == (max(etas) > 0)
 
 
 def test_a_loss_that_is_not_finite_names_part_and_step(store: TeacherStore, tmp_path: Path) -> None:
