@@ -323,7 +323,7 @@ class Line:
             size=self.size,
             epochs=self.settings.epochs or epochs_for(len(kept.rows)),
             batch=self.settings.batch or batch_for(len(kept.rows)),
-            views=cast(Literal["match", "mean", "blend"], self.settings.view_targets),
+            views=self.settings.view_targets,
             seed=seed,
             train_on=cast(Literal["cpu", "cuda"], self.device.type),
             dtype=cast(Literal["float32", "bfloat16"], self.student_dtype(len(kept.rows))),

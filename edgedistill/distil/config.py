@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from .. import records
+from ..choices import Dtype, TrainOn, ViewTargets
 from ..errors import InputError
 
 if TYPE_CHECKING:
     from .students import Student
+
+Norm = Literal["auto", "batch", "start"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,37 +41,27 @@ class TrainConfig:
     warmup: float = 0.05
     clip: float = 1.0
     ema: float = 0.999
-    views: Literal["match", "mean", "blend"] = "blend"
+    views: ViewTargets = "blend"
     eta: float = 0.5
-    norm: Literal["auto", "batch", "start"] = "auto"
+    norm: Norm = "auto"
     seed: int = 0
-    train_on: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    train_on: TrainOn = "auto"
+    dtype: Dtype = "auto"
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        records.conform(self, "training")
         for name, least in (("size", 16), ("epochs", 1), ("batch", 2), ("threads", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise InputError(f"{name} is {value}", f"It must be at least {least}.")
+                raise InputError(f"training: {name} is {value}", f"It must be at least {least}.")
         for name in ("lr", "head_lr", "clip"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"{name} is {value}", "It must be above 0 and finite.")
+            if value is not None and not value > 0:
+                raise InputError(f"training: {name} is {value}", "It must be above 0.")
         for name in ("weight_decay", "warmup", "ema", "eta"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}", "It must be between 0 and 1.")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is {getattr(self, name)!r}", f"Use one of: {', '.join(allowed)}.")
-
-
-_CHOICES = {
-    "views": ("match", "mean", "blend"),
-    "norm": ("auto", "batch", "start"),
-    "train_on": ("auto", "cpu", "cuda"),
-    "dtype": ("auto", "float32", "bfloat16"),
-}
+                raise InputError(f"training: {name} is {getattr(self, name)}", "It must be between 0 and 1.")
 
 
 def batch_for(images: int) -> int:
