@@ -1,8 +1,9 @@
-"""One plain loop: the student looks at a crop, the store says what the teacher saw in the very same crop.
+"""The training loop: the student sees a crop and learns the feature that the teacher had of the same crop.
 
-The teacher is never here, nor any label. Epochs are fixed beforehand and the last one is kept (its moving average):
-nothing is chosen by looking at check images. Everything random is a function of (seed, epoch), so a killed run goes on
-from its last checkpoint to the same bytes on a CPU, given the same number of threads.
+That feature is read from the store: no teacher runs here, and no label is read. Epochs are fixed beforehand and the
+last one is kept (its moving average): nothing is chosen by looking at check images. Everything random is a function of
+(seed, epoch), so a killed run goes on from its last checkpoint to the same bytes on a CPU, given the same number of
+threads.
 
     folder/
         metrics.jsonl            first line: what was run; then one line an epoch (times are the only part that varies)

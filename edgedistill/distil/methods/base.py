@@ -1,4 +1,4 @@
-"""What every distillation method is: a frozen set of options, a `prepare` run once, and a pure loss.
+"""What every distillation method is: a frozen set of options, a `prepare` that runs once, and a pure loss.
 
 Shapes (one legend for the whole package):
 
@@ -9,7 +9,7 @@ Shapes (one legend for the whole package):
     zt = s·u·Wᵀ, zs = s·g·Wᵀ [B,C]  teacher and student logits
 
 A method reads no pixels, calls no teacher and keeps no state of its own; all loss arithmetic is float32 (float64 stays
-float64, for the gradient checks) whatever autocast says. The loop knows no method by name.
+float64, for the gradient checks), in autocast too. The loop knows no method by name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ StateT = TypeVar("StateT", bound="State")
 
 @dataclass(frozen=True, kw_only=True)
 class StudentOut:
-    """What the student says about one batch. `row` and `view` [B] int64 name the store entries it looked at."""
+    """The student's output for one batch. `row` and `view` [B] int64 name the store entries that it saw."""
 
     f: Tensor
     h: Tensor
@@ -52,7 +52,7 @@ class StudentOut:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherOut:
-    """What the store says about the same batch: u of the view, and of all views together (None unless needed)."""
+    """The teacher's stored features of the same batch: u of the view, and the mean over views (None: not read)."""
 
     u: Tensor
     u_mean: Tensor | None = None

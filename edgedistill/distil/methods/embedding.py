@@ -1,7 +1,7 @@
 """Distil the embedding alone: the student copies the teacher's unit vector and never sees the class list.
 
-`cosine` is mean_i (1 − ⟨u_i,g_i⟩), `mse` is mean_i ‖g_i − u_i‖², which on unit vectors is twice that. The wiser choice
-where classes will be added later or the pool is broad (CLIP-KD); on a narrow pool with a fixed list expect it behind
+`cosine` is mean_i (1 − ⟨u_i,g_i⟩), `mse` is mean_i ‖g_i − u_i‖², which on unit vectors is twice that. Better where
+classes will be added later or the pool is broad (CLIP-KD); on a narrow pool with a fixed list expect it behind
 `kd` (PromptKD, arXiv 2403.02781).
 """
 

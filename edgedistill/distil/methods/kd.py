@@ -1,4 +1,4 @@
-"""Plain knowledge distillation: KL between the teacher's and the student's class probabilities, the honest baseline.
+"""Plain knowledge distillation: KL between the teacher's and the student's class probabilities; the baseline.
 
 Both sides are softmax(s·⟨·,W⟩/τ) with the teacher's own scale s, so τ = 1 is already sharp. With CLIP's scale τ is a
 real hyper-parameter (the small-logit argument for τ² does not hold at a logit spread of 3 and more). A cosine term on

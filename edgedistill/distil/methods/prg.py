@@ -19,8 +19,8 @@ prompts' logits is the logit of the averaged vectors, so z̃ = s·u·textᵀ cos
 (`proxies`): PT1 the normalised prompt mean, PT2 Σ_p w_p·T_cp. The student's proxies are the same frozen vectors.
 
 With E1, s·As *are* the logits of such proxies: `row` at τe = 1/s is exactly KD and `mse` is logit MSE, so with E1 alone
-PRG would be KD plus cosine. It says so. The default (E1 + E3, corr) adds columns, image pairs, and a comparison without
-scale.
+PRG would be KD plus cosine: a warning says so. The default (E1 + E3, corr) adds columns, image pairs, and a comparison
+that no scale enters.
 """
 
 from __future__ import annotations
