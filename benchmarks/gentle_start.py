@@ -4,7 +4,7 @@
     python benchmarks/gentle_start.py --study renders/study --json benchmarks/results/gentle_start.json
 
 The demo's student, from the demo's pool, teacher and start, judged on the study renders: floors and lamps of neither
-the pool nor the check pictures, so that what is chosen here (distil/loop.py: `norm_for`, `lr_for`) is not chosen on
+the pool nor the check pictures, so that what is chosen here (distil/config.py: `norm_for`, `lr_for`) is not chosen on
 those.
 One row a recipe: accuracy with Wilson's 95 % interval over the study pictures, all seeds together. Two recipes train
 side by side, a thread each.
@@ -30,8 +30,11 @@ from edgedistill.classes.class_vectors import ClassVectors, class_vectors
 from edgedistill.classes.prompt_weights import prompt_weights
 from edgedistill.classes.templates import template_set
 from edgedistill.classes.text_bank import TextBank, build_text_bank
-from edgedistill.distil import loop as training
-from edgedistill.distil.methods import PRG
+from edgedistill.distil.config import TrainConfig
+from edgedistill.distil.evaluate import evaluate
+from edgedistill.distil.lesson import Lesson
+from edgedistill.distil.loop import train
+from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.students import load_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
@@ -95,14 +98,14 @@ def prepare(options: argparse.Namespace) -> None:
     jobs: list[tuple[str, Pool, int]] = [("pool", scan(options.pool), 8), ("study", _study(options)[0], 1)]
     for name, pictures, views in jobs:
         if not (options.work / name).exists():
-            teacher = teacher or Teacher(find_teacher(options.teacher))
+            teacher = teacher or find_teacher(options.teacher).load()
             unfinished = options.work / f".{name}"
             side = short_side_for(teacher.image_size, options.size)
             build_store(unfinished, pictures, teacher, seed=0, views=views, short_side=side)
             unfinished.replace(options.work / name)
     if not (options.work / "text").exists():
         (options.work / "text").mkdir()
-        text = Teacher(find_teacher(options.teacher), dtype="float32")
+        text = find_teacher(options.teacher).load(dtype="float32")
         build_text_bank(text, Labels.read(options.classes), template_set("general")).save(options.work / "text")
 
 
@@ -118,14 +121,15 @@ def judged(options: argparse.Namespace, recipe: Recipe) -> int:
     bank, classes = class_list(options)
     every = np.arange(len(store))
     start, _ = load_student(options.start, dim=bank.vectors.shape[2], teacher_hash=files.weight_hash, size=options.size)
-    config = training.TrainConfig(size=options.size, epochs=options.epochs, norm=recipe.norm, lr=recipe.lr,
-                                  seed=recipe.seed, train_on="cpu", dtype="float32", threads=1)  # fmt: skip
+    config = TrainConfig(size=options.size, epochs=options.epochs, norm=recipe.norm, lr=recipe.lr,
+                         seed=recipe.seed, train_on="cpu", dtype="float32", threads=1)  # fmt: skip
     folder = options.work / f"{recipe.norm}-{recipe.lr:g}-{recipe.seed}-{options.epochs}"
     folder.mkdir(exist_ok=True)
-    student = training.train(start, store, every, PRG(), classes, bank, config, folder).student
+    lesson = Lesson(store=store, rows=every, method=PRG(), classes=classes, bank=bank)
+    student = train(start, lesson, config, folder).student
     pool, truth = _study(options)
     pixels = np.stack([to_pixels(decode(pool.read(index)), options.size) for index in range(len(pool))])
-    return int((training.evaluate(student, pixels, classes.baked) == truth).sum())
+    return int((evaluate(student, pixels, classes.baked) == truth).sum())
 
 
 def judged_teacher(options: argparse.Namespace) -> int:

@@ -35,9 +35,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from edgedistill.distil import batches
-from edgedistill.distil import loop as training
-from edgedistill.distil.methods import PRG
+from edgedistill.distil import arithmetic, batches
+from edgedistill.distil.config import TrainConfig
+from edgedistill.distil.lesson import Lesson
+from edgedistill.distil.loop import Run
+from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.students import Student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.teacher.store import TeacherStore, build_store
@@ -63,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = training.choose_device(options.train_on)
+    device = arithmetic.choose_device(options.train_on)
     teacher = None if options.no_live else vit_b_32(device)
     found = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,11 +91,12 @@ def measure(
     student = Student(options.student, DIM, size=size)
     dtype = options.dtype
     if dtype == "auto":
-        dtype, _ = training.choose_dtype(student, size, options.batch, device)
-    config = training.TrainConfig(size=size, epochs=10_000, batch=options.batch, dtype=dtype, train_on=options.train_on)
-    with training.reproducible(device, options.threads):
+        dtype, _ = arithmetic.choose_dtype(student, size, options.batch, device)
+    config = TrainConfig(size=size, epochs=10_000, batch=options.batch, dtype=dtype, train_on=options.train_on)
+    with arithmetic.reproducible(device, options.threads):
         bank, classes = random_classes()
-        run = training.Run(student, store, np.arange(len(store)), PRG(), classes, bank, config, device, folder)
+        lesson = Lesson(store=store, rows=np.arange(len(store)), method=PRG(), classes=classes, bank=bank)
+        run = Run(student, lesson, config, folder)
         candidates: dict[str, Callable[[], object]] = {
             "distil": lambda: run.one_epoch(SILENT),
             "supervised": supervised(student, store, config, device),
@@ -122,10 +125,10 @@ def measure(
 
 
 def supervised(
-    student: Student, store: TeacherStore, config: training.TrainConfig, device: torch.device
+    student: Student, store: TeacherStore, config: TrainConfig, device: torch.device
 ) -> Callable[[], None]:
     """One epoch of ordinary training on the same crops: nothing of distillation in it."""
-    backbone = training.placed(student, device).train()
+    backbone = arithmetic.placed(student, device).train()
     head = nn.Linear(student.width, CLASSES).to(device)
     optimiser = torch.optim.AdamW([*backbone.backbone.parameters(), *head.parameters()], lr=1e-3, fused=True)
     labels = torch.randint(0, CLASSES, (len(store),), device=device)
@@ -140,7 +143,7 @@ def supervised(
     def epoch() -> None:
         plan = batches.epoch_plan(0, 0, every, store.views, config.batch or 1)
         for (part, _), images in zip(plan, batches.prefetch(crops, plan, ahead=2 if pin else 0)):
-            with training.autocast(device, config.dtype):
+            with arithmetic.autocast(device, config.dtype):
                 f = backbone.backbone(backbone.normalise(images.to(device, non_blocking=True)))
             loss = nn.functional.cross_entropy(head(f.float()), labels[torch.from_numpy(part).to(device)])
             optimiser.zero_grad(set_to_none=True)
@@ -151,7 +154,7 @@ def supervised(
     return epoch
 
 
-def bare(run: training.Run, steps: int) -> Callable[[], None]:
+def bare(run: Run, steps: int) -> Callable[[], None]:
     """The product's own step on one fixed batch."""
     batch = first_batch(run)
 
@@ -162,7 +165,7 @@ def bare(run: training.Run, steps: int) -> Callable[[], None]:
     return epoch
 
 
-def live(run: training.Run, tower: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
+def live(run: Run, tower: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
     """One of the product's steps, the teacher's features computed on the spot instead of read."""
     batch = first_batch(run)
     images = torch.rand(len(batch.row), 3, TEACHER_SIZE, TEACHER_SIZE, device=run.device).to(dtype)
@@ -188,10 +191,9 @@ def vit_b_32(device: torch.device) -> tuple[nn.Module, torch.dtype]:
     return tower.to(dtype), dtype
 
 
-def first_batch(run: training.Run) -> batches.Batch:
+def first_batch(run: Run) -> batches.Batch:
     every = np.arange(run.batch)
-    batch = batches.read_batch(run.store, every, np.ones_like(every), run.config.size, run.with_mean, False)
-    return batch.to(run.device)
+    return run.reader.read(every, np.ones_like(every)).to(run.device)
 
 
 def synchronised(call: Callable[[], object]) -> Callable[[], None]:
@@ -250,7 +252,7 @@ def random_classes() -> tuple[Any, Any]:
     vectors = RandomTeacher().encode_images(np.empty(CLASSES))
     bank = SimpleNamespace(vectors=vectors[:, None], teacher_id="random", teacher_hash="random")
     return bank, SimpleNamespace(
-        baked=vectors, text=vectors, prompt_weights=np.ones(1), weighting="W3", scale=100.0
+        baked=vectors, text=vectors, prompt_weights=np.ones(1), scale=100.0
     )
 
 

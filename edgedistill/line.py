@@ -31,7 +31,10 @@ from .classes.prompt_weights import prompt_weights
 from .classes.templates import template_set
 from .classes.text_bank import TextBank, build_text_bank
 from .devices.device import find_device
-from .distil import loop, methods, students
+from .distil import arithmetic, loop, methods, students
+from .distil.config import TrainConfig, batch_for, epochs_for
+from .distil.evaluate import evaluate
+from .distil.lesson import Lesson
 from .errors import InputError
 from .export.graph import GraphFacts, export_models
 from .images import pool
@@ -134,14 +137,13 @@ class Line:
         self.size = settings.input_size or self.profile.model.input_size
         self.labels = Labels.read(settings.classes)
         self.templates = template_set(settings.templates)
-        self.method = methods.make(settings.method, settings.option, **_targets(settings))
-        _refuse_other_targets(self.method, settings.prompt_weights)
+        self.method = methods.make(settings.method, settings.option)
         self.measured_on = find_device(settings.device)
         self.seeds = range(settings.seed, settings.seed + settings.seeds)
         write.check_destination(settings.bundle)
         self.bar = Bar()
         self.work = WorkFolder(settings.work)
-        self.device = loop.choose_device(settings.train_on)
+        self.device = arithmetic.choose_device(settings.train_on)
         self.threads = self._settle_threads()
         # The teacher first: where it is missing, one question to the hub is enough to say so.
         self.teacher_files = find_teacher(
@@ -316,11 +318,11 @@ class Line:
         self, seed: int, stores: Stores, kept: Kept, bank: TextBank, classes: ClassVectors, check: CheckSet
     ) -> Trained:
         """Train one student from the store, to the last epoch; only then the check set is looked at."""
-        config = loop.TrainConfig(
+        config = TrainConfig(
             size=self.size,
-            epochs=self.settings.epochs or loop.epochs_for(len(kept.rows)),
-            batch=self.settings.batch or loop.batch_for(len(kept.rows)),
-            views=cast(Literal["match", "mean", "blend"], self.settings.view_targets),
+            epochs=self.settings.epochs or epochs_for(len(kept.rows)),
+            batch=self.settings.batch or batch_for(len(kept.rows)),
+            views=self.settings.view_targets,
             seed=seed,
             train_on=cast(Literal["cpu", "cuda"], self.device.type),
             dtype=cast(Literal["float32", "bfloat16"], self.student_dtype(len(kept.rows))),
@@ -339,9 +341,8 @@ class Line:
         )
         if not stage.done:
             student, _ = self.untrained(seed)
-            loop.train(
-                student, stores.train, kept.rows, self.method, classes, bank, config, stage.begin(), self.bar
-            )
+            lesson = Lesson(store=stores.train, rows=kept.rows, method=self.method, classes=classes, bank=bank)
+            loop.train(student, lesson, config, stage.begin(), self.bar)
             stage.finish()
         before, after = self.answers(seed, stage, stores, classes, check)
         return Trained(seed, stage, None if before is None else _figures(before, check), _figures(after, check))
@@ -357,8 +358,8 @@ class Line:
         if not stage.done:
             start, projector_fits = self.untrained(seed)
             chosen = {
-                "before": loop.evaluate(start, check.images, classes.baked).tolist() if projector_fits else None,
-                "after": loop.evaluate(self.finished(trained), check.images, classes.baked).tolist(),
+                "before": evaluate(start, check.images, classes.baked).tolist() if projector_fits else None,
+                "after": evaluate(self.finished(trained), check.images, classes.baked).tolist(),
             }
             atomic.write_json(stage.begin() / "answers.json", chosen)
             stage.finish()
@@ -489,11 +490,11 @@ class Line:
         """--student-dtype, or what a short measurement chose when this work folder first met this student."""
         if self.settings.student_dtype != "auto":
             return self.settings.student_dtype
-        batch = self.settings.batch or loop.batch_for(images)
+        batch = self.settings.batch or batch_for(images)
         return self._decision(
             "student-dtype",
             {"student": self.plan.name, "size": self.size, "batch": batch},
-            lambda: loop.choose_dtype(self.untrained(0)[0], self.size, batch, self.device),
+            lambda: arithmetic.choose_dtype(self.untrained(0)[0], self.size, batch, self.device),
         )
 
     def _decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[str, str]]) -> str:
@@ -554,21 +555,6 @@ def budget_overrides(settings: BuildSettings) -> dict[str, Any]:
         "accuracy_drop_max": settings.accuracy_drop_max,
     }
     return {name: value for name, value in asked.items() if value is not None}
-
-
-def _targets(settings: BuildSettings) -> dict[str, str]:
-    """PRG aims at the prompt weights that are baked; the other methods read the class vectors alone."""
-    return {"targets": settings.prompt_weights} if settings.method == "prg" else {}
-
-
-def _refuse_other_targets(method: methods.Method, weighting: str) -> None:
-    """Raise InputError where a student would be trained towards other prompt weights than its bundle is given."""
-    if isinstance(method, methods.PRG) and method.targets != weighting:
-        raise InputError(
-            f"--option targets={method.targets} is not --prompt-weights {weighting}: the student would aim at other "
-            "class vectors than those in its bundle",
-            f"Leave the option out, or give --prompt-weights {method.targets}.",
-        )
 
 
 def _holds(folder: Path, build_id: str) -> bool:

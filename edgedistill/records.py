@@ -80,6 +80,21 @@ def value_of(hint: Any, value: Any, where: str, key: str) -> Any:
     return value
 
 
+def conform(record: Any, where: str) -> None:
+    """Check every field of a frozen dataclass against its annotation; for its `__post_init__`.
+
+    Lists become tuples, and a whole number becomes the float that its field asks for. Raises InputError naming `where`
+    and the field.
+    """
+    hints = typing.get_type_hints(type(record))
+    for field in dataclasses.fields(record):
+        hint = hints[field.name]
+        value = value_of(hint, getattr(record, field.name), where, field.name)
+        if type(value) is int and float in (hint, *typing.get_args(hint)):
+            value = float(value)
+        object.__setattr__(record, field.name, value)
+
+
 def plain(value: Any) -> Any:
     """Dataclasses and tuples as JSON values: the inverse of `read`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

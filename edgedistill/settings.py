@@ -8,13 +8,17 @@ on the board (student, input size, budgets) stay None here and come from the pro
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from . import records
+from .choices import DEFAULT_TEACHER, TEMPLATE_SETS, Dtype, PromptWeights, TrainOn, ViewTargets
+from .distil.methods import METHODS
 from .errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -22,35 +26,29 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - Python 3.10 (JetPack 6)
     import tomli as tomllib
 
-DEFAULT_TEACHER = "ViT-B-16/datacomp_xl_s13b_b90k"
-ONE_OF = {
-    "teacher_dtype": ("auto", "float32", "bfloat16"),
-    "student_dtype": ("auto", "float32", "bfloat16"),
-    "train_on": ("auto", "cpu", "cuda"),
-    "prompt_weights": ("W1", "W3", "W3-pool"),
-    "method": ("prg", "kd", "embedding"),
-    "view_targets": ("match", "mean", "blend"),
+RANGES = {
+    "views": (1, 64),
+    "seeds": (1, None),
+    "epochs": (1, None),
+    "batch": (2, None),
+    "input_size": (32, 1024),
+    "threads": (1, None),
+    "seed": (0, None),
+    "latency_budget": (0.0, None),
+    "memory_budget": (0.0, None),
+    "agreement_min": (0.0, 1.0),
+    "accuracy_drop_max": (0.0, 1.0),
 }
-TEMPLATE_SETS = ("general", "imagenet", "cifar")
-AT_LEAST = {
-    "views": 1,
-    "seeds": 1,
-    "epochs": 1,
-    "batch": 2,
-    "input_size": 32,
-    "threads": 1,
-    "seed": 0,
-    "latency_budget": 0.0,
-    "memory_budget": 0.0,
-    "agreement_min": 0.0,
-    "accuracy_drop_max": 0.0,
-}
-AT_MOST = {"agreement_min": 1.0, "accuracy_drop_max": 1.0, "input_size": 1024, "views": 64}
+"""Name -> the least and the most that it may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """One build, as asked for. None means "from the profile" or, for threads, "all cores"."""
+    """One build, as asked for. None means "from the profile" or, for threads, "all cores".
+
+    A path may be given as a string, a name that may be a path as a Path, a float as an int. Raises InputError for any
+    other type, a word that is not on its list, and a number out of its range.
+    """
 
     profile: str
     classes: Path
@@ -59,22 +57,22 @@ class BuildSettings:
     teacher: str = DEFAULT_TEACHER
     teacher_arch: str | None = None
     teacher_preprocess: Path | None = None
-    teacher_dtype: str = "auto"
+    teacher_dtype: Dtype = "auto"
     templates: str = "general"
-    prompt_weights: str = "W3"
+    prompt_weights: PromptWeights = "W3"
     views: int = 8
     student: str | None = None
     student_weights: str = "auto"
-    student_dtype: str = "auto"
+    student_dtype: Dtype = "auto"
     input_size: int | None = None
     method: str = "prg"
     option: tuple[str, ...] = ()
-    view_targets: str = "blend"
+    view_targets: ViewTargets = "blend"
     epochs: int | None = None
     batch: int | None = None
     seed: int = 0
     seeds: int = 1
-    train_on: str = "auto"
+    train_on: TrainOn = "auto"
     threads: int | None = None
     device: str = "local"
     latency_budget: float | None = None
@@ -86,15 +84,17 @@ class BuildSettings:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            object.__setattr__(self, name, _path_or_text(name, hint, getattr(self, name)))
         for name, allowed in ONE_OF.items():
             value = getattr(self, name)
-            if value not in allowed:
+            if value not in tuple(allowed):
                 raise InputError(f"{_flag(name)} is {value!r}", f"Use one of: {', '.join(allowed)}.")
-        for name, least in AT_LEAST.items():
+        records.conform(self, "build")
+        for name, (least, most) in RANGES.items():
             value = getattr(self, name)
-            most = AT_MOST.get(name, float("inf"))
-            if value is not None and not least <= value <= most:
-                upper = f" and at most {most:g}" if name in AT_MOST else ""
+            if value is not None and not least <= value <= (most or value):
+                upper = f" and at most {most:g}" if most else ""
                 raise InputError(f"{_flag(name)} is {value}", f"It must be at least {least:g}{upper}.")
 
     @property
@@ -103,17 +103,25 @@ class BuildSettings:
         return self.out or Path(f"{self.classes.stem}-{Path(self.profile).stem}")
 
 
+ONE_OF: dict[str, Collection[str]] = {
+    "method": METHODS,
+    **{name: get_args(hint) for name, hint in get_type_hints(BuildSettings).items() if get_origin(hint) is Literal},
+}
+"""Name -> the words that it may be."""
+
+
 def resolve(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, str]) -> BuildSettings:
-    """Merge what was given: `flags` (only those that were set) over `config` over EDGEDISTILL_TEACHER over defaults.
+    """Merge what was given: `flags` (None: not given) over `config` over EDGEDISTILL_TEACHER over defaults.
 
     Raises InputError for an unknown or mistyped key, and for a missing required one.
     """
+    _refuse_unknown(flags, [field.name for field in dataclasses.fields(BuildSettings)], "build")
     values: dict[str, Any] = {}
     if environ.get("EDGEDISTILL_TEACHER"):
         values["teacher"] = environ["EDGEDISTILL_TEACHER"]
     if config is not None:
-        values |= read_config(config)
-    values |= flags
+        values |= read_config(Path(config))
+    values |= {name: value for name, value in flags.items() if value is not None}
     for name in ("profile", "classes"):
         if name not in values:
             raise InputError(f"{_flag(name)} is missing", f"Give {_flag(name)}, or set {name} in build.toml.")
@@ -133,19 +141,28 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"no config file at {path}", "Check the path given with --config.") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} is not readable TOML: {error}", "Correct that line.") from error
-    types = get_type_hints(BuildSettings)
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        name = key.replace("-", "_")
-        if name not in types:
-            known = [field.name.replace("_", "-") for field in dataclasses.fields(BuildSettings)]
+    hints = get_type_hints(BuildSettings)
+    _refuse_unknown(table, [name.replace("_", "-") for name in hints], str(path))
+    return {
+        name: _located(path.parent, name, _typed(path, key, value, hints[name]))
+        for key, value in table.items()
+        for name in [key.replace("-", "_")]
+    }
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in given:
+        if key not in known:
             near = get_close_matches(key, known, n=1)
-            raise InputError(
-                f"{path}: unknown key {key!r}",
-                f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}.",
-            )
-        values[name] = _located(path.parent, name, _typed(path, key, value, types[name]))
-    return values
+            todo = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
+            raise InputError(f"{where}: unknown key {key!r}", todo)
+
+
+def _typed(path: Path, key: str, value: Any, hint: Any) -> Any:
+    """A value of build.toml as its field has it; a path is seen from the file."""
+    if Path in (hint, *get_args(hint)):
+        return path.parent / records.value_of(str, value, str(path), key)
+    return records.value_of(hint, value, str(path), key)
 
 
 def _located(folder: Path, name: str, value: Any) -> Any:
@@ -163,20 +180,17 @@ def _located(folder: Path, name: str, value: Any) -> Any:
     return str(folder / value) if name in is_path and is_path[name]() else value
 
 
-def _typed(path: Path, key: str, value: Any, expected: Any) -> Any:
-    wanted = [kind for kind in (get_args(expected) or (expected,)) if kind is not type(None) and kind is not ...]
-    if expected == tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise InputError(f"{path}: {key} must be a list of strings, got {value!r}", 'Write it like ["name=value"].')
-    if Path in wanted and isinstance(value, str):
-        return path.parent / value
-    if float in wanted and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if any(type(value) is kind for kind in wanted):
-        return value
-    names = " or ".join(kind.__name__ for kind in wanted)
-    raise InputError(f"{path}: {key} must be {names}, got {value!r}", "Correct that line.")
+def _path_or_text(name: str, hint: Any, value: Any) -> Any:
+    """A path given as text as a Path, text given as a path as a str; anything else as it is.
+
+    The command line gives paths as text under some versions of its library, and Python users give either.
+    """
+    kinds = get_args(hint) or (hint,)
+    if Path in kinds and not (value is None and type(None) in kinds):
+        if not isinstance(value, (str, os.PathLike)):
+            raise InputError(f"{_flag(name)} is {value!r}", "It has to be a path.")
+        return Path(value)
+    return os.fspath(value) if str in kinds and isinstance(value, os.PathLike) else value
 
 
 def _flag(name: str) -> str:

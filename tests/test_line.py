@@ -161,11 +161,11 @@ def test_names_and_folders_of_the_photos_change_nothing(
     assert (tmp_path / "bundle" / "manifest.json").read_bytes() == (inputs / "bundle" / "manifest.json").read_bytes()
 
 
-def test_prompt_weights_that_do_not_fit_each_other_are_refused_at_once(
+def test_an_option_that_the_method_does_not_have_is_refused_at_once(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
-    asked = settings(inputs, tiny_teacher_folder, prompt_weights="W1", option=("targets=W3",), work=tmp_path / "work")
-    with pytest.raises(InputError, match=r"targets=W3 is not --prompt-weights W1"):
+    asked = settings(inputs, tiny_teacher_folder, option=("targets=W3",), work=tmp_path / "work")
+    with pytest.raises(InputError, match=r"prg has no option 'targets'"):
         Line(asked)
     assert not (tmp_path / "work").exists()
 

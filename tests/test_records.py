@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedistill.errors import InputError
-from edgedistill.records import plain, read
+from edgedistill.records import conform, plain, read
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,20 @@ def test_a_departure_names_file_key_and_remedy(change, wrong, todo):
 def test_what_is_no_table_is_refused(table):
     with pytest.raises(InputError, match=r"camera\.json: the file is"):
         read(Camera, table, "camera.json")
+
+
+@dataclass(frozen=True)
+class Checked:
+    size: float
+    ratio: float | None = None
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        conform(self, "checked")
+
+
+def test_a_dataclass_can_check_itself_and_take_the_shapes_that_its_fields_ask_for() -> None:
+    made = Checked(2, ratio=3, names=["a"])  # type: ignore[arg-type]
+    assert (made, type(made.size), type(made.ratio)) == (Checked(2.0, 3.0, ("a",)), float, float)
+    with pytest.raises(InputError, match=r"checked: names\[1\] is 1"):
+        Checked(2, names=("a", 1))  # type: ignore[arg-type]

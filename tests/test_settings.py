@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgedistill.choices import PROMPT_WEIGHTS
+from edgedistill import choices
 from edgedistill.errors import InputError
-from edgedistill.settings import ONE_OF, TEMPLATE_SETS, BuildSettings, resolve
+from edgedistill.settings import ONE_OF, BuildSettings, resolve
 
 NEEDED = {"profile": "cpu", "classes": Path("labels.txt"), "images": Path("photos")}
 
@@ -59,14 +60,66 @@ def test_what_is_a_name_or_a_path_is_relative_where_it_is_a_path(
 
 def test_the_choices_are_those_that_there_are() -> None:
     methods, templates, train = (
-        pytest.importorskip(f"edgedistill.{name}") for name in ("distil.methods", "classes.templates", "distil.loop")
+        pytest.importorskip(f"edgedistill.{name}") for name in ("distil.methods", "classes.templates", "distil.config")
     )
-    assert ONE_OF["method"] == tuple(methods.METHODS)
-    assert ONE_OF["prompt_weights"] == PROMPT_WEIGHTS
+    assert tuple(ONE_OF["method"]) == tuple(methods.METHODS)
+    assert ONE_OF["view_targets"] == choices.VIEW_TARGETS
+    assert ONE_OF["student_dtype"] == ONE_OF["teacher_dtype"] == choices.DTYPES
+    assert "device" not in ONE_OF
     for policy in ONE_OF["view_targets"]:
         assert train.TrainConfig(size=32, views=policy).views == policy
-    for name in TEMPLATE_SETS:
+    for name in choices.TEMPLATE_SETS:
         assert templates.template_set(name).name == name
+
+
+def test_paths_and_numbers_may_come_in_the_types_of_python() -> None:
+    found = resolve(
+        {
+            "profile": Path("boards/mine.toml"),
+            "classes": "labels.txt",
+            "images": Path("photos"),
+            "check": None,
+            "student_weights": Path("start"),
+            "option": ["tau=2"],
+            "latency_budget": 12,
+            "out": "there",
+        },
+        None,
+        {},
+    )
+    assert (found.profile, found.student_weights) == ("boards/mine.toml", "start")
+    assert (found.classes, found.images, found.out) == (Path("labels.txt"), Path("photos"), Path("there"))
+    assert (found.check, found.option, found.strict) == (None, ("tau=2",), False)
+    assert type(found.latency_budget) is float
+
+
+def test_the_file_may_be_named_by_text(tmp_path: Path) -> None:
+    path = config(tmp_path, 'out = "there"\nepochs = 7\n')
+    found = resolve(NEEDED | {"epochs": None}, str(path), {})  # type: ignore[arg-type]
+    assert (found.out, found.epochs) == (tmp_path / "there", 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": "ten"}, "build: epochs is 'ten'"),
+        ({"epochs": 2.0}, "build: epochs is 2.0"),
+        ({"epochs": True}, "build: epochs is True"),
+        ({"strict": 1}, "build: strict is 1"),
+        ({"classes": 3}, "--classes is 3\nIt has to be a path."),
+        ({"work": b"here"}, "--work is b'here'"),
+        ({"option": "tau=2"}, "build: option is 'tau=2'"),
+        ({"method": ["prg"]}, "--method is ['prg']\nUse one of: prg, kd, embedding."),
+        ({"train_on": "tpu"}, "--train-on is 'tpu'\nUse one of: auto, cpu, cuda."),
+        ({"agreement_min": float("nan")}, "build: agreement_min is nan"),
+        ({"input_size": 2000}, "--input-size is 2000\nIt must be at least 32 and at most 1024."),
+        ({"epoch": 3}, "build: unknown key 'epoch'\nDid you mean 'epochs'?"),
+    ],
+)
+def test_a_wrong_type_or_word_from_python_is_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve(NEEDED | given, None, {})
+    assert said in str(caught.value)
 
 
 def test_dashes_and_lists_read_as_on_the_command_line(tmp_path: Path) -> None:
@@ -79,12 +132,14 @@ def test_dashes_and_lists_read_as_on_the_command_line(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("epoch = 3", "Did you mean 'epochs'"),
-        ("epochs = 'ten'", "epochs must be int, got 'ten'"),
-        ("epochs = true", "epochs must be int, got True"),
-        ("option = 'a=b'", "option must be a list of strings"),
+        ("epochs = 'ten'", "epochs is 'ten'"),
+        ("epochs = true", "epochs is True"),
+        ("option = 'a=b'", "build.toml: option is 'a=b'"),
         ("epochs = ", "not readable TOML"),
         ("epochs = 0", "--epochs is 0"),
         ("method = 'magic'", "--method is 'magic'"),
+        ("view-targets = 'all'", "build.toml: view-targets is 'all'"),
+        ("classes = 3", "build.toml: classes is 3"),
         ("agreement-min = 1.5", "--agreement-min is 1.5"),
     ],
 )

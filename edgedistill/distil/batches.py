@@ -1,4 +1,4 @@
-"""What the training loop eats: which image in which view at which step, and the pixels and targets that go with it.
+"""The training loop's input: which image in which view at which step, and the pixels and targets that go with it.
 
 A step's batch is a pure function of (seed, epoch, step), so nothing about it is kept in a checkpoint. For a GPU, a
 background thread reads a few steps ahead. On a CPU a thread beside the step would take a core from it, and all cores
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .methods import TeacherOut
+from .methods.base import TeacherOut
 
 if TYPE_CHECKING:
     from ..teacher.store import TeacherStore
@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input: uint8 images [B,S,S,3], the teacher's word on them, and their place in the store [B] int64."""
+    """One step's input: uint8 images [B,S,S,3], the teacher's features of them, and where these lie in the store: `row`
+    and `view`, int64 [B]."""
 
     images: Tensor
     teacher: TeacherOut
@@ -56,31 +57,33 @@ def epoch_plan(seed: int, epoch: int, rows: np.ndarray, views: int, batch: int) 
     return [(rows[part], order[part, turn]) for part in parts]
 
 
-def read_batch(
-    store: TeacherStore,
-    rows: np.ndarray,
-    views: np.ndarray,
-    size: int,
-    with_mean: bool,
-    pin: bool,
-    threads: Executor | None = None,
-) -> Batch:
-    """Crops at `size`, and u (and u_mean, if asked for); `pin` puts them where a GPU can fetch them by itself.
+@dataclass(frozen=True, kw_only=True)
+class BatchReader:
+    """Reads batches from a store: crops at `size`, u and, `with_mean`, u_mean.
 
-    `threads` share the crops; the result does not depend on them.
+    `pin` puts them where a GPU can fetch them by itself. `threads` share the crops; the result does not depend on them.
     """
 
-    def tensor(x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).pin_memory() if pin else torch.from_numpy(x)
+    store: TeacherStore
+    size: int
+    with_mean: bool
+    pin: bool
+    threads: Executor | None = None
 
-    u, u_mean = store.view_targets(rows, views) if with_mean else (store.features(rows, views), None)
-    images = store.pixels.crops(rows, views, size, threads)
-    return Batch(
-        images=images.pin_memory() if pin else images,
-        teacher=TeacherOut(u=tensor(u), u_mean=None if u_mean is None else tensor(u_mean)),
-        row=tensor(rows),
-        view=tensor(views),
-    )
+    def read(self, rows: np.ndarray, views: np.ndarray) -> Batch:
+        """The batch of these int64 rows [B] in these views [B]."""
+        store = self.store
+        u, u_mean = store.view_targets(rows, views) if self.with_mean else (store.features(rows, views), None)
+        images = store.pixels.crops(rows, views, self.size, self.threads)
+        return Batch(
+            images=images.pin_memory() if self.pin else images,
+            teacher=TeacherOut(u=self._tensor(u), u_mean=None if u_mean is None else self._tensor(u_mean)),
+            row=self._tensor(rows),
+            view=self._tensor(views),
+        )
+
+    def _tensor(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).pin_memory() if self.pin else torch.from_numpy(x)
 
 
 def prefetch(make: Callable[..., T], jobs: Iterable[tuple[Any, ...]], ahead: int = 2) -> Iterator[T]:

@@ -1,8 +1,9 @@
-"""One plain loop: the student looks at a crop, the store says what the teacher saw in the very same crop.
+"""The training loop: the student sees a crop and learns the feature that the teacher had of the same crop.
 
-The teacher is never here, nor any label. Epochs are fixed beforehand and the last one is kept (its moving average):
-nothing is chosen by looking at check images. Everything random is a function of (seed, epoch), so a killed run goes on
-from its last checkpoint to the same bytes on a CPU, given the same number of threads.
+That feature is read from the store: no teacher runs here, and no label is read. Epochs are fixed beforehand and the
+last one is kept (its moving average): nothing is chosen by looking at check images. Everything random is a function of
+(seed, epoch), so a killed run goes on from its last checkpoint to the same bytes on a CPU, given the same number of
+threads.
 
     folder/
         metrics.jsonl            first line: what was run; then one line an epoch (times are the only part that varies)
@@ -12,107 +13,40 @@ from its last checkpoint to the same bytes on a CPU, given the same number of th
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
 import logging
-import math
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from safetensors.torch import load_file
+from torch import Tensor
 
-from ..errors import InputError
-from ..work import atomic, dtype_trial
+from ..work import atomic
 from ..work.console import SILENT, Progress
 from . import methods
 from .allocator import keep_freed_memory
-from .batches import Batch, epoch_plan, prefetch, read_batch
-from .methods import Method, StudentOut, view_loss
+from .arithmetic import choose_device, choose_dtype, reproducible
+from .batches import Batch, BatchReader, epoch_plan, prefetch
+from .checkpoint import Checkpoint, read_checkpoint
+from .config import TrainConfig, batch_for, epochs_for
+from .lesson import Lesson
+from .methods.base import check_finite
+from .schedule import Schedule
+from .step import Learner
 from .students import CARD, WEIGHTS, Student, save_student
-from .unfold import is_folded, unfold
-
-if TYPE_CHECKING:
-    from ..classes.class_vectors import ClassVectors
-    from ..classes.text_bank import TextBank
-    from ..teacher.store import TeacherStore
 
 log = logging.getLogger(__name__)
 
 METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 30.0
 TIMES = ("seconds", "images_per_s")  # the keys of an epoch's line that no two runs share
-LEAST_IMAGES = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How long, how fast and where. None: derived from the number of images (`batch_for`, `epochs_for`) and, for `lr`,
-    from the start (`lr_for`).
-
-    `lr` is for the backbone, `head_lr` for the projector; both warm up linearly over `warmup` of all steps and fall to
-    0 on a cosine. Weight decay skips biases and BatchNorm. `ema` is the ceiling of the moving average's decay
-    min(ema, (1+t)/(10+t)); the average is what is kept.
-    `views`: match, mean or blend (methods/base.py: view_loss); blend rises to `eta` over the first fifth and is match
-    where the store has fewer than 4 views.
-    `norm`: whose mean and variance the backbone's BatchNorm uses. "batch": the batch's own, running averages kept for
-    later; "start": those the start came with (of a folded start: the pool's, see unfold.py), for the whole run
-    (`hold_statistics`); "auto": start for pretrained weights, else batch.
-    `dtype`: float32 or bfloat16 arithmetic of the student's forward pass ("auto": `choose_dtype`, by measurement);
-    weights, loss and optimiser stay float32.
-    """
-
-    size: int
-    epochs: int | None = None
-    batch: int | None = None
-    lr: float | None = None
-    head_lr: float = 3e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    clip: float = 1.0
-    ema: float = 0.999
-    views: Literal["match", "mean", "blend"] = "blend"
-    eta: float = 0.5
-    norm: Literal["auto", "batch", "start"] = "auto"
-    seed: int = 0
-    train_on: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("size", 16), ("epochs", 1), ("batch", 2), ("threads", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} is {value}", f"It must be at least {least}.")
-        for name in ("lr", "head_lr", "clip"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"{name} is {value}", "It must be above 0 and finite.")
-        for name in ("weight_decay", "warmup", "ema", "eta"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}", "It must be between 0 and 1.")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is {getattr(self, name)!r}", f"Use one of: {', '.join(allowed)}.")
-
-
-_CHOICES = {
-    "views": ("match", "mean", "blend"),
-    "norm": ("auto", "batch", "start"),
-    "train_on": ("auto", "cpu", "cuda"),
-    "dtype": ("auto", "float32", "bfloat16"),
-}
 
 
 @dataclass(frozen=True)
@@ -128,265 +62,97 @@ class TrainResult:
     warnings: list[str]
 
 
-def batch_for(images: int) -> int:
-    """128 images a step, or a quarter of a small pool."""
-    return max(2, min(128, images // 4))
-
-
-def epochs_for(images: int) -> int:
-    """About 60,000 images in all, between 20 and 100 epochs."""
-    return min(100, max(20, round(60_000 / images)))
-
-
-def lr_for(student: Student) -> float:
-    """The backbone's peak learning rate: 1e-3 from scratch, 1e-4 for pretrained weights.
-
-    Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that. Tried, with
-    `norm_for`, on renders of other floors and lamps (benchmarks/gentle_start.py): from the example's start the
-    choices are hardly told apart there.
-    """
-    return 1e-4 if student.pretrained else 1e-3
-
-
-def norm_for(student: Student) -> Literal["batch", "start"]:
-    """Pretrained weights keep the statistics they came with: a pool is narrower than what they were made from.
-
-    A few hundred photos of one place would move the statistics to that place, and the student would read every other
-    floor and lamp by them.
-    """
-    return "start" if student.pretrained else "batch"
-
-
-def hold_statistics(backbone: nn.Module) -> None:
-    """BatchNorm layers of a backbone in training keep the mean and variance they have; their weight and bias learn.
-
-    As DomainBed fine-tunes (Gulrajani & Lopez-Paz 2021, arXiv 2007.01434), where, too, test images come from elsewhere.
-    """
-    for layer in backbone.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.eval()
-
-
-# ---- device and arithmetic -------------------------------------------------------------------------------------------
-
-
-def choose_device(train_on: str) -> torch.device:
-    """`auto` takes a GPU if torch has one. Raises InputError if cuda was asked for and is not there."""
-    if train_on == "cpu" or (train_on == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        build = f"a build for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-        raise InputError(
-            f"--train-on cuda, but torch {torch.__version__} ({build}) finds no GPU",
-            "Install a CUDA build of torch and check nvidia-smi, or use --train-on cpu.",
-        )
-    return torch.device("cuda")
-
-
-def choose_dtype(
-    student: Student, size: int, batch: int, device: torch.device
-) -> tuple[Literal["float32", "bfloat16"], str]:
-    """("float32" | "bfloat16", why). bf16 on a GPU that has it; on a CPU whichever trains faster, by a short trial.
-
-    There the answer depends on the network as much as on the processor: ResNets gain two- to threefold, MobileNets
-    lose. Leaves the student as it was.
-    """
-    if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bfloat16", f"{torch.cuda.get_device_name(device)} computes in bfloat16"
-        return "float32", f"{torch.cuda.get_device_name(device)} has no bfloat16"
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return "float32", "this processor has no bfloat16 instructions"
-    trial = placed(student, device).train()
-    images = torch.zeros(min(batch, 32), size, size, 3, dtype=torch.uint8)
-
-    def step(dtype: str) -> None:
-        with autocast(device, dtype):
-            h = trial(images)[1]
-        h.float().square().mean().backward()
-        trial.zero_grad(set_to_none=True)
-
-    return dtype_trial.choose_dtype(lambda: step("float32"), lambda: step("bfloat16"))
-
-
-def placed(student: Student, device: torch.device) -> Student:
-    """A trainable copy on `device`, its convolutions in channels-last memory: faster on CPUs and GPUs alike."""
-    placed = copy.deepcopy(student).requires_grad_(True).to(device)
-    for parameter in placed.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return placed
-
-
-def autocast(device: torch.device, dtype: str) -> torch.autocast:
-    """The context of the student's forward pass: bfloat16 arithmetic where `dtype` says so, else none of its own."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
-
-
-@contextmanager
-def reproducible(device: torch.device, threads: int | None) -> Iterator[None]:
-    """On a CPU: deterministic algorithms and a fixed number of threads. On a GPU: the fastest convolutions instead."""
-    before = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    benchmark = torch.backends.cudnn.benchmark
-    try:
-        if threads:
-            torch.set_num_threads(threads)
-        if device.type == "cpu":
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        else:
-            torch.backends.cudnn.benchmark = True
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = benchmark
-
-
-# ---- the loop --------------------------------------------------------------------------------------------------------
-
-
 def train(
-    student: Student,
-    store: TeacherStore,
-    keep_rows: np.ndarray,
-    method: Method,
-    classes: ClassVectors,
-    bank: TextBank,
-    config: TrainConfig,
-    folder: Path,
-    progress: Progress = SILENT,
+    student: Student, lesson: Lesson, config: TrainConfig, folder: Path, progress: Progress = SILENT
 ) -> TrainResult:
-    """Distil the store's `keep_rows` (int64 row numbers) into `student`; writes into `folder` and resumes from it.
+    """Teach `student` its lesson; writes into `folder` and resumes from it.
 
     `student` itself is the start and is not changed. Same inputs, config and thread count: same student.safetensors
-    on a CPU, however often the run was interrupted; a finished one is read back. Raises InputError for too few images,
-    and NonFiniteLoss naming the part of the loss and the step.
+    on a CPU, however often the run was interrupted; a finished one is read back. Raises InputError for a GPU that is
+    not there, and NonFiniteLoss naming the part of the loss and the step.
     """
-    rows = np.asarray(keep_rows, dtype=np.int64)
-    if len(rows) < LEAST_IMAGES:
-        raise InputError(
-            f"{len(rows)} images are left to train on",
-            f"Give more photos: at least {LEAST_IMAGES}, better 200 or more.",
-        )
     device = choose_device(config.train_on)
     with reproducible(device, config.threads):
         if config.dtype == "auto":
-            dtype, why = choose_dtype(student, config.size, config.batch or batch_for(len(rows)), device)
+            dtype, why = choose_dtype(student, config.size, config.batch or batch_for(len(lesson.rows)), device)
             log.info("the student trains in %s: %s", dtype, why)
             config = dataclasses.replace(config, dtype=dtype)
-        run = Run(student, store, rows, method, classes, bank, config, device, folder)
+        run = Run(student, lesson, config, folder)
         if not run.finished():
             run.resume()
-            progress.start("distil", run.epochs * len(rows))
-            progress.advance(run.epoch * len(rows))
+            progress.start("distil", run.epochs * len(lesson.rows))
+            progress.advance(run.epoch * len(lesson.rows))
             while run.epoch < run.epochs:
                 run.one_epoch(progress)
                 if run.epoch < run.epochs and time.monotonic() - run.saved >= CHECKPOINT_SECONDS:
                     run.checkpoint()
             progress.done()
             run.save()
-        shipped = run.average.cpu().eval().requires_grad_(False)
+        shipped = run.learner.average.cpu().eval().requires_grad_(False)
     return TrainResult(shipped, run.metrics, run.epochs, run.batch, device.type, config.dtype, run.warnings)
 
 
 class Run:
-    """One training under way: live student, its average, optimiser, metrics so far.
+    """One training under way: the learner, its lesson, the epochs done, what is written of them.
 
-    `train` is what drives it; a benchmark takes it apart: `step` is one batch, `one_epoch` the loop around it. `rows`
-    are int64 row numbers of the store; `folder` is written to by `one_epoch`, `checkpoint` and `save` alone. The
-    config's dtype is a settled one, not "auto".
+    `train` is what drives it; a benchmark takes it apart: `step` is one batch, `one_epoch` the loop around it.
+    `folder` is written to by `one_epoch`, `checkpoint` and `save` alone. The config's dtype is a settled one, not
+    "auto".
     """
 
-    def __init__(
-        self,
-        student: Student,
-        store: TeacherStore,
-        rows: np.ndarray,
-        method: Method,
-        classes: ClassVectors,
-        bank: TextBank,
-        config: TrainConfig,
-        device: torch.device,
-        folder: Path,
-    ) -> None:
-        if device.type == "cpu":
+    def __init__(self, student: Student, lesson: Lesson, config: TrainConfig, folder: Path) -> None:
+        self.lesson, self.config, self.folder = lesson, config, folder
+        self.device = choose_device(config.train_on)
+        if self.device.type == "cpu":
             keep_freed_memory()
-        self.store, self.rows, self.method = store, rows, method
-        self.config, self.device, self.folder = config, device, folder
-        self.batch, self.epochs = config.batch or batch_for(len(rows)), config.epochs or epochs_for(len(rows))
-        self.lr = config.lr or lr_for(student)
-        self.steps_per_epoch = len(epoch_plan(0, 0, rows, 1, self.batch))
-        self.steps = self.epochs * self.steps_per_epoch
-        self.state = method.prepare(store, bank, classes).to(device)
-        self.with_mean = config.views == "mean" or self._blends() or "feat_views" in method.needs
-        self.live = placed(student, device).train()
-        if is_folded(self.live.backbone):
-            log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
-            unfold(self.live.backbone, self._sample_of_pixels())
-        norm = norm_for(student) if config.norm == "auto" else config.norm
-        if norm == "start":
-            hold_statistics(self.live.backbone)
-        self.average = copy.deepcopy(self.live).eval()
-        self.optimiser = torch.optim.AdamW(_groups(self.live, config, self.lr), fused=True)
-        self.header = {
-            **methods.options(method),
-            **{f"train_{k}": v for k, v in dataclasses.asdict(config).items()},
-            "train_batch": self.batch,
-            "train_epochs": self.epochs,
-            "train_lr": self.lr,
-            "train_norm": norm,
-            "images": len(rows),
-            "device": device.type,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
+        images = len(lesson.rows)
+        self.batch, self.epochs = config.batch or batch_for(images), config.epochs or epochs_for(images)
+        self.steps_per_epoch = len(epoch_plan(0, 0, lesson.rows, 1, self.batch))
+        self.schedule = Schedule(
+            config=config, steps=self.epochs * self.steps_per_epoch, views=lesson.store.views
+        )
+        self.reader = BatchReader(
+            store=lesson.store,
+            size=config.size,
+            with_mean=self.schedule.needs_mean,
+            pin=self.device.type == "cuda",
+        )
+        self.learner = Learner(student, lesson, config, self.device)
+        self.header = self._header()
         start = {name: _checksum(value) for name, value in student.state_dict().items()}
-        self.key = atomic.digest({**self.header, "start": start, "store": store.inputs, "rows": _checksum(rows)})
+        inputs = {"start": start, "store": lesson.store.inputs, "rows": _checksum(lesson.rows)}
+        self.key = atomic.digest({**self.header, **inputs})
         self.header["run"] = self.key
-        self.teacher = bank.teacher_id, bank.teacher_hash
         self.epoch = 0
         self.metrics: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.saved = time.monotonic()
 
-    def _blends(self) -> bool:
-        return self.config.views == "blend" and self.store.views >= 4
-
-    def eta(self, step: int) -> float:
-        """Share of the mean-view target at this step (methods 0.5)."""
-        if self.config.views == "mean":
-            return 1.0
-        return self.config.eta * min(1.0, step / (0.2 * self.steps)) if self._blends() else 0.0
-
-    def lr_factor(self, step: int) -> float:
-        """Linear warm-up, then a cosine to 0."""
-        warm = max(1, round(self.config.warmup * self.steps))
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
-
-    def _sample_of_pixels(self, images: int = 512) -> Iterator[Tensor]:
-        """Centre views of some of the pool, as the backbone takes them."""
-        some = np.random.default_rng([self.config.seed, 0]).permutation(self.rows)[:images]
-        for part in np.array_split(some, math.ceil(len(some) / 64)):
-            yield self.live.normalise(
-                self.store.pixels.crops(part, np.zeros_like(part), self.config.size).to(self.device)
-            )
+    def _header(self) -> dict[str, Any]:
+        """What is run, with everything that was left open decided: the first line of metrics.jsonl."""
+        return {
+            **methods.options(self.lesson.method),
+            **{f"train_{name}": value for name, value in dataclasses.asdict(self.config).items()},
+            "train_batch": self.batch,
+            "train_epochs": self.epochs,
+            "train_lr": self.learner.lr,
+            "train_norm": self.learner.norm,
+            "images": len(self.lesson.rows),
+            "device": self.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
 
     def one_epoch(self, progress: Progress) -> None:
         """Every image once; appends a line of metrics."""
         config, epoch = self.config, self.epoch
         torch.manual_seed(int(np.random.default_rng([config.seed, 3, epoch]).integers(2**62)))  # for dropout
-        plan = epoch_plan(config.seed, epoch, self.rows, self.store.views, self.batch)
-        on_gpu = self.device.type == "cuda"
+        plan = epoch_plan(config.seed, epoch, self.lesson.rows, self.lesson.store.views, self.batch)
+        ahead = 2 if self.device.type == "cuda" else 0
         began, seen, sums = time.perf_counter(), 0, dict[str, float]()
         with ThreadPoolExecutor(torch.get_num_threads()) as cores:
-            jobs = ((self.store, r, v, config.size, self.with_mean, on_gpu, cores) for r, v in plan)
-            for k, batch in enumerate(prefetch(read_batch, jobs, ahead=2 if on_gpu else 0)):
+            read = dataclasses.replace(self.reader, threads=cores).read
+            for k, batch in enumerate(prefetch(read, plan, ahead)):
                 step = epoch * len(plan) + k
                 numbers = self.step(batch.to(self.device), step, f"epoch {epoch + 1}, step {k + 1} of {len(plan)}")
                 count = len(batch.row)
@@ -404,35 +170,14 @@ class Run:
         self._write_metrics()
 
     def step(self, batch: Batch, step: int, where: str) -> dict[str, float]:
-        """Learn from one batch, which lies on `device`: forward, loss, backward, clipping, AdamW, moving average.
+        """One step of the learner, at the rates of `step` (counted from 0 over all epochs), as numbers.
 
-        `step` counts from 0 over all epochs and sets the learning rate and the blend of views. Returns the parts of
-        the loss, agreement with the teacher, gradient norm and learning rate. Raises NonFiniteLoss naming `where`.
+        These are the parts of the loss, agreement with the teacher, gradient norm and learning rate. Raises
+        NonFiniteLoss naming `where`.
         """
-        factor = self.lr_factor(step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = factor * group["peak"]
-        with autocast(self.device, self.config.dtype):
-            f, h = self.live(batch.images)
-        out = StudentOut.of(f, h, batch.row, batch.view)
-        parts = view_loss(self.method, out, batch.teacher, self.state, self.eta(step))
-        self.optimiser.zero_grad(set_to_none=True)
-        parts["total"].backward()
-        norm = nn.utils.clip_grad_norm_(self.live.parameters(), self.config.clip)
-        with torch.no_grad():
-            same = self.state.logits(out.g).argmax(-1) == self.state.logits(batch.teacher.u).argmax(-1)
-        numbers = methods.check_finite({**parts, "agreement": same.float().mean(), "grad_norm": norm}, where)
-        self.optimiser.step()
-        self.update_average(step)
-        return {**numbers, "lr": factor * self.lr}
-
-    @torch.no_grad()
-    def update_average(self, step: int) -> None:
-        """Weights move by 1 − min(ema, (1+t)/(10+t)); buffers (BatchNorm's statistics) are copied."""
-        decay = min(self.config.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), 1 - decay)
-        for mine, theirs in zip(self.average.buffers(), self.live.buffers()):
-            mine.copy_(theirs)
+        rates = self.schedule.at(step)
+        numbers = check_finite(self.learner.step(batch, rates), where)
+        return {**numbers, "lr": rates.lr * self.learner.lr}
 
     def _warn_if_stalled(self) -> None:
         warning = stalled([row["agreement"] for row in self.metrics], self.epochs)
@@ -448,8 +193,13 @@ class Run:
 
     def save(self) -> None:
         """The two files that others read. student.json is written last: where it stands, the run is finished."""
-        teacher_id, teacher_hash = self.teacher
-        save_student(self.folder, self.average, teacher_id=teacher_id, teacher_hash=teacher_hash, size=self.config.size)
+        save_student(
+            self.folder,
+            self.learner.average,
+            teacher_id=self.lesson.bank.teacher_id,
+            teacher_hash=self.lesson.bank.teacher_hash,
+            size=self.config.size,
+        )
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def finished(self) -> bool:
@@ -457,70 +207,26 @@ class Run:
         if (self.folder / CARD).is_file() and (self.folder / METRICS).is_file():
             header, *rows = map(json.loads, (self.folder / METRICS).read_text().splitlines())
             if header["run"] == self.key and len(rows) == self.epochs:
-                self.average.load_state_dict(load_file(self.folder / WEIGHTS))
+                self.learner.average.load_state_dict(load_file(self.folder / WEIGHTS))
                 self.epoch, self.metrics = self.epochs, rows
                 return True
         (self.folder / CARD).unlink(missing_ok=True)
         return False
 
     def checkpoint(self) -> None:
-        """Everything the rest of the run depends on, in one file that is whole or not there."""
-        tensors = {f"live.{k}": v for k, v in self.live.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items()}
-        about = {"key": self.key, "epoch": str(self.epoch), "metrics": json.dumps(self.metrics)}
-        about["warnings"] = json.dumps(self.warnings)
-        data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata=about)
-        atomic.write_bytes(self.folder / CHECKPOINT, data)
+        """Keep what the rest of the run depends on."""
+        half = Checkpoint(self.key, self.epoch, self.metrics, self.warnings, self.learner.tensors())
+        half.write(self.folder / CHECKPOINT)
         self.saved = time.monotonic()
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint, if it is there, sound, and of this very run."""
-        path = self.folder / CHECKPOINT
-        if not path.is_file():
+        half = read_checkpoint(self.folder / CHECKPOINT, self.key)
+        if half is None:
             return
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            log.warning("%s is damaged (%s): training starts again", path, error)
-            return
-        if about.get("key") != self.key:
-            log.warning("%s belongs to a run with other settings: training starts again", path)
-            return
-        self.live.load_state_dict(_under("live.", tensors))
-        self.average.load_state_dict(_under("average.", tensors))
-        self._load_optimiser(_under("optimiser.", tensors))
-        self.epoch, self.metrics = int(about["epoch"]), json.loads(about["metrics"])
-        self.warnings = json.loads(about["warnings"])
+        self.learner.load(half.tensors)
+        self.epoch, self.metrics, self.warnings = half.epoch, half.metrics, half.warnings
         log.info("training goes on after epoch %d", self.epoch)
-
-    def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
-        """Moments take their parameter's memory format: the fused step walks both in the same order."""
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            index, _, kind = name.partition(".")
-            like = parameters[int(index)]
-            same_shape = kind != "step"
-            states.setdefault(int(index), {})[kind] = torch.empty_like(like).copy_(value) if same_shape else value
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _groups(student: Student, config: TrainConfig, lr: float) -> list[dict[str, Any]]:
-    """Backbone and projector, each with and without weight decay: vectors (biases, BatchNorm) have none."""
-    groups = []
-    for part, peak in ((student.backbone, lr), (student.projector, config.head_lr)):
-        for vectors, decay in ((False, config.weight_decay), (True, 0.0)):
-            params = [p for p in part.parameters() if (p.ndim <= 1) == vectors]
-            groups.append({"params": params, "peak": peak, "lr": peak, "weight_decay": decay})
-    return [group for group in groups if group["params"]]
 
 
 def _checksum(value: Tensor | np.ndarray) -> str:
@@ -540,21 +246,3 @@ def stalled(agreements: list[float], epochs: int) -> str | None:
         f"agreement with the teacher stalls at {now:.2f} (epoch {len(agreements)} of {epochs}): "
         "the student is too small, the photos too few or unlike the classes, or the learning rate is wrong"
     )
-
-
-@torch.inference_mode()
-def evaluate(student: Student, images: np.ndarray, class_vectors: np.ndarray, batch: int = 64) -> np.ndarray:
-    """int64 [M]: the class the student chooses for each of the uint8 images [M,S,S,3]; class vectors are [C,D].
-
-    In eval mode and float32, whatever mode the student was in. The scale changes no choice and is not needed.
-    """
-    training = student.training
-    device = next(student.parameters()).device
-    head = torch.from_numpy(np.asarray(class_vectors, np.float32)).to(device)
-    student.eval()
-    chosen = []
-    for start in range(0, len(images), batch):
-        part = torch.from_numpy(np.array(images[start : start + batch])).to(device)
-        chosen.append((nn.functional.normalize(student(part)[1], dim=-1) @ head.T).argmax(-1).cpu())
-    student.train(training)
-    return torch.cat(chosen).numpy() if chosen else np.empty(0, np.int64)

@@ -1,66 +1,59 @@
-"""One file a method: a loss, its defaults, its docstring."""
+"""The methods, by name. One file a method: a loss, its options, its docstring.
+
+A new one is a file beside this one, with a frozen dataclass that extends `Method` (base.py), and a line in METHODS.
+Nothing here imports torch, so that the command line can list the methods; `make` imports the one that is asked for.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ...errors import InputError
-from .base import Method, State, StudentOut, TeacherOut, check_finite, options, view_loss
-from .embedding import Embedding
-from .kd import KD
-from .prg import PRG
+from .text import from_text
 
-METHODS: dict[str, type[Method]] = {"prg": PRG, "kd": KD, "embedding": Embedding}
-DEFAULT = "prg"
+if TYPE_CHECKING:
+    from .base import Method
 
-__all__ = [
-    "DEFAULT",
-    "KD",
-    "METHODS",
-    "PRG",
-    "Embedding",
-    "Method",
-    "State",
-    "StudentOut",
-    "TeacherOut",
-    "check_finite",
-    "make",
-    "options",
-    "view_loss",
-]
+METHODS = {
+    "prg": ".prg:PRG",
+    "kd": ".kd:KD",
+    "embedding": ".embedding:Embedding",
+}
+"""Name -> module and class."""
 
 
-def make(name: str, given: Sequence[str] = (), **values: Any) -> Method:
+def make(name: str, given: Sequence[str] = (), /, **values: Any) -> Method:
     """The method called `name` with its options: typed ones as keywords, or written as "alpha=2", "edges=E1,E3".
 
     Raises InputError for an unknown method, an unknown option (naming the nearest), or a value of the wrong type.
     """
     if name not in METHODS:
         raise InputError(f"no method is called {name!r}", f"Use one of: {', '.join(METHODS)}.")
-    method = METHODS[name]
+    module, _, cls = METHODS[name].partition(":")
+    method = getattr(importlib.import_module(module, __name__), cls)
     types = get_type_hints(method)
-    known = [field.name for field in dataclasses.fields(method)]  # type: ignore[arg-type]
-    for item in given:
-        key, equals, text = item.partition("=")
-        if key not in known or not equals:
+    known = {field.name: types[field.name] for field in dataclasses.fields(method)}
+    written = dict(_split(name, item) for item in given)
+    for key in (*written, *values):
+        if key not in known:
             near = get_close_matches(key, known, n=1)
-            raise InputError(
-                f"{name} has no option {item!r}",
-                f"Did you mean {near[0]}=...?" if near else f"Its options, as name=value: {', '.join(known)}.",
-            )
-        values[key] = _read(name, key, text, types[key])
-    return method(**values)
+            todo = f"Did you mean {near[0]}?" if near else f"Its options are: {', '.join(known)}."
+            raise InputError(f"{name} has no option {key!r}", todo)
+    made: Method = method(**values | {key: from_text(text, known[key]) for key, text in written.items()})
+    return made
 
 
-def _read(method: str, key: str, text: str, kind: Any) -> Any:
-    if get_origin(kind) is tuple:
-        return tuple(part for part in text.split(",") if part)
-    if kind is not float:
-        return text  # a named choice: the method's __post_init__ knows the names
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(f"{method}: {key} is {text!r}", "It must be a number.") from error
+def _split(method: str, item: str) -> tuple[str, str]:
+    key, equals, text = item.partition("=")
+    if not equals:
+        raise InputError(f"the option {item!r} of {method} has no value", f"Write it as {item}=VALUE.")
+    return key, text
+
+
+def options(method: Method) -> dict[str, Any]:
+    """The method's name and every option, as written at the head of metrics.jsonl."""
+    return {"method": method.name, **dataclasses.asdict(method)}

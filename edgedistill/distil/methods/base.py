@@ -1,4 +1,4 @@
-"""What every distillation method is: a frozen set of options, a `prepare` run once, and a pure loss.
+"""What every distillation method is: a frozen set of options, a `prepare` that runs once, and a pure loss.
 
 Shapes (one legend for the whole package):
 
@@ -9,19 +9,21 @@ Shapes (one legend for the whole package):
     zt = s·u·Wᵀ, zs = s·g·Wᵀ [B,C]  teacher and student logits
 
 A method reads no pixels, calls no teacher and keeps no state of its own; all loss arithmetic is float32 (float64 stays
-float64, for the gradient checks) whatever autocast says. The loop knows no method by name.
+float64, for the gradient checks), in autocast too. The loop knows no method by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ... import records
 from ...errors import EdgeDistillError
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ StateT = TypeVar("StateT", bound="State")
 
 @dataclass(frozen=True, kw_only=True)
 class StudentOut:
-    """What the student says about one batch. `row` and `view` [B] int64 name the store entries it looked at."""
+    """The student's output for one batch. `row` and `view` [B] int64 name the store entries that it saw."""
 
     f: Tensor
     h: Tensor
@@ -45,13 +47,13 @@ class StudentOut:
     @classmethod
     def of(cls, f: Tensor, h: Tensor, row: Tensor, view: Tensor) -> StudentOut:
         """Normalises h in full precision: half loses F.normalize's epsilon."""
-        h = full(h)
-        return cls(f=full(f), h=h, g=F.normalize(h, dim=-1), row=row, view=view)
+        h = in_float32(h)
+        return cls(f=in_float32(f), h=h, g=F.normalize(h, dim=-1), row=row, view=view)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherOut:
-    """What the store says about the same batch: u of the view, and of all views together (None unless needed)."""
+    """The teacher's stored features of the same batch: u of the view, and the mean over views (None: not read)."""
 
     u: Tensor
     u_mean: Tensor | None = None
@@ -73,36 +75,48 @@ class State:
         return self.scale * unit @ self.head.to(unit.dtype).T
 
 
-class Method(Protocol):
-    """A method is a frozen dataclass of its options with these three members.
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A method is a frozen dataclass of its options: int, float, bool, str, a Literal, a tuple of these, or None.
 
-    `needs` names what the loop must read besides u: "feat_views" asks for u_mean whatever the view policy is.
-    `loss` returns the weighted parts and their sum under "total"; every part is a scalar tensor.
+    The annotations are all that says which type and which words an option may be: they are checked here, for every
+    method, and raise InputError.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[frozenset[str]]
 
-    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State: ...
+    def __post_init__(self) -> None:
+        records.conform(self, self.name)
+        self.check()
 
-    def loss(self, student: StudentOut, teacher: TeacherOut, state: Any) -> dict[str, Tensor]: ...
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raise InputError for an option out of its range, or for options that do not go together."""
+
+    @abstractmethod
+    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
+        """What `loss` needs beside the batch; run once, before the first step."""
+
+    @abstractmethod
+    def loss(self, student: StudentOut, teacher: TeacherOut, state: Any) -> dict[str, Tensor]:
+        """The weighted parts and their sum under "total", each a scalar tensor. A pure function of its arguments."""
 
 
 class NonFiniteLoss(EdgeDistillError):
     """A part of the loss is NaN or infinite."""
 
 
-def options(method: Method) -> dict[str, Any]:
-    """The method's name and every option, as written at the head of metrics.jsonl."""
-    return {"method": method.name, **dataclasses.asdict(method)}  # type: ignore[call-overload]
-
-
 def view_loss(method: Method, student: StudentOut, teacher: TeacherOut, state: State, eta: float) -> dict[str, Tensor]:
-    """(1−eta)·loss against this view's target + eta·loss against the mean of all views (methods 0.5).
+    """(1−eta)·L(u) + eta·L(u_mean), part by part: L against this view's feature and against the mean of all views.
 
-    eta 0 is the policy `match`, 1 is `mean`, between them `blend`. KL and cosine are linear in the teacher's side up
-    to a constant, so blending their losses has the gradient of the loss on blended targets. Leaves autocast: matrix
-    products of a loss in bfloat16 would blur the logits by whole units at CLIP's scale.
+    eta 0 is the policy `match`, 1 is `mean`, between them `blend`. It is always the losses that are blended, never the
+    targets: that is the definition, and it asks nothing of a method. For two methods it is also the same as training
+    on one blended target, gradient by gradient: `kd`, with (1−eta)·softmax zt(u) + eta·softmax zt(u_mean), because KL
+    is linear in the teacher's probabilities up to a constant, and `embedding`, with (1−eta)·u + eta·u_mean, because
+    both distances are linear in u up to a constant. Nothing of the kind holds for a correlation (prg's edges) or a
+    best class (its cross-entropy): there the student is pulled by two targets at once.
+
+    A method sees the mean as `teacher.u`; `student.view` still names the crop that the student saw. Leaves autocast:
+    matrix products of a loss in bfloat16 would blur the logits by whole units at CLIP's scale.
     """
     with torch.autocast(student.h.device.type, enabled=False):
         if eta == 0:
@@ -116,21 +130,21 @@ def view_loss(method: Method, student: StudentOut, teacher: TeacherOut, state: S
         return {part: (1 - eta) * match[part] + eta * mean[part] for part in match}
 
 
-def full(x: Tensor) -> Tensor:
+def in_float32(x: Tensor) -> Tensor:
     """x in float32, or as it is if it is float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def kl(target_logits: Tensor, logits: Tensor, tau: float = 1.0) -> Tensor:
     """(τ²/B)·Σ_i Σ_c qt·(log qt − log qs) over rows [B,C]: never divided by C, so its weight is the same for any C."""
-    target = F.log_softmax(full(target_logits) / tau, dim=-1)
-    log_q = F.log_softmax(full(logits) / tau, dim=-1)
+    target = F.log_softmax(in_float32(target_logits) / tau, dim=-1)
+    log_q = F.log_softmax(in_float32(logits) / tau, dim=-1)
     return tau**2 * F.kl_div(log_q, target, reduction="batchmean", log_target=True)
 
 
 def cosine_distance(u: Tensor, g: Tensor) -> Tensor:
     """mean_i (1 − ⟨u_i,g_i⟩) of unit rows [B,D]."""
-    return (1 - (full(u) * full(g)).sum(-1)).mean()
+    return (1 - (in_float32(u) * in_float32(g)).sum(-1)).mean()
 
 
 def check_finite(parts: dict[str, Tensor], where: str) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Distil the embedding alone: the student copies the teacher's unit vector and never sees the class list.
 
-`cosine` is mean_i (1 − ⟨u_i,g_i⟩), `mse` is mean_i ‖g_i − u_i‖², which on unit vectors is twice that. The wiser choice
-where classes will be added later or the pool is broad (CLIP-KD); on a narrow pool with a fixed list expect it behind
+`cosine` is mean_i (1 − ⟨u_i,g_i⟩), `mse` is mean_i ‖g_i − u_i‖², which on unit vectors is twice that. Better where
+classes will be added later or the pool is broad (CLIP-KD); on a narrow pool with a fixed list expect it behind
 `kd` (PromptKD, arXiv 2403.02781).
 """
 
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from .base import State, StudentOut, TeacherOut, cosine_distance, full
+from .base import Method, State, StudentOut, TeacherOut, cosine_distance, in_float32
 
 if TYPE_CHECKING:
     from ...classes.class_vectors import ClassVectors
@@ -23,17 +22,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedding:
+class Embedding(Method):
     """One option: which distance."""
 
     name: ClassVar[str] = "embedding"
-    needs: ClassVar[frozenset[str]] = frozenset({"feat"})
 
     distance: Literal["cosine", "mse"] = "cosine"
-
-    def __post_init__(self) -> None:
-        if self.distance not in ("cosine", "mse"):
-            raise InputError(f"embedding: distance is {self.distance!r}", "Use one of: cosine, mse.")
 
     def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
         return State(head=torch.tensor(classes.baked), scale=float(classes.scale))
@@ -42,5 +36,5 @@ class Embedding:
         if self.distance == "cosine":
             distance = cosine_distance(teacher.u, student.g)
         else:
-            distance = (full(student.g) - full(teacher.u)).square().sum(-1).mean()
+            distance = (in_float32(student.g) - in_float32(teacher.u)).square().sum(-1).mean()
         return {"total": distance, self.distance: distance}

@@ -1,4 +1,4 @@
-"""Plain knowledge distillation: KL between the teacher's and the student's class probabilities, the honest baseline.
+"""Plain knowledge distillation: KL between the teacher's and the student's class probabilities; the baseline.
 
 Both sides are softmax(s·⟨·,W⟩/τ) with the teacher's own scale s, so τ = 1 is already sharp. With CLIP's scale τ is a
 real hyper-parameter (the small-logit argument for τ² does not hold at a logit spread of 3 and more). A cosine term on
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .base import State, StudentOut, TeacherOut, cosine_distance, kl
+from .base import Method, State, StudentOut, TeacherOut, cosine_distance, kl
 
 if TYPE_CHECKING:
     from ...classes.class_vectors import ClassVectors
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KD:
+class KD(Method):
     """Options of plain distillation: temperature τ, and the weight of 1 − ⟨u,g⟩ (0: none)."""
 
     name: ClassVar[str] = "kd"
-    needs: ClassVar[frozenset[str]] = frozenset({"feat"})
 
     tau: float = 1.0
     cosine: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if not self.tau > 0:
             raise InputError(f"kd: tau is {self.tau}", "It must be above 0; 1 is the default.")
         if not self.cosine >= 0:

@@ -14,14 +14,13 @@ formulas of the edges and schedules are our choices:
              row   KL over a row at τe, mean over rows             mse   ω·mean (At − As)²
     L_ce   = CE(argmax z̃, zs), on all rows or on those the teacher is sure of
 
-Prompt weights w (`targets`): W1 uniform; W3 = ZPE (Allingham et al., ICML 2023), one weight a prompt, debiased by the
-mean feature of a broad image set; W3-pool the same without that vector. Teacher proxies Π (`proxies`): PT1 the
-normalised prompt mean, PT2 Σ_p w_p·T_cp. The student's proxies are the same frozen vectors (PS1), the only ones the
-exported graph holds anyway. The average of a prompt's logits is the logit of the averaged vectors, so targets cost one
-matrix product.
+The prompt weights w are those of the class vectors (`--prompt-weights`), before any refinement: the average of the
+prompts' logits is the logit of the averaged vectors, so z̃ = s·u·textᵀ costs one matrix product. Teacher proxies Π
+(`proxies`): PT1 the normalised prompt mean, PT2 Σ_p w_p·T_cp. The student's proxies are the same frozen vectors.
 
-With E1 and PS1, s·As *are* the logits: `row` at τe = 1/s is exactly KD and `mse` is logit MSE, so with E1 alone PRG
-would be KD plus cosine. It says so. The default (E1 + E3, corr) adds columns, image pairs, and scale-free comparison.
+With E1, s·As *are* the logits of such proxies: `row` at τe = 1/s is exactly KD and `mse` is logit MSE, so with E1 alone
+PRG would be KD plus cosine: a warning says so. The default (E1 + E3, corr) adds columns, image pairs, and a comparison
+that no scale enters.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
-from .base import State, StudentOut, TeacherOut, cosine_distance, full, kl
+from .base import Method, State, StudentOut, TeacherOut, cosine_distance, in_float32, kl
 
 if TYPE_CHECKING:
     from ...classes.class_vectors import ClassVectors
@@ -48,22 +47,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PRGState(State):
-    """`target` [C,D]: Σ_p w_p·T_cp, whose logits are z̃. `proxies` [C,D]: Π, shared by both graphs."""
+    """`target` [C,D]: the text vectors Σ_p w_p·T_cp, whose logits are z̃. `proxies` [C,D]: Π, shared by both graphs."""
 
     target: Tensor
     proxies: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class PRG:
+class PRG(Method):
     """Options of PRG; the module docstring has the formulas. Every weight may be 0, which leaves its part out."""
 
     name: ClassVar[str] = "prg"
-    needs: ClassVar[frozenset[str]] = frozenset({"feat"})
 
-    targets: Literal["W1", "W3", "W3-pool"] = "W3"
     proxies: Literal["PT1", "PT2"] = "PT2"
-    student_proxies: Literal["PS1"] = "PS1"
     edges: tuple[Literal["E1", "E3"], ...] = ("E1", "E3")
     edge_loss: Literal["corr", "col", "row", "mse"] = "corr"
     alpha: float = 1.0
@@ -74,19 +70,8 @@ class PRG:
     tau_edge: float = 0.05
     omega: float = 1000.0
 
-    def __post_init__(self) -> None:
-        allowed = {
-            "targets": ("W1", "W3", "W3-pool"),
-            "proxies": ("PT1", "PT2"),
-            "student_proxies": ("PS1",),
-            "edge_loss": ("corr", "col", "row", "mse"),
-            "ce_rows": ("all", "confident"),
-        }
-        for option, values in allowed.items():
-            value = getattr(self, option)
-            if value not in values:
-                raise InputError(f"prg: {option} is {value!r}", f"Use one of: {', '.join(values)}.")
-        if not self.edges or not set(self.edges) <= {"E1", "E3"} or len(set(self.edges)) < len(self.edges):
+    def check(self) -> None:
+        if not self.edges or len(set(self.edges)) < len(self.edges):
             raise InputError(f"prg: edges is {self.edges!r}", "Use E1, E3 or both, each once.")
         for option in ("alpha", "feature", "gamma"):
             if not getattr(self, option) >= 0:
@@ -98,10 +83,9 @@ class PRG:
             raise InputError(f"prg: confident is {self.confident}", "It is a probability: 0 or more, below 1.")
 
     def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> PRGState:
-        """Prompt-weighted targets and proxies from the text bank [C,P,D] and the class vectors' frozen weights [P].
+        """Targets and proxies: the class vectors' text, and for PT1 the text bank [C,P,D].
 
-        Raises InputError for fewer than two classes, and where the class vectors were made with other prompt weights
-        than this method is asked to aim at.
+        Raises InputError for fewer than two classes.
         """
         count = len(bank.vectors)
         if count < 2:
@@ -115,28 +99,13 @@ class PRG:
                 "add E3, or use corr or col",
                 self.edge_loss,
             )
-        target = self._target(bank, classes)
-        mean = bank.vectors.mean(axis=1, dtype=np.float64)
-        proxies = mean / np.linalg.norm(mean, axis=-1, keepdims=True) if self.proxies == "PT1" else target
+        text = torch.tensor(classes.text)
         return PRGState(
             head=torch.tensor(classes.baked),
             scale=scale,
-            target=torch.from_numpy(target.astype(np.float32)),
-            proxies=torch.from_numpy(proxies.astype(np.float32)),
+            target=text,
+            proxies=text if self.proxies == "PT2" else prompt_means(bank.vectors),
         )
-
-    def _target(self, bank: TextBank, classes: ClassVectors) -> np.ndarray:
-        """Σ_p w_p·T_cp [C,D], not normalised, as the exported vectors are."""
-        if self.targets == classes.weighting or (self.targets, classes.weighting) == ("W3", "W3-pool"):
-            weights = np.asarray(classes.prompt_weights, dtype=np.float64)
-        elif self.targets == "W1":
-            weights = np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1])
-        else:
-            raise InputError(
-                f"prg aims at prompt weights {self.targets}, the class vectors were made with {classes.weighting}",
-                f"Make the class vectors with {self.targets}, or set the method's option targets={classes.weighting}.",
-            )
-        return np.einsum("p,cpd->cd", weights, bank.vectors.astype(np.float64))
 
     def _is_kd_plus_cosine(self, scale: float) -> bool:
         same_temperature = abs(self.tau_edge * scale - 1) < 1e-3
@@ -148,7 +117,7 @@ class PRG:
 
     def loss(self, student: StudentOut, teacher: TeacherOut, state: PRGState) -> dict[str, Tensor]:
         """Parts `node`, `feature`, `edge`, `ce` (those with a weight), each already weighted, and their sum."""
-        u, g = full(teacher.u), full(student.g)
+        u, g = in_float32(teacher.u), in_float32(student.g)
         z_teacher = state.scale * u @ state.target.to(u.dtype).T
         z_student = state.logits(g)
         parts = {"node": kl(z_teacher, z_student)}
@@ -190,6 +159,12 @@ class PRG:
         if self.ce_rows == "confident":
             each = each * (probability > self.confident)
         return each.mean()
+
+
+def prompt_means(vectors: np.ndarray) -> Tensor:
+    """[C,P,D] -> float32 [C,D]: the unit mean over the prompts of a class."""
+    mean = vectors.mean(axis=1, dtype=np.float64)
+    return torch.from_numpy((mean / np.linalg.norm(mean, axis=-1, keepdims=True)).astype(np.float32))
 
 
 def off_diagonal(square: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgedistill.distil.methods import StudentOut, TeacherOut
+from edgedistill.distil.methods.base import StudentOut, TeacherOut
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ def problem(seed: int = 0, batch: int = 7, classes: int = 5, prompts: int = 3, d
     return SimpleNamespace(
         bank=SimpleNamespace(vectors=vectors, scale=20.0),
         classes=SimpleNamespace(
-            text=text, baked=text, prompt_weights=weights, weighting="W3", scale=20.0
+            text=text, baked=text, prompt_weights=weights, scale=20.0
         ),
         u=unit(draw.normal(size=(batch, dim))),
         h=3 * draw.normal(size=(batch, dim)),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from edgedistill.distil.methods import KD, METHODS, PRG, Embedding, TeacherOut, check_finite, make, options, view_loss
-from edgedistill.distil.methods.base import NonFiniteLoss
-from edgedistill.errors import InputError
+from edgedistill.distil.methods.base import Method, NonFiniteLoss, TeacherOut, check_finite, view_loss
+from edgedistill.distil.methods.embedding import Embedding
+from edgedistill.distil.methods.kd import KD
+from edgedistill.distil.methods.prg import PRG
 
 from .reference import problem, student_out, unit
 
@@ -14,7 +17,7 @@ ALL = [PRG(), PRG(edge_loss="col"), KD(), KD(cosine=1), Embedding(), Embedding(d
 
 
 @pytest.mark.parametrize("method", ALL, ids=str)
-def test_loss_is_float32_whatever_autocast_says(method: PRG) -> None:
+def test_loss_is_float32_whatever_autocast_says(method: Method) -> None:
     p = problem()
     state = method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
     teacher, h = TeacherOut(u=torch.from_numpy(p.u).float()), torch.from_numpy(p.h).float()
@@ -26,7 +29,7 @@ def test_loss_is_float32_whatever_autocast_says(method: PRG) -> None:
 
 
 @pytest.mark.parametrize("method", ALL, ids=str)
-def test_every_method_names_its_parts_and_their_sum(method: PRG) -> None:
+def test_every_method_names_its_parts_and_their_sum(method: Method) -> None:
     p = problem()
     parts = method.loss(
         student_out(torch.from_numpy(p.h)),
@@ -38,31 +41,64 @@ def test_every_method_names_its_parts_and_their_sum(method: PRG) -> None:
     assert sum(part.item() for part in parts.values()) == pytest.approx(total.item())
 
 
-def test_view_policies_are_the_two_targets_and_the_line_between_them() -> None:
-    p = problem()
+def two_views(p: SimpleNamespace) -> TeacherOut:
     other = unit(np.random.default_rng(5).normal(size=p.u.shape))
-    method = KD()
+    return TeacherOut(u=torch.from_numpy(p.u), u_mean=torch.from_numpy(other))
+
+
+def gradient(loss: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    (found,) = torch.autograd.grad(loss, h, retain_graph=True)
+    return found
+
+
+@pytest.mark.parametrize("method", [*ALL, PRG(gamma=1, ce_rows="all")], ids=str)
+def test_view_policies_are_the_losses_against_two_targets_and_the_line_between_them(method: Method) -> None:
+    p, eta = problem(), 0.25
+    teacher, h = two_views(p), torch.from_numpy(p.h).requires_grad_(True)
+    assert teacher.u_mean is not None
     state = method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
-    student = student_out(torch.from_numpy(p.h))
-    teacher = TeacherOut(u=torch.from_numpy(p.u), u_mean=torch.from_numpy(other))
-    match, blend, mean = (view_loss(method, student, teacher, state, eta)["total"].item() for eta in (0, 0.25, 1))
-    assert match == method.loss(student, TeacherOut(u=teacher.u), state)["total"].item()
-    assert mean == method.loss(student, TeacherOut(u=torch.from_numpy(other)), state)["total"].item()
-    assert blend == pytest.approx(0.75 * match + 0.25 * mean)
+    match, blend, mean = (view_loss(method, student_out(h), teacher, state, x) for x in (0, eta, 1))
+    for policy, u in ((match, teacher.u), (mean, teacher.u_mean)):
+        assert policy["total"].item() == method.loss(student_out(h), TeacherOut(u=u), state)["total"].item()
+    assert set(blend) == set(match)
+    for part in blend:
+        assert blend[part].item() == pytest.approx((1 - eta) * match[part].item() + eta * mean[part].item())
+    expected = (1 - eta) * gradient(match["total"], h) + eta * gradient(mean["total"], h)
+    assert torch.allclose(gradient(blend["total"], h), expected, atol=1e-10)
 
 
-def test_blended_losses_have_the_gradient_of_blended_targets() -> None:
+@pytest.mark.parametrize("tau", [1.0, 3.0])
+def test_blended_kl_has_the_gradient_of_blended_probabilities(tau: float) -> None:
     p, eta = problem(), 0.3
-    other = unit(np.random.default_rng(5).normal(size=p.u.shape))
-    state = KD().prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
-    u, u_mean = torch.from_numpy(p.u), torch.from_numpy(other)
-    h = torch.from_numpy(p.h).requires_grad_(True)
-    blended = view_loss(KD(), student_out(h), TeacherOut(u=u, u_mean=u_mean), state, eta)["total"]
-    (ours,) = torch.autograd.grad(blended, h)
-    target = (1 - eta) * state.logits(u).softmax(-1) + eta * state.logits(u_mean).softmax(-1)
-    log_q = state.logits(student_out(h).g).log_softmax(-1)
-    (direct,) = torch.autograd.grad(-(target * log_q).sum(-1).mean(), h)
+    teacher, h = two_views(p), torch.from_numpy(p.h).requires_grad_(True)
+    assert teacher.u_mean is not None
+    method = KD(tau=tau)
+    state = method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    of_view, of_mean = ((state.logits(u) / tau).softmax(-1) for u in (teacher.u, teacher.u_mean))
+    target = (1 - eta) * of_view + eta * of_mean
+    log_q = (state.logits(student_out(h).g) / tau).log_softmax(-1)
+    direct = gradient(-(tau**2) * (target * log_q).sum(-1).mean(), h)
+    ours = gradient(view_loss(method, student_out(h), teacher, state, eta)["total"], h)
     assert torch.allclose(ours, direct, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", [Embedding(), Embedding(distance="mse")], ids=str)
+def test_blended_distances_have_the_gradient_of_a_blended_feature(method: Embedding) -> None:
+    p, eta = problem(), 0.3
+    teacher, h = two_views(p), torch.from_numpy(p.h).requires_grad_(True)
+    assert teacher.u_mean is not None
+    state = method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    target = TeacherOut(u=(1 - eta) * teacher.u + eta * teacher.u_mean)
+    direct = gradient(method.loss(student_out(h), target, state)["total"], h)
+    ours = gradient(view_loss(method, student_out(h), teacher, state, eta)["total"], h)
+    assert torch.allclose(ours, direct, atol=1e-12)
+
+
+def test_the_mean_view_has_to_be_read_where_it_is_asked_for() -> None:
+    p = problem()
+    state = KD().prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="u_mean"):
+        view_loss(KD(), student_out(torch.from_numpy(p.h)), TeacherOut(u=torch.from_numpy(p.u)), state, 0.5)
 
 
 def test_a_broken_part_is_named_with_its_place() -> None:
@@ -70,29 +106,3 @@ def test_a_broken_part_is_named_with_its_place() -> None:
     with pytest.raises(NonFiniteLoss, match=r"epoch 3, step 2: total = nan, edge = inf"):
         check_finite(parts, "epoch 3, step 2")
     assert check_finite({"node": torch.tensor(0.5)}, "here") == {"node": 0.5}
-
-
-def test_methods_are_made_by_name_with_options_as_text() -> None:
-    assert make("prg", ["alpha=2", "edges=E3", "edge_loss=col"]) == PRG(alpha=2.0, edges=("E3",), edge_loss="col")
-    assert make("kd", ["tau=2"], cosine=1.0) == KD(tau=2.0, cosine=1.0)
-    assert {name: make(name).name for name in METHODS} == {name: name for name in METHODS}
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "says"),
-    [
-        ("prgg", None, "no method is called 'prgg'"),
-        ("prg", "alpah=1", "Did you mean alpha="),
-        ("kd", "tau", "no option 'tau'"),
-        ("kd", "tau=hot", "'hot'"),
-        ("kd", "tau=0", "tau is 0"),
-        ("embedding", "distance=l1", "distance is 'l1'"),
-    ],
-)
-def test_wrong_options_are_refused_with_their_remedy(name: str, option: str | None, says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make(name, [option] if option else [])
-
-
-def test_options_are_written_with_the_methods_name() -> None:
-    assert options(KD(tau=2.0)) == {"method": "kd", "tau": 2.0, "cosine": 0.0}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgedistill.distil.methods import Embedding
+from edgedistill.distil.methods.embedding import Embedding
 
 from .reference import loss_of, problem, unit
 

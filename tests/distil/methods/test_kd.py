@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgedistill.distil.methods import KD
 from edgedistill.distil.methods.base import kl
+from edgedistill.distil.methods.kd import KD
 
 from .reference import kl_rows, loss_of, problem, unit
 

@@ -4,13 +4,14 @@ import copy
 import dataclasses
 import logging
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
-from edgedistill.distil.methods import KD, PRG
-from edgedistill.distil.methods.prg import off_diagonal, one_minus_pearson
+from edgedistill.distil.methods.kd import KD
+from edgedistill.distil.methods.prg import PRG, off_diagonal, one_minus_pearson
 from edgedistill.errors import InputError
 
 from .reference import (
@@ -40,9 +41,6 @@ def name(method: PRG) -> str:
 def slow(method: PRG, p: SimpleNamespace) -> dict[str, float]:
     """PRG from its formulas, in loops."""
     vectors, weights = p.bank.vectors.astype(np.float64), p.classes.prompt_weights
-    prompts = vectors.shape[1]
-    if method.targets == "W1":
-        weights = np.ones(prompts) / prompts
     z_teacher = np.array(
         [[sum(w * p.bank.scale * u @ t for w, t in zip(weights, row)) for row in vectors] for u in p.u]
     )
@@ -77,10 +75,9 @@ def test_every_combination_equals_its_formula(method: PRG, classes: int) -> None
     assert got["total"].item() == pytest.approx(sum(got[part].item() for part in ("node", "feature", "edge")))
 
 
-@pytest.mark.parametrize("targets", ["W1", "W3"])
 @pytest.mark.parametrize("rows", ["all", "confident"])
-def test_targets_and_cross_entropy_equal_their_formulas(targets: str, rows: str) -> None:
-    p, method = problem(), PRG(targets=targets, gamma=0.3, ce_rows=rows, confident=0.5)
+def test_targets_and_cross_entropy_equal_their_formulas(rows: Literal["all", "confident"]) -> None:
+    p, method = problem(), PRG(gamma=0.3, ce_rows=rows, confident=0.5)
     got, expected = loss_of(method, p), slow(method, p)
     assert got["node"].item() == pytest.approx(expected["node"], rel=1e-5)
     assert got["ce"].item() == pytest.approx(expected["ce"], rel=1e-5)
@@ -113,13 +110,12 @@ def test_a_student_equal_to_the_teacher_has_no_loss_and_no_gradient(method: PRG)
     assert h.grad.abs().max() < 1e-5
 
 
-def test_cross_entropy_and_foreign_targets_have_their_minimum_elsewhere() -> None:
+def test_cross_entropy_has_its_minimum_elsewhere() -> None:
     p = problem()
-    for method in (PRG(gamma=1, ce_rows="all"), PRG(targets="W1")):
-        h = torch.from_numpy(p.u).clone().requires_grad_(True)
-        loss_of(method, p, h)["total"].backward()
-        assert h.grad is not None
-        assert h.grad.abs().max() > 1e-3
+    h = torch.from_numpy(p.u).clone().requires_grad_(True)
+    loss_of(PRG(gamma=1, ce_rows="all"), p, h)["total"].backward()
+    assert h.grad is not None
+    assert h.grad.abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("method", EVERY_EDGE, ids=name)
@@ -155,16 +151,19 @@ def test_order_of_images_classes_and_prompts_does_not_matter(method: PRG) -> Non
 
 def test_targets_are_weighted_averages_of_the_prompts_logits() -> None:
     p = problem()
-    for targets, weights in (("W1", np.full(3, 1 / 3)), ("W3", p.classes.prompt_weights)):
-        state = PRG(targets=targets).prepare(None, p.bank, p.classes)
-        combined = p.bank.scale * p.u @ state.target.double().numpy().T
-        averaged = np.einsum("p,cpd,bd->bc", weights, p.bank.vectors, p.bank.scale * p.u)
-        assert np.abs(combined - averaged).max() < 1e-5
+    state = PRG().prepare(None, p.bank, p.classes)
+    combined = p.bank.scale * p.u @ state.target.double().numpy().T
+    averaged = np.einsum("p,cpd,bd->bc", p.classes.prompt_weights, p.bank.vectors, p.bank.scale * p.u)
+    assert np.abs(combined - averaged).max() < 1e-5
 
 
-def test_targets_are_not_normalised_as_the_exported_vectors_are_not() -> None:
+def test_refined_class_vectors_move_the_student_and_not_the_targets() -> None:
     p = problem()
-    assert (PRG().prepare(None, p.bank, p.classes).target.norm(dim=-1) < 0.999).all()
+    p.classes.baked = unit(p.classes.baked)
+    state = PRG().prepare(None, p.bank, p.classes)
+    assert torch.equal(state.head, torch.from_numpy(p.classes.baked))
+    assert torch.equal(state.target, torch.from_numpy(p.classes.text))
+    assert torch.equal(state.proxies, state.target)
 
 
 def test_row_edges_at_the_logits_temperature_are_plain_kd() -> None:
@@ -229,15 +228,6 @@ def test_edges_that_only_repeat_the_nodes_are_warned_about(
     assert any("plain kd plus a cosine" in record.message for record in caplog.records) == warned
 
 
-def test_w3_takes_the_pool_only_variant_as_its_fallback_and_nothing_else() -> None:
-    p = problem()
-    p.classes.weighting = "W3-pool"
-    assert torch.allclose(PRG(targets="W3").prepare(None, p.bank, p.classes).target, torch.from_numpy(p.classes.text))
-    p.classes.weighting = "W1"
-    with pytest.raises(InputError, match="made with W1"):
-        PRG(targets="W3").prepare(None, p.bank, p.classes)
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -245,7 +235,6 @@ def test_w3_takes_the_pool_only_variant_as_its_fallback_and_nothing_else() -> No
         {"edges": ("E9",)},
         {"edges": ("E1", "E1")},
         {"edge_loss": "l1"},
-        {"targets": "W2"},
         {"alpha": -1.0},
         {"gamma": float("nan")},
         {"tau_edge": 0.0},

@@ -1,0 +1,59 @@
+"""A run half done, in one file that is whole or not there."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..work import atomic
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Everything that the rest of a run depends on. `key` names the run: another run's checkpoint is never used."""
+
+    key: str
+    epoch: int
+    """How many epochs are done."""
+    metrics: list[dict[str, Any]]
+    warnings: list[str]
+    tensors: dict[str, Tensor]
+
+    def write(self, path: Path) -> None:
+        """One safetensors file, put in place by a rename."""
+        about = {
+            "key": self.key,
+            "epoch": str(self.epoch),
+            "metrics": json.dumps(self.metrics),
+            "warnings": json.dumps(self.warnings),
+        }
+        whole = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
+        atomic.write_bytes(path, save(whole, metadata=about))
+
+
+def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
+    """The checkpoint at `path`; None where there is none, it is damaged, or it belongs to another run (logged)."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        log.warning("%s is damaged (%s): training starts again", path, error)
+        return None
+    if about.get("key") != key:
+        log.warning("%s belongs to a run with other settings: training starts again", path)
+        return None
+    return Checkpoint(
+        key, int(about["epoch"]), json.loads(about["metrics"]), json.loads(about["warnings"]), tensors
+    )

@@ -1,0 +1,138 @@
+"""One step of training: forward, loss, backward, clipping, AdamW, moving average.
+
+`Learner` holds what a step changes. Its `step` is a function of a batch and of that step's rates and reads no value
+back from the device: what it returns are tensors, for whoever counts them. The loop (loop.py) knows epochs, files and
+progress; nothing of that is here.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .arithmetic import autocast, placed
+from .batches import Batch
+from .config import TrainConfig, lr_for, norm_for
+from .lesson import Lesson
+from .methods.base import StudentOut, view_loss
+from .schedule import Rates
+from .students import Student
+from .unfold import is_folded, unfold
+
+log = logging.getLogger(__name__)
+
+UNFOLD_IMAGES = 512
+
+
+class Learner:
+    """A student that learns on `device`: live weights, their moving average, the optimiser.
+
+    `start` is copied, not changed; the config's dtype is a settled one, not "auto". `lr` and `norm` are what the
+    config says or, where it leaves that open, what follows from the start.
+    """
+
+    def __init__(self, start: Student, lesson: Lesson, config: TrainConfig, device: torch.device) -> None:
+        self.config, self.device, self.method = config, device, lesson.method
+        self.lr = config.lr or lr_for(start)
+        self.norm = norm_for(start) if config.norm == "auto" else config.norm
+        self.state = lesson.method.prepare(lesson.store, lesson.bank, lesson.classes).to(device)
+        self.live = placed(start, device).train()
+        if is_folded(self.live.backbone):
+            log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
+            unfold(self.live.backbone, self._sample_of_pixels(lesson))
+        if self.norm == "start":
+            hold_statistics(self.live.backbone)
+        self.average = copy.deepcopy(self.live).eval()
+        self.optimiser = torch.optim.AdamW(groups(self.live, config, self.lr), fused=True)
+
+    def step(self, batch: Batch, rates: Rates) -> dict[str, Tensor]:
+        """Learn from one batch, which lies on the device.
+
+        Returns scalar tensors without gradient: the parts of the loss, agreement with the teacher, gradient norm.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rates.lr * group["peak"]
+        with autocast(self.device, self.config.dtype):
+            f, h = self.live(batch.images)
+        out = StudentOut.of(f, h, batch.row, batch.view)
+        parts = view_loss(self.method, out, batch.teacher, self.state, rates.eta)
+        self.optimiser.zero_grad(set_to_none=True)
+        parts["total"].backward()
+        norm = nn.utils.clip_grad_norm_(self.live.parameters(), self.config.clip)
+        self.optimiser.step()
+        self.update_average(rates.decay)
+        with torch.no_grad():
+            same = self.state.logits(out.g).argmax(-1) == self.state.logits(batch.teacher.u).argmax(-1)
+        found = {**parts, "agreement": same.float().mean(), "grad_norm": norm}
+        return {name: value.detach() for name, value in found.items()}
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Weights move by 1 − decay towards the live ones; buffers (BatchNorm's statistics) are copied."""
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), 1 - decay)
+        for mine, theirs in zip(self.average.buffers(), self.live.buffers()):
+            mine.copy_(theirs)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that the steps to come depend on, by name: live.*, average.*, optimiser.<parameter>.*."""
+        found = {f"live.{name}": value for name, value in self.live.state_dict().items()}
+        found |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            found |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+        return found
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave, wherever the tensors lie now."""
+        self.live.load_state_dict(_under("live.", tensors))
+        self.average.load_state_dict(_under("average.", tensors))
+        self._load_optimiser(_under("optimiser.", tensors))
+
+    def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
+        """Moments take their parameter's memory format: the fused step walks both in the same order."""
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, _, kind = name.partition(".")
+            like = parameters[int(index)]
+            same_shape = kind != "step"
+            states.setdefault(int(index), {})[kind] = torch.empty_like(like).copy_(value) if same_shape else value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
+
+    def _sample_of_pixels(self, lesson: Lesson) -> Iterator[Tensor]:
+        """Centre views of some of the pool, as the backbone takes them."""
+        some = np.random.default_rng([self.config.seed, 0]).permutation(lesson.rows)[:UNFOLD_IMAGES]
+        for part in np.array_split(some, math.ceil(len(some) / 64)):
+            crops = lesson.store.pixels.crops(part, np.zeros_like(part), self.config.size)
+            yield self.live.normalise(crops.to(self.device))
+
+
+def hold_statistics(backbone: nn.Module) -> None:
+    """BatchNorm layers of a backbone in training keep the mean and variance they have; their weight and bias learn.
+
+    As DomainBed fine-tunes (Gulrajani & Lopez-Paz 2021, arXiv 2007.01434), where, too, test images come from elsewhere.
+    """
+    for layer in backbone.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.eval()
+
+
+def groups(student: Student, config: TrainConfig, lr: float) -> list[dict[str, Any]]:
+    """Backbone and projector, each with and without weight decay: vectors (biases, BatchNorm) have none."""
+    found = []
+    for part, peak in ((student.backbone, lr), (student.projector, config.head_lr)):
+        for vectors, decay in ((False, config.weight_decay), (True, 0.0)):
+            params = [p for p in part.parameters() if (p.ndim <= 1) == vectors]
+            found.append({"params": params, "peak": peak, "lr": peak, "weight_decay": decay})
+    return [group for group in found if group["params"]]
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
