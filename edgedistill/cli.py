@@ -7,14 +7,15 @@ budget, 4 not measured (or --strict), 130 interrupted, 1 our bug.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
+from .choices import DTYPES, PROMPT_WEIGHTS, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
 from .errors import EdgeDistillError, InputError
+from .settings import ONE_OF
 
 app = typer.Typer(
     name="edgedistill",
@@ -35,6 +36,7 @@ Real = Optional[float]  # noqa: UP045
 File = Optional[Path]  # noqa: UP045
 Texts = Optional[list[str]]  # noqa: UP045
 WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "safetensors")
+METHODS = ONE_OF["method"]
 INPUT, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = "Input", "Teacher", "Student", "Training", "Budgets", "Running"
 
 
@@ -66,7 +68,7 @@ def build(
         flag(
             "--templates",
             INPUT,
-            "Prompt templates: general, imagenet, cifar, or a file with one {} a line.",
+            f"Prompt templates: {', '.join(TEMPLATE_SETS)}, or a file with one {{}} a line.",
             "general",
         ),
     ] = None,
@@ -97,11 +99,16 @@ def build(
     ] = None,
     teacher_dtype: Annotated[
         Text,
-        flag("--teacher-dtype", TEACHER, "auto (a short measurement), float32 or bfloat16."),
+        flag("--teacher-dtype", TEACHER, f"{', '.join(DTYPES)}; auto makes a short measurement.", "auto"),
     ] = None,
     prompt_weights: Annotated[
         Text,
-        flag("--prompt-weights", TEACHER, "W1 uniform, W3 zero-shot prompt ensembling, W3-pool.", "W3"),
+        flag(
+            "--prompt-weights",
+            TEACHER,
+            f"{', '.join(PROMPT_WEIGHTS)}: uniform, zero-shot prompt ensembling, or that by the pool's mean alone.",
+            "W3",
+        ),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
     student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,
@@ -116,17 +123,22 @@ def build(
     ] = None,
     student_dtype: Annotated[
         Text,
-        flag("--student-dtype", STUDENT, "auto, float32 or bfloat16 training arithmetic."),
+        flag("--student-dtype", STUDENT, f"Arithmetic of the training: {', '.join(DTYPES)}.", "auto"),
     ] = None,
     input_size: Annotated[Number, flag("--input-size", STUDENT, "Pixels a side.", "the profile's")] = None,
-    method: Annotated[Text, flag("--method", TRAINING, "prg, kd or embedding.", "prg")] = None,
-    method_option: Annotated[
+    method: Annotated[Text, flag("--method", TRAINING, f"{', '.join(METHODS)}.", "prg")] = None,
+    option: Annotated[
         Texts,
         flag("--option", TRAINING, "A method's own setting, NAME=VALUE; repeatable."),
     ] = None,
     view_targets: Annotated[
         Text,
-        flag("--view-targets", TRAINING, "What a crop is taught: match its own view, mean of all, or blend.", "blend"),
+        flag(
+            "--view-targets",
+            TRAINING,
+            f"{', '.join(VIEW_TARGETS)}: a crop is taught its own view, the mean of all, or both.",
+            "blend",
+        ),
     ] = None,
     epochs: Annotated[Number, flag("--epochs", TRAINING, "", "60,000 / images, between 20 and 100")] = None,
     batch: Annotated[Number, flag("--batch", TRAINING, "", "128, at most a quarter of the images")] = None,
@@ -135,7 +147,7 @@ def build(
         Number,
         flag("--seeds", TRAINING, "Train this many seeds, report mean and spread, ship the first.", "1"),
     ] = None,
-    train_on: Annotated[Text, flag("--train-on", TRAINING, "auto, cpu or cuda.")] = None,
+    train_on: Annotated[Text, flag("--train-on", TRAINING, f"{', '.join(TRAIN_ON)}.", "auto")] = None,
     latency_budget: Annotated[Real, flag("--latency-budget", BUDGETS, "p95 in ms.", "the profile's")] = None,
     memory_budget: Annotated[Real, flag("--memory-budget", BUDGETS, "MB.", "the profile's")] = None,
     agreement_min: Annotated[
@@ -161,14 +173,12 @@ def build(
 
     Interrupted? Run the same command again: it goes on where it was.
     """
-    from . import settings
+    from . import api
 
     given = {name: value for name, value in context.params.items() if _was_set(context, name)}
-    if "method_option" in given:
-        given["option"] = tuple(given.pop("method_option"))
     for name in ("config", "as_json", "debug"):
         given.pop(name, None)
-    asked = settings.resolve(given, config, os.environ)
+    asked = api.settings_of(given, config)
 
     from . import line
     from .verdict import words
@@ -195,10 +205,11 @@ def verify(
 
     Exit 0 pass, 3 outside a budget, 4 not measured on the profile's device.
     """
-    from .verdict import decide, words
+    from . import api
+    from .verdict import words
 
-    verdict = decide.measure(bundle, result)
-    words.show(verdict, bundle, as_json=as_json)
+    verdict = api.verify(bundle, results=[result] if result else [])
+    words.show(verdict, Path(bundle), as_json=as_json)
     raise typer.Exit(verdict.exit_code)
 
 
@@ -237,12 +248,12 @@ def doctor(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Say what is here, what is missing, and what to do about it. Takes a few seconds, changes nothing."""
-    from . import doctor as surgery
+    from .doctor import examine, show
 
-    findings = surgery.examine(classes=classes, images=images, teacher=teacher)
+    findings = examine(classes=_path(classes), images=_path(images), teacher=teacher)
     if as_json:
         typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1, ensure_ascii=False))
-    surgery.show(findings)
+    show(findings)
     raise typer.Exit(2 if any(finding.state == "missing" for finding in findings) else 0)
 
 
@@ -273,6 +284,11 @@ def profiles_show(
         typer.echo(json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
     else:
         profile_text.show(profile)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    """Some versions of typer hand on the word that was typed."""
+    return None if given is None else Path(given)
 
 
 def _was_set(context: typer.Context, name: str) -> bool:
@@ -331,7 +347,8 @@ def _tell_usage(error: Any) -> NoReturn:
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split()).rstrip(".")
-    _tell(InputError(message, f"See {context.command_path if context else 'edgedistill'} --help."))
+    command = context.command_path if context else "edgedistill"
+    _tell(InputError(message, f"See {command} --help."))
 
 
 def _tell(error: EdgeDistillError) -> NoReturn:
