@@ -1,13 +1,15 @@
 """The command line: parse, call, print, exit. Nothing heavy is imported before a command needs it.
 
-Data goes to stdout, talk to stderr. Exit codes: 0 done or pass, 2 your input or environment, 3 measured outside a
-budget, 4 not measured (or --strict), 130 interrupted, 1 our bug.
+Data goes to stdout, talk to stderr; JSON is ASCII, so that every encoding carries it. Exit codes: 0 done or pass,
+2 your input or environment, 3 measured outside a budget, 4 not measured (or --strict), 130 interrupted, 1 our bug.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
@@ -188,7 +190,7 @@ def build(
     try:
         verdict = line.build(asked)
     except KeyboardInterrupt:
-        typer.echo("\nedgedistill: interrupted\nRun the same command again: it goes on where it was.", err=True)
+        typer.echo("\ninterrupted\nRun the same command again: it goes on where it was.", err=True)
         raise typer.Exit(130) from None
     words.show(verdict, asked.bundle, as_json=as_json)
     raise typer.Exit(0 if verdict.verdict == "unmeasured" and not asked.strict else verdict.exit_code)
@@ -234,7 +236,7 @@ def predict(
                 "known": found.known,
                 "probabilities": dict(zip(classifier.labels, map(float, found.probabilities))),
             }
-            typer.echo(json.dumps(record, ensure_ascii=False))
+            typer.echo(json.dumps(record))
         else:
             typer.echo(f"{path}  {found.label}  {found.probability:.3f}")
 
@@ -252,7 +254,7 @@ def doctor(
 
     findings = examine(classes=_path(classes), images=_path(images), teacher=teacher)
     if as_json:
-        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1, ensure_ascii=False))
+        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1))
     show(findings)
     raise typer.Exit(2 if any(finding.state == "missing" for finding in findings) else 0)
 
@@ -264,7 +266,7 @@ def profiles_list(as_json: Annotated[bool, typer.Option("--json", help="As JSON.
 
     known = [profiles.load_profile(name) for name in profiles.list_profiles()]
     if as_json:
-        typer.echo(json.dumps([profile.to_json() for profile in known], indent=1, ensure_ascii=False))
+        typer.echo(json.dumps([profile.to_json() for profile in known], indent=1))
         return
     for profile in known:
         budget = f"p95 {profile.budget.latency_p95_ms:>4g} ms  {profile.budget.memory_mb:>5g} MB"
@@ -281,7 +283,7 @@ def profiles_show(
 
     profile = profiles.load_profile(name)
     if as_json:
-        typer.echo(json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(profile.to_json(), indent=1))
     else:
         profile_text.show(profile)
 
@@ -318,6 +320,7 @@ ClickException: type[Exception] = next(base for base in typer.BadParameter.__mro
 def main() -> None:
     """The `edgedistill` command."""
     debug = "--debug" in sys.argv
+    _prepare_process()
     try:
         sys.exit(app(standalone_mode=False))
     except ClickException as error:
@@ -340,6 +343,15 @@ def main() -> None:
         _tell(InputError(f"{error.filename}: {error.strerror}", todo))
 
 
+def _prepare_process() -> None:
+    """What a program may do and a library may not: a character that stdout or stderr cannot encode is written as an
+    escape and changes no exit code, and Pillow's warnings about damaged metadata stay out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 def _tell_usage(error: Any) -> NoReturn:
     """Two lines for words that are no command of ours; the help for no words at all."""
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -348,9 +360,9 @@ def _tell_usage(error: Any) -> NoReturn:
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split()).rstrip(".")
     command = context.command_path if context else "edgedistill"
-    _tell(InputError(message, f"See {command} --help."))
+    _tell(InputError(message[:1].lower() + message[1:], f"See {command} --help."))
 
 
 def _tell(error: EdgeDistillError) -> NoReturn:
-    typer.echo(f"edgedistill: {error.wrong}\n{error.todo}", err=True)
+    typer.echo(f"error: {error.wrong}\n{error.todo}", err=True)
     sys.exit(error.exit_code)
