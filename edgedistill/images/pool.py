@@ -189,8 +189,11 @@ def _read_folder(folder: Path, progress: Progress) -> _Found:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"the image folder {folder} {what}", "Name a folder that holds the photos.")
     found = _Found()
-    progress.start("scan", sum(1 for _ in _files(folder, _Found())))
-    for name in _files(folder, found):
+    progress.start("scan", sum(1 for _, reason in files(folder) if not reason))
+    for name, reason in files(folder):
+        if reason:
+            found.skip(name, reason)
+            continue
         try:
             data = read_file(folder / name)
             check_header(data)
@@ -210,8 +213,11 @@ def _counts(skipped: dict[str, list[str]]) -> dict[str, int]:
     return {reason: len(names) for reason, names in skipped.items()}
 
 
-def _files(folder: Path, found: _Found) -> Iterator[str]:
-    """Names of the files under `folder`, relative to it, depth first, sorted; no folder is entered twice."""
+def files(folder: Path) -> Iterator[tuple[str, str]]:
+    """(name, "") of every file under `folder`, relative to it, depth first, sorted; hidden ones are passed over.
+
+    A folder that cannot be listed, or that was entered before, is (name, why it is skipped).
+    """
     entered = {_identity(folder)}
     waiting = [""]
     while waiting:
@@ -219,7 +225,7 @@ def _files(folder: Path, found: _Found) -> Iterator[str]:
         try:
             entries = sorted(os.listdir(folder / here))
         except OSError:
-            found.skip(here or ".", "unreadable")
+            yield here or ".", "unreadable"
             continue
         below = []
         for entry in entries:
@@ -227,9 +233,9 @@ def _files(folder: Path, found: _Found) -> Iterator[str]:
                 continue
             name = os.path.join(here, entry)
             if not os.path.isdir(folder / name):
-                yield name
+                yield name, ""
             elif (identity := _identity(folder / name)) in entered:
-                found.skip(name, "link loop")
+                yield name, "link loop"
             else:
                 entered.add(identity)
                 below.append(name)
