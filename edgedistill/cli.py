@@ -1,20 +1,24 @@
 """The command line: parse, call, print, exit. Nothing heavy is imported before a command needs it.
 
-Data goes to stdout, talk to stderr. Exit codes: 0 done or pass, 2 your input or environment, 3 measured outside a
-budget, 4 not measured (or --strict), 130 interrupted, 1 our bug.
+Data goes to stdout, talk to stderr; JSON is ASCII, so that every encoding carries it. Exit codes: 0 done or pass,
+2 your input or environment, 3 measured outside a budget, 4 not measured (or --strict), 130 interrupted, 1 our bug.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
+from .choices import DTYPES, PROMPT_WEIGHTS, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
 from .errors import EdgeDistillError, InputError
+from .settings import ONE_OF, resolve
 
 app = typer.Typer(
     name="edgedistill",
@@ -36,6 +40,7 @@ File = Optional[Path]  # noqa: UP045
 Texts = Optional[list[str]]  # noqa: UP045
 Files = Optional[list[Path]]  # noqa: UP045
 WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "safetensors")
+METHODS = ONE_OF["method"]
 INPUT, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = "Input", "Teacher", "Student", "Training", "Budgets", "Running"
 
 
@@ -67,7 +72,7 @@ def build(
         flag(
             "--templates",
             INPUT,
-            "Prompt templates: general, imagenet, cifar, or a file with one {} a line.",
+            f"Prompt templates: {', '.join(TEMPLATE_SETS)}, or a file with one {{}} a line.",
             "general",
         ),
     ] = None,
@@ -98,11 +103,16 @@ def build(
     ] = None,
     teacher_dtype: Annotated[
         Text,
-        flag("--teacher-dtype", TEACHER, "auto (a short measurement), float32 or bfloat16."),
+        flag("--teacher-dtype", TEACHER, f"{', '.join(DTYPES)}; auto makes a short measurement.", "auto"),
     ] = None,
     prompt_weights: Annotated[
         Text,
-        flag("--prompt-weights", TEACHER, "W1 uniform, W3 zero-shot prompt ensembling, W3-pool.", "W3"),
+        flag(
+            "--prompt-weights",
+            TEACHER,
+            f"{', '.join(PROMPT_WEIGHTS)}: uniform, zero-shot prompt ensembling, or that by the pool's mean alone.",
+            "W3",
+        ),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
     student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,
@@ -117,17 +127,22 @@ def build(
     ] = None,
     student_dtype: Annotated[
         Text,
-        flag("--student-dtype", STUDENT, "auto, float32 or bfloat16 training arithmetic."),
+        flag("--student-dtype", STUDENT, f"Arithmetic of the training: {', '.join(DTYPES)}.", "auto"),
     ] = None,
     input_size: Annotated[Number, flag("--input-size", STUDENT, "Pixels a side.", "the profile's")] = None,
-    method: Annotated[Text, flag("--method", TRAINING, "prg, kd or embedding.", "prg")] = None,
-    method_option: Annotated[
+    method: Annotated[Text, flag("--method", TRAINING, f"{', '.join(METHODS)}.", "prg")] = None,
+    option: Annotated[
         Texts,
         flag("--option", TRAINING, "A method's own setting, NAME=VALUE; repeatable."),
     ] = None,
     view_targets: Annotated[
         Text,
-        flag("--view-targets", TRAINING, "What a crop is taught: match its own view, mean of all, or blend.", "blend"),
+        flag(
+            "--view-targets",
+            TRAINING,
+            f"{', '.join(VIEW_TARGETS)}: a crop is taught its own view, the mean of all, or both.",
+            "blend",
+        ),
     ] = None,
     epochs: Annotated[Number, flag("--epochs", TRAINING, "", "60,000 / images, between 20 and 100")] = None,
     batch: Annotated[Number, flag("--batch", TRAINING, "", "128, at most a quarter of the images")] = None,
@@ -136,7 +151,7 @@ def build(
         Number,
         flag("--seeds", TRAINING, "Train this many seeds, report mean and spread, ship the first.", "1"),
     ] = None,
-    train_on: Annotated[Text, flag("--train-on", TRAINING, "auto, cpu or cuda.")] = None,
+    train_on: Annotated[Text, flag("--train-on", TRAINING, f"{', '.join(TRAIN_ON)}.", "auto")] = None,
     latency_budget: Annotated[Real, flag("--latency-budget", BUDGETS, "p95 in ms.", "the profile's")] = None,
     memory_budget: Annotated[Real, flag("--memory-budget", BUDGETS, "MB.", "the profile's")] = None,
     agreement_min: Annotated[
@@ -162,14 +177,10 @@ def build(
 
     Interrupted? Run the same command again: it goes on where it was.
     """
-    from . import settings
-
     given = {name: value for name, value in context.params.items() if _was_set(context, name)}
-    if "method_option" in given:
-        given["option"] = tuple(given.pop("method_option"))
     for name in ("config", "as_json", "debug"):
         given.pop(name, None)
-    asked = settings.resolve(given, config, os.environ)
+    asked = resolve(given, None if config is None else Path(config), os.environ)
 
     from . import line
     from .verdict import words
@@ -179,7 +190,7 @@ def build(
     try:
         verdict = line.build(asked)
     except KeyboardInterrupt:
-        typer.echo("\nedgedistill: interrupted\nRun the same command again: it goes on where it was.", err=True)
+        typer.echo("\ninterrupted\nRun the same command again: it goes on where it was.", err=True)
         raise typer.Exit(130) from None
     words.show(verdict, asked.bundle, as_json=as_json)
     raise typer.Exit(0 if verdict.verdict == "unmeasured" and not asked.strict else verdict.exit_code)
@@ -200,12 +211,11 @@ def verify(
 
     Exit 0 pass, 3 outside a budget, 4 not measured on the profile's device.
     """
-    from .devices.device import find_device
+    from . import api
     from .verdict import words
-    from .verdict.verify import verify
 
-    verdict = verify(bundle, find_device(device) if device else None, result or ())
-    words.show(verdict, bundle, as_json=as_json)
+    verdict = api.verify(bundle, results=result or (), device=device)
+    words.show(verdict, Path(bundle), as_json=as_json)
     raise typer.Exit(verdict.exit_code)
 
 
@@ -230,7 +240,7 @@ def predict(
                 "known": found.known,
                 "probabilities": dict(zip(classifier.labels, map(float, found.probabilities))),
             }
-            typer.echo(json.dumps(record, ensure_ascii=False))
+            typer.echo(json.dumps(record))
         else:
             typer.echo(f"{path}  {found.label}  {found.probability:.3f}")
 
@@ -244,12 +254,12 @@ def doctor(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Say what is here, what is missing, and what to do about it. Takes a few seconds, changes nothing."""
-    from . import doctor as surgery
+    from .doctor import examine, show
 
-    findings = surgery.examine(classes=classes, images=images, teacher=teacher)
+    findings = examine(classes=_path(classes), images=_path(images), teacher=teacher)
     if as_json:
-        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1, ensure_ascii=False))
-    surgery.show(findings)
+        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1))
+    show(findings)
     raise typer.Exit(2 if any(finding.state == "missing" for finding in findings) else 0)
 
 
@@ -260,7 +270,7 @@ def profiles_list(as_json: Annotated[bool, typer.Option("--json", help="As JSON.
 
     known = [profiles.load_profile(name) for name in profiles.list_profiles()]
     if as_json:
-        typer.echo(json.dumps([profile.to_json() for profile in known], indent=1, ensure_ascii=False))
+        typer.echo(json.dumps([profile.to_json() for profile in known], indent=1))
         return
     for line in profile_text.table(known):
         typer.echo(line)
@@ -276,9 +286,14 @@ def profiles_show(
 
     profile = profiles.load_profile(name)
     if as_json:
-        typer.echo(json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(profile.to_json(), indent=1))
     else:
         profile_text.show(profile)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    """Some versions of typer hand on the word that was typed."""
+    return None if given is None else Path(given)
 
 
 def _was_set(context: typer.Context, name: str) -> bool:
@@ -308,6 +323,7 @@ ClickException: type[Exception] = next(base for base in typer.BadParameter.__mro
 def main() -> None:
     """The `edgedistill` command."""
     debug = "--debug" in sys.argv
+    _prepare_process()
     try:
         sys.exit(app(standalone_mode=False))
     except ClickException as error:
@@ -330,6 +346,15 @@ def main() -> None:
         _tell(InputError(f"{error.filename}: {error.strerror}", todo))
 
 
+def _prepare_process() -> None:
+    """What a program may do and a library may not: a character that stdout or stderr cannot encode is written as an
+    escape and changes no exit code, and Pillow's warnings about damaged metadata stay out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 def _tell_usage(error: Any) -> NoReturn:
     """Two lines for words that are no command of ours; the help for no words at all."""
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -337,9 +362,10 @@ def _tell_usage(error: Any) -> NoReturn:
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split()).rstrip(".")
-    _tell(InputError(message, f"See {context.command_path if context else 'edgedistill'} --help."))
+    command = context.command_path if context else "edgedistill"
+    _tell(InputError(message[:1].lower() + message[1:], f"See {command} --help."))
 
 
 def _tell(error: EdgeDistillError) -> NoReturn:
-    typer.echo(f"edgedistill: {error.wrong}\n{error.todo}", err=True)
+    typer.echo(f"error: {error.wrong}\n{error.todo}", err=True)
     sys.exit(error.exit_code)

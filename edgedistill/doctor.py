@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,15 +20,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from .choices import DEFAULT_TEACHER
 from .errors import InputError
 from .profiles import list_profiles, load_profile
-from .settings import DEFAULT_TEACHER
 from .targets import machine
 
 WORKSHOP = ("torch", "torchvision", "open_clip_torch", "timm", "onnx", "onnxscript", "safetensors")
 LIGHT = ("numpy", "pillow", "onnxruntime")
 STYLE = {"ok": ("✓", "green"), "note": ("•", "yellow"), "missing": ("✗", "red")}
 PHOTOS_WANTED = 200
+LOOK_SECONDS = 1.5  # at photos
 DISK_WANTED_MB = 2000
 
 
@@ -144,25 +146,28 @@ def _labels(path: Path) -> Finding:
 
 
 def _images(folder: Path) -> Finding:
-    """Looks at headers for a second and a half; the build itself reads every file to its end."""
-    from PIL import Image
+    """Looks at headers for a second and a half, by the rules of the build, which reads every file to its end."""
+    from .images import pool
+    from .targets.preprocess import BadImage, check_header, read_file
 
     if not folder.is_dir():
         return Finding("images", "missing", f"there is no folder {folder}", "Point --images at a folder of photos.")
-    images, others, more = 0, 0, ""
-    until = time.monotonic() + 1.5
-    for path in folder.rglob("*"):
+    images, more = 0, ""
+    skipped: Counter[str] = Counter()
+    until = time.monotonic() + LOOK_SECONDS
+    for name, reason in pool.files(folder):
         if time.monotonic() > until:
             more = " or more"
             break
-        if not path.is_file():
-            continue
         try:
-            with Image.open(path):
-                images += 1
-        except (OSError, ValueError, Image.DecompressionBombError):
-            others += 1
-    found = f"{images}{more} images in {folder}" + (f", {others} other files" if others else "")
+            if reason:
+                raise BadImage(reason)
+            check_header(read_file(folder / name))
+            images += 1
+        except BadImage as error:
+            skipped[error.reason] += 1
+    not_used = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+    found = f"{images}{more} images in {folder}" + (f"; not used: {not_used}" if skipped else "")
     if images == 0:
         return Finding("images", "missing", found, "Point --images at a folder of photos.")
     if images < PHOTOS_WANTED and not more:

@@ -11,7 +11,8 @@ class EdgeDistillError(Exception):
     """What is wrong, with the value and the place, and what to do about it; the command line prints both lines.
 
     Each is kept to one line, whatever a library's message that was put into it brings along.
-    `exit_code` is the process exit code this error ends with (README, "Exit codes").
+    `wrong` begins in lower case, or with the name of what is wrong, and has no full stop; `todo` is a sentence.
+    `exit_code` is what the process ends with on the command line.
     """
 
     exit_code = 1

@@ -9,6 +9,7 @@ Pixels and session are those of `targets/`, so what answers here is what was mea
 from __future__ import annotations
 
 import os
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -48,6 +49,16 @@ class Classifier:
     physical cores, at most 8. precision: "fp32", "fp16" ...; None is the one the verdict selected, fp32 before any.
     Loading checks the manifest and the one model file it opens; `edgedistill verify` checks every file.
     Raises InputError: no bundle, a damaged one, no such precision.
+
+    labels: the classes, in the order of every array of probabilities. size: pixels a side of the model's input.
+
+    Threads: any number of them may call one Classifier at once, and get the answers that one thread gets.
+    Processes: in a forked child the model is opened anew on the first call, since a session's threads stay behind in
+    the parent. So the bundle must still be there, and each worker holds a model of its own. A child should end as those
+    of multiprocessing do (os._exit): where onnxruntime was imported before a fork, the interpreter's ordinary end can
+    hang in the child (seen with onnxruntime 1.32, without any session). A pickled Classifier is its folder and its
+    options, and a spawned worker loads it from there.
+    Nothing of the program that uses it is changed: no warning filter, no limit of Pillow's, no thread count.
     """
 
     def __init__(
@@ -58,12 +69,18 @@ class Classifier:
             model = manifest.model(precision or selected_precision(manifest))
             if threads is None:
                 threads = int(manifest.profile["runtime"]["threads"])
-            self._session = Session(manifest.file(model["file"]), threads=threads)
+            self._session: Session | None = Session(manifest.file(model["file"]), threads=threads)
         except TargetError as error:
             raise InputError(error.wrong, error.todo) from error
+        self._bundle = os.path.abspath(bundle)
+        self._threads = threads
         self.labels: list[str] = manifest.labels
         self.size: int = manifest.size
         self.precision: str = model["precision"]
+        _alive.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load, (self._bundle, self._threads, self.precision)
 
     @overload
     def predict(self, image: list[Any]) -> list[Prediction]: ...
@@ -83,18 +100,18 @@ class Classifier:
     def predict_array(self, images: np.ndarray) -> np.ndarray:
         """Pixels at the model's size, uint8 [N,S,S,3] RGB -> probabilities float32 [N,C]. Nothing but the run."""
         try:
-            return self._session.run(images).probabilities
+            return self._opened().run(images).probabilities
         except TargetError as error:
             raise InputError(error.wrong, error.todo) from error
 
     def _predict_one(self, image: ImageLike, what: str) -> Prediction:
         try:
-            pixels = to_pixels(_opened(image), self.size)
+            pixels = to_pixels(_image_of(image), self.size)
         except BadImage as error:
             name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else what
             raise InputError(f"{name}: {error}", "Give a readable photo, such as a JPEG or PNG.") from error
         try:
-            outputs = self._session.run(pixels[None])
+            outputs = self._opened().run(pixels[None])
         except TargetError as error:
             raise InputError(error.wrong, error.todo) from error
         probabilities = outputs.probabilities[0]
@@ -102,7 +119,37 @@ class Classifier:
         return Prediction(self.labels[best], float(probabilities[best]), float(outputs.known[0]), probabilities)
 
 
-def _opened(image: ImageLike) -> Image:
+    def _opened(self) -> Session:
+        """The session of this process. Of two threads that open it at once in a new child, one is used after that."""
+        session = self._session
+        if session is None:
+            session = self._session = _load(self._bundle, self._threads, self.precision)._session
+            assert session is not None
+        return session
+
+
+def _load(bundle: str, threads: int, precision: str) -> Classifier:
+    return Classifier(bundle, threads=threads, precision=precision)
+
+
+# In a forked child a session of the parent's is neither used nor freed: freeing it waits for threads that are not
+# there, or crashes. Each Classifier opens one of its own instead.
+_alive: weakref.WeakSet[Classifier] = weakref.WeakSet()
+_of_the_parent: list[Session] = []
+
+
+def _leave_sessions_to_the_parent() -> None:
+    for classifier in list(_alive):
+        if classifier._session is not None:
+            _of_the_parent.append(classifier._session)
+            classifier._session = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_sessions_to_the_parent)
+
+
+def _image_of(image: ImageLike) -> Image:
     if isinstance(image, (str, os.PathLike)):
         return decode(read_file(image))
     if isinstance(image, (bytes, bytearray, memoryview)):

@@ -3,7 +3,11 @@
 The rule: apply the EXIF turn, take the centre square, `resize((S, S), BILINEAR, box=square)` with Pillow. It is used
 where the pool is read, where the golden set is made, in `Classifier` and in `run.py predict`, so it stands here once.
 
-Pillow is imported on first use only: a board that reads ready-made check pixels needs none.
+Pillow is imported on first use only: a board that reads ready-made check pixels needs none. HEIC is read where
+pillow-heif is installed.
+
+Nothing here changes the program that calls it: its warning filters and PIL.Image.MAX_IMAGE_PIXELS stay as they are and
+are heeded. Several threads may decode at once.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import warnings
+import sys
 import zlib
 from functools import lru_cache
 from io import BytesIO
@@ -47,16 +51,27 @@ _PILLOW_RAISES = (
     RuntimeError,
     struct.error,
     zlib.error,
+    Warning,  # where the calling program turned warnings into errors
 )
 
 _EXIF_ORIENTATION = 0x0112
+
+TOO_LARGE = "over 100 megapixels"
+NOT_ALLOWED = "larger than this program allows (PIL.Image.MAX_IMAGE_PIXELS)"
+
+# ISO 14496-12 files name their kind in a first box "ftyp": one major brand, then the compatible ones. "mif1" and
+# "msf1" stand for still images of either codec, so the codec's own brands are asked first.
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_STILL_BRANDS = {b"mif1", b"msf1"}
 
 
 class BadImage(Exception):
     """An image that is not used. `reason` is short and the same for every such file, `detail` is about this one.
 
     Reasons: "not a regular file", "unreadable", "not an image", "truncated", "side under 16 px",
-    "over 100 megapixels", "unsupported pixel format".
+    "over 100 megapixels", "larger than this program allows (PIL.Image.MAX_IMAGE_PIXELS)",
+    "unsupported pixel format", "HEIC needs edgedistill[heic]", "AVIF needs a newer Pillow".
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -89,33 +104,89 @@ def decode(data: bytes) -> Image:
     samples scaled to 8 (their high byte, as Pillow itself does for 16-bit colour). The size is checked from the
     header, before anything is decoded. Raises BadImage.
     """
+    if iso_image(data) == "HEIC":
+        return from_pil(_heic_pixels(data))
+    with _open(data) as image:
+        return from_pil(image)
+
+
+def check_header(data: bytes) -> None:
+    """Raise BadImage for what the header of a file already gives away, by the rules and in the words of `decode`.
+
+    No pixel is decoded, so a file that passes may still turn out to be truncated.
+    """
+    if iso_image(data) == "HEIC":
+        _open_heic(data)
+    else:
+        with _open(data) as image:
+            _check_size(*image.size)
+
+
+def iso_image(data: bytes) -> str | None:
+    """Which of "HEIC" and "AVIF" a file is, or None for any other file, by the brands in its first bytes."""
+    if data[4:8] != b"ftyp":
+        return None
+    box = data[8 : min(int.from_bytes(data[:4], "big"), 1024)]
+    brands = {box[:4]} | {box[start : start + 4] for start in range(8, len(box), 4)}  # after the major one: a version
+    if brands & _AVIF_BRANDS:
+        return "AVIF"
+    return "HEIC" if brands & (_HEIC_BRANDS | _STILL_BRANDS) else None
+
+
+def _open(data: bytes) -> Image:
+    """The image that Pillow sees in these bytes, not yet decoded."""
     if not data:
         raise BadImage("not an image", "empty file")
     pillow, formats = _pillow()
+    if "AVIF" not in formats and iso_image(data) == "AVIF":
+        raise BadImage("AVIF needs a newer Pillow", f"this one is {sys.modules['PIL'].__version__}")
     try:
-        image = pillow.open(BytesIO(data), formats=formats)
-    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
-        raise BadImage("over 100 megapixels") from error
-    except pillow.UnidentifiedImageError as error:
-        raise BadImage("not an image") from error
+        return pillow.open(BytesIO(data), formats=formats)
+    except (pillow.DecompressionBombError, *_PILLOW_RAISES) as error:
+        raise _bad(error) from error
+
+
+def _open_heic(data: bytes) -> Any:
+    """The primary image of a HEIC file as pillow-heif's HeifFile, not yet decoded. Pillow itself is not told of it."""
+    heif, why_not = _pillow_heif()
+    if heif is None:
+        raise BadImage("HEIC needs edgedistill[heic]", why_not)
+    try:
+        file = heif.open_heif(data)  # 10 and 12 bit come as 8
+        size = file.size
     except _PILLOW_RAISES as error:
         raise _bad(error) from error
-    with image:
-        return from_pil(image)
+    _check_size(*size)
+    limit = _pillow()[0].MAX_IMAGE_PIXELS
+    if limit is not None and size[0] * size[1] > 2 * limit:  # where Pillow's own check refuses, too
+        raise BadImage(NOT_ALLOWED, f"{size[0]} x {size[1]}")
+    return file
+
+
+def _heic_pixels(data: bytes) -> Image:
+    """Upright: libheif applies the file's own turn, which its EXIF only repeats, and the result carries no EXIF."""
+    file = _open_heic(data)
+    try:
+        return file.to_pillow()
+    except _PILLOW_RAISES as error:
+        raise _bad(error) from error
 
 
 def from_pil(image: Image) -> Image:
     """A PIL image of any mode, loaded or not -> upright RGB, 8 bit, as `decode` describes. Raises BadImage."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadImage("over 100 megapixels", f"{width} x {height}")
-    if min(width, height) < MIN_SIDE:
-        raise BadImage("side under 16 px", f"{width} x {height}")
+    _check_size(*image.size)
     try:
         image.load()
         return _to_rgb(image)
-    except _PILLOW_RAISES as error:
+    except (_pillow()[0].DecompressionBombError, *_PILLOW_RAISES) as error:
         raise _bad(error) from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadImage(TOO_LARGE, f"{width} x {height}")
+    if min(width, height) < MIN_SIDE:
+        raise BadImage("side under 16 px", f"{width} x {height}")
 
 
 def from_array(array: np.ndarray) -> Image:
@@ -198,12 +269,31 @@ def _pillow() -> tuple[Any, list[str]]:
     from PIL import Image
 
     Image.init()
-    # decode() checks the size itself and reads past damaged metadata: Pillow's warnings on both would only add noise.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-    return Image, [name for name in _FORMATS if name in Image.OPEN]
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    if not getattr(sys.modules.get("PIL.AvifImagePlugin"), "SUPPORTED", True):  # there, but built without its library
+        formats.remove("AVIF")
+    return Image, formats
+
+
+@lru_cache(maxsize=1)
+def _pillow_heif() -> tuple[Any, str]:
+    """(the pillow_heif module, "") or (None, why it cannot be had). It is used beside Pillow, not registered in it."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        return None, str(error)
+    return pillow_heif, ""
 
 
 def _bad(error: Exception) -> BadImage:
-    cut_short = isinstance(error, EOFError) or "truncated" in str(error).lower()
-    return BadImage("truncated" if cut_short else "unreadable", "" if cut_short else str(error))
+    """What a decoder raised, as one of our reasons."""
+    pillow, _ = _pillow()
+    if isinstance(error, (pillow.DecompressionBombError, pillow.DecompressionBombWarning)):
+        # Pillow refuses above twice its limit, and warns above it: of a lowered limit the file may be within ours.
+        refused_above = (pillow.MAX_IMAGE_PIXELS or 0) * (2 if isinstance(error, pillow.DecompressionBombError) else 1)
+        return BadImage(TOO_LARGE if refused_above >= MAX_PIXELS else NOT_ALLOWED)
+    if isinstance(error, pillow.UnidentifiedImageError):
+        return BadImage("not an image")
+    words = " ".join(str(error).split())
+    cut_short = isinstance(error, EOFError) or any(said in words.lower() for said in ("truncated", "end of file"))
+    return BadImage("truncated" if cut_short else "unreadable", "" if cut_short else words)

@@ -8,11 +8,13 @@ Pillow. Exit codes: 0 done and valid, 4 measured but invalid, 2 the input or the
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import platform
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -201,7 +203,7 @@ def predict(options: argparse.Namespace) -> int:
                 known = {"known": float(outputs.known[0])}
                 every = {"probabilities": dict(zip(manifest.labels, map(float, probabilities)))}
                 line = {"path": str(path), "label": label, "probability": probability, **known, **every}
-                print(json.dumps(line, ensure_ascii=False))
+                print(json.dumps(line))
             else:
                 print(f"{path}  {label}  {probability:.3f}")
     finally:
@@ -383,4 +385,9 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
+    # A program of its own: a character that cannot be encoded does not end it, and Pillow's warnings stay out.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     sys.exit(main())

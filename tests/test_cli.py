@@ -50,6 +50,15 @@ def test_a_mistake_is_two_lines_and_exit_2(words: tuple[str, ...], said: str, tm
     assert_two_lines(edgedistill(*words, cwd=tmp_path), said)
 
 
+def test_errors_look_as_those_of_run_py_do(tmp_path: Path) -> None:
+    for words in (("verify", "nowhere"), ("build", "--clases", "x"), ("verify",)):
+        wrong, todo = edgedistill(*words, cwd=tmp_path).stderr.splitlines()
+        assert wrong.startswith("error: ")
+        assert wrong[7].islower() or wrong[7] in "-/", wrong
+        assert todo[0].isupper(), todo
+        assert todo[-1] == ".", todo
+
+
 def test_debug_shows_where_it_happened(tmp_path: Path) -> None:
     done = edgedistill("verify", "nowhere", "--debug", cwd=tmp_path)
     assert done.returncode != 0
@@ -123,6 +132,33 @@ def test_a_build_that_could_not_measure_is_a_failure_only_when_asked(
     assert (verdict["verdict"], verdict["reasons"]) == ("unmeasured", ["not-reached"])
     assert "up to date" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Bundle: ")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "iso-8859-1"])
+def test_what_cannot_be_encoded_changes_no_exit_code(built_folder: Path, tmp_path: Path, encoding: str) -> None:
+    shutil.copytree(built_folder / "bundle", tmp_path / "Größe→bundle")
+    photo = shutil.copy(next((built_folder / "photos").iterdir()), tmp_path / "螺栓 →.jpg")
+    (tmp_path / "labels.txt").write_text("Größe → 螺栓\nwasher\n", encoding="utf-8")
+    named = os.fsdecode(b"caf\xe9.jpg")  # not UTF-8
+    shutil.copy(photo, tmp_path / named)
+
+    def run(*words: object) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "edgedistill", *map(str, words)]
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=False)
+        assert b"Traceback" not in done.stderr, done.stderr
+        return done
+
+    found = run("predict", "Größe→bundle", photo, named, "--json")
+    assert found.returncode == 0, found.stderr
+    assert [json.loads(line)["path"] for line in found.stdout.splitlines()] == [str(photo), named]
+    assert run("predict", "Größe→bundle", photo, named).returncode == 0
+    verdict = run("verify", "Größe→bundle", "--json")
+    assert verdict.returncode == {"pass": 0, "fail": 3, "unmeasured": 4}[json.loads(verdict.stdout)["verdict"]]
+    assert run("profiles", "list").returncode == 0
+    checked = run("doctor", "--classes", "labels.txt", "--json")
+    assert checked.returncode == 0, checked.stderr
+    assert any("Größe → 螺栓" in finding["found"] for finding in json.loads(checked.stdout))
 
 
 def test_profiles_are_listed_and_shown() -> None:

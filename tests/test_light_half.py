@@ -22,6 +22,8 @@ def loaded_after(program: str) -> set[str]:
     [
         ("import edgedistill", (*HEAVY, "onnxruntime", "numpy", "PIL", "rich", "typer")),
         ("from edgedistill import Classifier, Prediction", HEAVY),
+        ("from edgedistill import InputError, build", (*HEAVY, "onnxruntime", "numpy", "PIL", "rich")),
+        ("from edgedistill import *", HEAVY),
         (
             "import sys\nsys.argv = ['edgedistill', '--help']\nfrom edgedistill.cli import main\n"
             "import contextlib, io\n"
@@ -30,7 +32,7 @@ def loaded_after(program: str) -> set[str]:
         ),
         ("import edgedistill.cli, edgedistill.settings, edgedistill.profiles", (*HEAVY, "onnxruntime", "numpy")),
     ],
-    ids=["package", "classifier", "help", "profiles"],
+    ids=["package", "classifier", "errors and build", "star", "help", "profiles"],
 )
 def test_nothing_heavy_is_loaded(program: str, kept_out: tuple[str, ...]) -> None:
     assert not loaded_after(program) & set(kept_out)

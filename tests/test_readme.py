@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import shlex
 import subprocess
@@ -18,6 +20,7 @@ else:
 
 from bundles import NAMES, colour_pixels, png, write_bundle
 
+import edgedistill
 from edgedistill.cli import app
 from edgedistill.targets import run
 
@@ -44,16 +47,34 @@ def test_the_readme_shows_the_two_commands() -> None:
     assert "make test" in shown
 
 
+def python_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+
+
 def test_the_python_of_the_readme_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert shown
     write_bundle(tmp_path / "labels-cpu")
     (tmp_path / "part.jpg").write_bytes(png(colour_pixels(1)[0][0]))
     monkeypatch.chdir(tmp_path)
-    for block in shown:
+    predicting = [block for block in python_blocks() if "predict" in block]
+    assert predicting
+    for block in predicting:
         ran = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout.split()[0] in NAMES
+
+
+def test_the_python_of_the_readme_that_builds_calls_what_exists() -> None:
+    called = set()
+    for block in python_blocks():
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Call) and (match := re.fullmatch(r"edgedistill\.(\w+)", ast.unparse(node.func))):
+                function = getattr(edgedistill, match[1])
+                keywords = {str(keyword.arg): keyword.value for keyword in node.keywords}
+                inspect.signature(function).bind(*node.args, **keywords)
+                called.add(match[1])
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "verdict":
+                assert node.attr in edgedistill.Verdict.__dataclass_fields__
+    assert {"build", "verify"} <= called
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +133,109 @@ def test_only_the_light_half_is_imported(bundle: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["green", "[]"]
+
+
+def noise(count: int) -> list[Image.Image]:
+    rng = np.random.default_rng(5)
+    return [Image.fromarray(rng.integers(0, 255, (30 + k, 40, 3), np.uint8)) for k in range(count)]
+
+
+@pytest.mark.parametrize("session_threads", [1, 2])
+def test_several_threads_get_the_answers_that_one_gets(bundle: Path, session_threads: int) -> None:
+    classifier = Classifier(bundle, threads=session_threads)
+    pictures = noise(20)
+    alone = [classifier.predict(picture).probabilities for picture in pictures]
+    with ThreadPoolExecutor(6) as threads:
+        together = list(threads.map(lambda picture: classifier.predict(picture).probabilities, pictures * 10))
+    assert all(np.array_equal(one, other) for one, other in zip(alone * 10, together))
+
+
+FORKING = """
+import multiprocessing, os, sys, threading
+import numpy as np
+from PIL import Image
+from edgedistill import Classifier
+
+classifier = Classifier(sys.argv[1], threads=4)
+picture = Image.fromarray(np.random.default_rng(5).integers(0, 255, (30, 40, 3), np.uint8))
+expected = classifier.predict(picture).probabilities
+done = threading.Event()
+
+
+def keep_on():
+    while not done.is_set():
+        classifier.predict(picture)
+
+
+def answer(_):
+    return classifier.predict(picture).probabilities
+
+
+thread = threading.Thread(target=keep_on)
+thread.start()  # the first fork finds the session at work
+with multiprocessing.get_context("fork").Pool(2) as workers:
+    print("pool", all(np.array_equal(found, expected) for found in workers.map(answer, range(8))))
+done.set()
+thread.join()  # its frames would keep the session alive in the children
+child = os.fork()
+if child == 0:
+    same = np.array_equal(classifier.predict(picture).probabilities, expected)
+    classifier = None  # freeing what the parent opened must not wait for the parent's threads
+    os._exit(0 if same else 1)
+print("fork", os.waitpid(child, 0)[1])
+unused = os.fork()
+if unused == 0:
+    classifier = None
+    os._exit(0)
+print("unused", os.waitpid(unused, 0)[1])
+print("parent", np.array_equal(classifier.predict(picture).probabilities, expected), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_classifier_made_before_a_fork_works_in_the_children(bundle: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["pool True", "fork 0", "unused 0", "parent True"], done.stderr
+
+
+def test_a_forked_child_says_so_when_the_bundle_is_gone(bundle: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(bundle, tmp_path / "moved")
+    program = (
+        "import os, shutil, sys\nfrom edgedistill import Classifier, InputError\nimport numpy as np\n"
+        f"classifier = Classifier({str(moved)!r})\nshutil.rmtree({str(moved)!r})\n"
+        "classifier.predict(np.zeros((20, 20, 3), np.uint8))  # the parent has it in memory\n"
+        "if os.fork() == 0:\n"
+        "    try: classifier.predict(np.zeros((20, 20, 3), np.uint8))\n"
+        "    except InputError as error: print(error.wrong, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith(f"{moved} is not a bundle"), done.stderr
+
+
+def test_a_pickled_classifier_is_its_folder_and_options(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle.parent)
+    made = Classifier(bundle.name, threads=1, precision="fp16")
+    kept = pickle.dumps(made)
+    assert len(kept) < 1000
+    monkeypatch.chdir("/")
+    again = pickle.loads(kept)  # noqa: S301
+    assert (again.precision, again.labels, again.size) == (made.precision, made.labels, made.size)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as workers:
+        found = workers.submit(made.predict, green()).result(timeout=120)
+    assert found.label == "green"
+    assert np.array_equal(found.probabilities, made.predict(green()).probabilities)
+
+
+def test_predicting_changes_no_filter_and_no_limit(classifier: Classifier, tmp_path: Path) -> None:
+    green().save(tmp_path / "x.png")
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff not much of a photo")
+    before = list(warnings.filters), Image.MAX_IMAGE_PIXELS
+    classifier.predict(tmp_path / "x.png")
+    with pytest.raises(InputError):
+        classifier.predict(tmp_path / "bad.jpg")
+    assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
-from ..targets.preprocess import MAX_PIXELS, MIN_SIDE, BadImage, decode, read_file
+from ..targets.preprocess import BadImage, check_header, read_file
 from ..work.console import SILENT, Progress
 from ..work.tally import Tally
 
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
     from ..labels import Labels
 
 HASH_BYTES = 32
-CHECK_LIMIT = 1000  # images of a check set (DESIGN: CheckSet)
+CHECK_LIMIT = 1000  # images of a check set
 _SPLIT_SHARE, _SPLIT_AT_LEAST, _SPLIT_AT_MOST_SHARE = 0.10, 200, 0.25
 
 
@@ -192,11 +189,14 @@ def _read_folder(folder: Path, progress: Progress) -> _Found:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"the image folder {folder} {what}", "Name a folder that holds the photos.")
     found = _Found()
-    progress.start("scan", sum(1 for _ in _files(folder, _Found())))
-    for name in _files(folder, found):
+    progress.start("scan", sum(1 for _, reason in files(folder) if not reason))
+    for name, reason in files(folder):
+        if reason:
+            found.skip(name, reason)
+            continue
         try:
             data = read_file(folder / name)
-            _check_header(data)
+            check_header(data)
         except BadImage as error:
             found.skip(name, error.reason)
         else:
@@ -213,8 +213,11 @@ def _counts(skipped: dict[str, list[str]]) -> dict[str, int]:
     return {reason: len(names) for reason, names in skipped.items()}
 
 
-def _files(folder: Path, found: _Found) -> Iterator[str]:
-    """Names of the files under `folder`, relative to it, depth first, sorted; no folder is entered twice."""
+def files(folder: Path) -> Iterator[tuple[str, str]]:
+    """(name, "") of every file under `folder`, relative to it, depth first, sorted; hidden ones are passed over.
+
+    A folder that cannot be listed, or that was entered before, is (name, why it is skipped).
+    """
     entered = {_identity(folder)}
     waiting = [""]
     while waiting:
@@ -222,7 +225,7 @@ def _files(folder: Path, found: _Found) -> Iterator[str]:
         try:
             entries = sorted(os.listdir(folder / here))
         except OSError:
-            found.skip(here or ".", "unreadable")
+            yield here or ".", "unreadable"
             continue
         below = []
         for entry in entries:
@@ -230,9 +233,9 @@ def _files(folder: Path, found: _Found) -> Iterator[str]:
                 continue
             name = os.path.join(here, entry)
             if not os.path.isdir(folder / name):
-                yield name
+                yield name, ""
             elif (identity := _identity(folder / name)) in entered:
-                found.skip(name, "link loop")
+                yield name, "link loop"
             else:
                 entered.add(identity)
                 below.append(name)
@@ -242,19 +245,6 @@ def _files(folder: Path, found: _Found) -> Iterator[str]:
 def _identity(folder: Path) -> tuple[int, int]:
     facts = os.stat(folder)
     return facts.st_dev, facts.st_ino
-
-
-def _check_header(data: bytes) -> None:
-    """Raise BadImage for what the header already gives away; `decode` has the last word on everything else."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(data)) as image:
-                width, height = image.size
-    except Exception:  # noqa: BLE001  Pillow's many parsers raise what they like: decode() below names the reason
-        width = height = 0
-    if min(width, height) < MIN_SIDE or width * height > MAX_PIXELS:
-        decode(data)
 
 
 def _index(folder: Path, found: _Found) -> tuple[Pool, np.ndarray]:

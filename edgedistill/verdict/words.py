@@ -30,7 +30,7 @@ WHY: dict[Reason, str] = {
 def show(verdict: Verdict, folder: Path, *, as_json: bool) -> None:
     """Print the tables and the closing sentence on stdout, or, with `as_json`, on stderr and the JSON on stdout."""
     if as_json:
-        print(json.dumps(verdict.to_json(), indent=1, sort_keys=True, ensure_ascii=False))
+        print(json.dumps(verdict.to_json(), indent=1, sort_keys=True))
     draw(verdict, folder, Console(stderr=as_json, highlight=False))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,22 @@ def test_what_is_no_image_is_skipped_with_its_reason(folder):
         "not a regular file": ["pipe.jpg"],
         "unreadable": ["round.jpg"],
     }
+
+
+def test_the_scan_changes_no_filter_of_the_program_and_names_what_reads_heic(folder):
+    iphone = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400)
+    (folder / "IMG_0001.HEIC").write_bytes(iphone)
+    (folder / "IMG_0002.jpg").write_bytes(iphone + b"2")
+    make_photo("red disc", 0).save(folder / "drawing.tga")
+    program = (
+        "import sys, warnings\nfrom pathlib import Path\nsys.modules['pillow_heif'] = None\n"
+        "from edgedistill.images.pool import scan\n"
+        f"before = list(warnings.filters); pool = scan(Path({str(folder)!r}))\n"
+        "print(pool.skipped, list(warnings.filters) == before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    skipped = {"HEIC needs edgedistill[heic]": ["IMG_0001.HEIC", "IMG_0002.jpg"], "not an image": ["drawing.tga"]}
+    assert done.stdout == f"{skipped} True\n"
 
 
 def test_linked_folders_are_followed_and_link_loops_are_not(folder, tmp_path):

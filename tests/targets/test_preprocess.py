@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+import subprocess
+import sys
 import threading
+import warnings
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -13,10 +19,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from edgedistill.targets import preprocess
-from edgedistill.targets.preprocess import BadImage, decode, read_file, to_pixels
+from edgedistill.targets.preprocess import BadImage, check_header, decode, iso_image, read_file, to_pixels
+
+ORIENTATION = 0x0112
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -123,7 +131,7 @@ def test_the_exif_turn_is_applied(orientation: int) -> None:
     }[orientation]
     stored = gradient() if undo is None else gradient().transpose(undo)
     exif = Image.Exif()
-    exif[0x0112] = orientation
+    exif[ORIENTATION] = orientation
     assert np.array_equal(decode(saved(stored, "PNG", exif=exif)), gradient())
 
 
@@ -160,11 +168,210 @@ def test_half_a_file_is_truncated_and_never_half_an_image(kind: str) -> None:
 def test_small_and_huge_sizes_are_told_from_the_header() -> None:
     assert reason_of(saved(Image.new("RGB", (15, 400)), "PNG")) == "side under 16 px"
     assert decode(saved(Image.new("RGB", (16, 16)), "PNG")).size == (16, 16)
-    for width, height in [(10_001, 10_000), (60_000, 60_000)]:  # below and above Pillow's own limit; no pixel follows
-        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
-        data += struct.pack(">I", zlib.crc32(b"IHDR" + header)) + struct.pack(">I", 0) + b"IDAT" + bytes(4)
-        assert reason_of(data) == "over 100 megapixels"
+    for width, height in [(10_001, 10_000), (60_000, 60_000)]:  # below and above Pillow's own limit
+        assert reason_of(png_header(width, height)) == "over 100 megapixels"
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that states its size and holds no pixel."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
+    return data + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + struct.pack(">I", 0) + b"IDAT" + bytes(4)
+
+
+@pytest.fixture
+def own_limit() -> Iterator[None]:
+    """PIL.Image.MAX_IMAGE_PIXELS as it was, whatever the test does to it."""
+    before = Image.MAX_IMAGE_PIXELS
+    yield
+    Image.MAX_IMAGE_PIXELS = before
+
+
+def test_a_limit_that_the_program_lowered_is_kept_and_named(own_limit: None) -> None:
+    photo = saved(Image.new("RGB", (1900, 1400)), "PNG")  # 2.66 megapixels
+    Image.MAX_IMAGE_PIXELS = 1_000_000
+    assert reason_of(photo) == "larger than this program allows (PIL.Image.MAX_IMAGE_PIXELS)"
+    assert Image.MAX_IMAGE_PIXELS == 1_000_000
+    Image.MAX_IMAGE_PIXELS = 3_000_000
+    assert decode(photo).size == (1900, 1400)
+    Image.MAX_IMAGE_PIXELS = None  # no limit of the program's: ours stays
+    assert reason_of(png_header(60_000, 60_000)) == "over 100 megapixels"
+
+
+def test_a_program_that_turned_pillows_warning_into_an_error_is_obeyed(own_limit: None) -> None:
+    photo = saved(Image.new("RGB", (1900, 1400)), "PNG")
+    Image.MAX_IMAGE_PIXELS = 2_000_000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        assert reason_of(photo) == "larger than this program allows (PIL.Image.MAX_IMAGE_PIXELS)"
+        Image.MAX_IMAGE_PIXELS = 3_000_000
+        assert decode(photo).size == (1900, 1400)
+
+
+def test_where_every_warning_is_an_error_a_file_is_read_or_refused(own_limit: None) -> None:
+    odd = saved(gradient(), "JPEG", quality=95, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09garbage")
+    with warnings.catch_warnings(), contextlib.suppress(BadImage):
+        warnings.simplefilter("error")
+        assert decode(odd).size == gradient().size
+
+
+def test_the_calling_programs_filters_and_limit_are_left_alone() -> None:
+    program = (
+        "import sys, warnings\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from io import BytesIO\n"
+        "from PIL import Image\n"
+        "from edgedistill.targets.preprocess import decode, check_header\n"
+        "file = BytesIO(); Image.new('RGB', (300, 200)).save(file, 'PNG'); data = file.getvalue()\n"
+        "before = list(warnings.filters), Image.MAX_IMAGE_PIXELS\n"
+        "changes = set()\n"
+        "def work(_):\n"
+        "    decode(data); check_header(data)\n"
+        "    changes.add((list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before)\n"
+        "with ThreadPoolExecutor(4) as threads: list(threads.map(work, range(200)))\n"
+        "print(changes, (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "{True} True\n"
+
+
+def test_threads_decode_as_one_thread_does() -> None:
+    files = [saved(gradient(40 + k, 30), kind) for k in range(6) for kind in ("PNG", "JPEG", "GIF", "WEBP")]
+    alone = [np.asarray(decode(data)) for data in files]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda data: np.asarray(decode(data)), files * 4))
+    assert all(np.array_equal(one, other) for one, other in zip(alone * 4, together))
+
+
+def test_the_header_alone_gives_the_reasons_that_decoding_gives() -> None:
+    thin, huge, text = saved(Image.new("RGB", (15, 400)), "PNG"), png_header(60_000, 60_000), b"hello" * 20
+    for data in (thin, huge, text, b"", saved(gradient(), "TGA")):
+        with pytest.raises(BadImage) as caught:
+            check_header(data)
+        assert caught.value.reason == reason_of(data)
+    check_header(saved(gradient(), "JPEG"))
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    """A HEIC file as near to lossless as its codec is."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=-1, chroma=444, **options)
+    return buffer.getvalue()
+
+
+def differ(one: Image.Image, other: Image.Image) -> int:
+    """The largest difference of any sample."""
+    assert one.size == other.size
+    return int(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max())
+
+
+def test_heic_is_read_by_its_content_whatever_the_extension(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(heic(gradient(96, 64)))
+    data = read_file(tmp_path / "photo.jpg")
+    assert iso_image(data) == "HEIC"
+    check_header(data)
+    assert differ(decode(data), gradient(96, 64)) <= 2
+    assert "HEIF" not in Image.OPEN  # Pillow was not taught a format behind the program's back
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_heic_that_bears_its_turn_twice_is_turned_once(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation  # the encoder writes it as the file's own turn (irot, imir) as well
+    expected = decode(saved(gradient(96, 64), "PNG", exif=exif))
+    assert differ(decode(heic(gradient(96, 64), exif=exif.tobytes())), expected) <= 2
+
+
+def test_heic_alpha_and_grey_and_ten_bits_end_as_rgb() -> None:
+    half = Image.new("RGBA", (64, 64), (255, 0, 0, 128))
+    assert np.abs(np.asarray(decode(heic(half)))[0, 0].astype(int) - (255, 127, 127)).max() <= 2
+    assert differ(decode(heic(gradient(64, 64).convert("L"))), gradient(64, 64).convert("L").convert("RGB")) <= 2
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))
+    high_bytes = Image.fromarray((ramp >> 8).astype(np.uint8)).convert("RGB")
+    assert differ(decode(heic(Image.fromarray(ramp))), high_bytes) <= 4
+
+
+def test_bad_heic_has_the_same_reasons_as_other_files(own_limit: None) -> None:
+    whole = heic(Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)))
+    assert reason_of(whole[: len(whole) // 2]) == "truncated"
+    assert reason_of(whole[:40]) in ("truncated", "unreadable")
+    Image.MAX_IMAGE_PIXELS = 1000
+    assert reason_of(whole) == "larger than this program allows (PIL.Image.MAX_IMAGE_PIXELS)"
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_damaged_heic_is_decoded_or_refused_but_never_escapes(data: st.DataObject) -> None:
+    damaged = bytearray(heic(gradient(64, 64)))
+    for _ in range(data.draw(st.integers(1, 6))):
+        damaged[data.draw(st.integers(12, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(BadImage):
+        assert decode(bytes(damaged)).mode == "RGB"
+
+
+def ftyp(*brands: bytes) -> bytes:
+    """The first box of a file of these brands, and nothing after it."""
+    return struct.pack(">I", 12 + 4 * len(brands)) + b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:]) + bytes(200)
+
+
+@pytest.mark.parametrize(
+    ("brands", "kind"),
+    [
+        ((b"heic", b"mif1", b"heic"), "HEIC"),
+        ((b"mif1", b"heic", b"miaf"), "HEIC"),
+        ((b"msf1", b"hevc"), "HEIC"),
+        ((b"avif", b"mif1", b"miaf"), "AVIF"),
+        ((b"mif1", b"miaf", b"avif"), "AVIF"),
+        ((b"isom", b"mp42"), None),
+        ((b"qt  ",), None),
+    ],
+)
+def test_brands_tell_heic_from_avif_and_from_films(brands: tuple[bytes, ...], kind: str | None) -> None:
+    assert iso_image(ftyp(*brands)) == kind
+    if kind is None:
+        assert reason_of(ftyp(*brands)) == "not an image"
+
+
+def test_without_pillow_heif_the_reason_names_the_extra() -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['pillow_heif'] = None  # as if it were not installed\n"
+        "from edgedistill.targets.preprocess import BadImage, check_header, decode\n"
+        f"data = {ftyp(b'heic', b'mif1', b'heic')!r}\n"
+        "for look in (decode, check_header):\n"
+        "    try: look(data)\n"
+        "    except BadImage as error: print(error.reason)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["HEIC needs edgedistill[heic]"] * 2
+
+
+def test_where_pillow_lacks_avif_the_reason_says_so() -> None:
+    program = (
+        "import PIL.Image\n"
+        "PIL.Image.init()\n"
+        "PIL.Image.OPEN.pop('AVIF', None)  # as in a Pillow before 11.3\n"
+        "from edgedistill.targets.preprocess import BadImage, check_header, decode\n"
+        f"data = {ftyp(b'avif', b'mif1')!r}\n"
+        "for look in (decode, check_header):\n"
+        "    try: look(data)\n"
+        "    except BadImage as error: print(error.reason)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["AVIF needs a newer Pillow"] * 2
+
+
+@pytest.mark.skipif("AVIF" not in Image.registered_extensions().values(), reason="this Pillow does not know AVIF")
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_avif_is_read_upright(orientation: int) -> None:
+    if not features.check("avif"):
+        pytest.skip("this Pillow was built without AVIF")
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    expected = decode(saved(gradient(96, 64), "PNG", exif=exif))
+    got = decode(saved(gradient(96, 64), "AVIF", quality=100, subsampling="4:4:4", exif=exif))
+    assert differ(got, expected) <= 4
 
 
 def test_what_is_no_image_says_so() -> None:

@@ -1,0 +1,148 @@
+"""build() and verify() for a Python program: what the two commands do, without printing a verdict or exiting.
+
+    verdict = edgedistill.build(profile="cpu", classes="labels.txt", images="photos/")
+    verdict = edgedistill.verify("labels-cpu", results=["labels-cpu/results"])
+
+Nothing is written to stdout and logging stays as the program set it up: what a build tells goes to the logger
+"edgedistill", choices with their reasons as INFO, and its progress to stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import settings
+from .choices import Dtype, PromptWeights, TrainOn, ViewTargets
+
+if TYPE_CHECKING:
+    from .verdict.verdict import Verdict
+
+
+def build(
+    *,
+    profile: str | Path | None = None,
+    classes: str | Path | None = None,
+    images: str | Path | None = None,
+    check: str | Path | None = None,
+    teacher: str | None = None,
+    teacher_arch: str | None = None,
+    teacher_preprocess: str | Path | None = None,
+    teacher_dtype: Dtype | None = None,
+    templates: str | Path | None = None,
+    prompt_weights: PromptWeights | None = None,
+    views: int | None = None,
+    student: str | None = None,
+    student_weights: str | Path | None = None,
+    student_dtype: Dtype | None = None,
+    input_size: int | None = None,
+    method: str | None = None,
+    option: Sequence[str] | None = None,
+    view_targets: ViewTargets | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    seeds: int | None = None,
+    train_on: TrainOn | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    latency_budget: float | None = None,
+    memory_budget: float | None = None,
+    agreement_min: float | None = None,
+    accuracy_drop_max: float | None = None,
+    work: str | Path | None = None,
+    out: str | Path | None = None,
+    strict: bool | None = None,
+    config: str | Path | None = None,
+) -> Verdict:
+    """Distil, export and measure a classifier for one board, as `edgedistill build` does; its flags are the keywords.
+
+    Interrupted, the same call goes on where it was: finished stages are kept in `work`.
+
+    profile, classes and images have to be given, here or in `config`. None means "not given": then `config` decides,
+    then the default that stands first below, then the profile.
+
+    profile             the board: a name from `edgedistill profiles list`, or a TOML file
+    classes             labels.txt: a class a line, `name | synonym`
+    images              folder of unlabelled photos; names of folders are ignored
+    check               photos to measure on, class folders give true labels; None: a tenth of `images`
+    teacher             MODEL/PRETRAINED, hf-hub:ID, local-dir:PATH, or a checkpoint file; the environment's
+                        EDGEDISTILL_TEACHER where neither the call nor `config` names one
+    teacher_arch        of a checkpoint file: its open_clip architecture
+    teacher_preprocess  of a checkpoint file: JSON with size, mean, std, interpolation, resize_mode
+    teacher_dtype       "auto" (a short measurement), "float32" or "bfloat16"
+    templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
+    prompt_weights      "W1" uniform, "W3" zero-shot prompt ensembling, "W3-pool"
+    views               stored views an image, 1 to 64
+    student             a timm name; None: the one of `student_weights`, else the profile's
+    student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors
+    student_dtype       arithmetic of the training: "auto", "float32" or "bfloat16"
+    input_size          pixels a side, 32 to 1024; None: the profile's
+    method              how to distil: "prg", "kd" or "embedding"
+    option              the method's own settings, "NAME=VALUE" each
+    view_targets        what a crop is taught: to "match" its own view, the "mean" of all, or a "blend"
+    epochs, batch       None: from the number of images
+    seed, seeds         same seed, same bytes on a CPU; `seeds` many are trained, and the first one is shipped
+    train_on            "auto", "cpu" or "cuda"
+    threads             CPU threads of teacher and training; None: all cores
+    device              where to measure: "local", or "folder" (only write the bundle)
+    latency_budget      p95 in ms; memory_budget in MB; None: the profile's, as of the next two
+    agreement_min       lower 95 % bound of agreement with the teacher, 0 to 1
+    accuracy_drop_max   with 500 labelled check images: what the student may lose, 0 to 1
+    work, out           folders of finished stages and of the bundle; out None: ./<labels>-<profile>/
+    strict              of the command alone: its exit code when nothing could be measured
+    config              a build.toml with the same names; what the call gives is stronger
+
+    Returns the Verdict, which is also written into the bundle as verdict.json. Raises InputError for input that cannot
+    be used, ModuleNotFoundError where the extra [build] is not installed.
+    """
+    given = {name: value for name, value in locals().items() if name != "config"}
+    asked = settings.resolve(given, None if config is None else Path(config), os.environ)
+    from . import line
+
+    with _logging_kept():
+        return line.build(asked)
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """open_clip calls logging.info() and the like, which set up logging for the whole program where nobody did so yet.
+    Meanwhile the root has the handler that counts where there is none, so nothing looks different."""
+    root = logging.getLogger()
+    stand_in = logging.lastResort if not root.handlers else None
+    if stand_in is not None:
+        root.addHandler(stand_in)
+    try:
+        yield
+    finally:
+        if stand_in is not None:
+            root.removeHandler(stand_in)
+
+
+def verify(
+    bundle: str | Path,
+    *,
+    results: Iterable[str | Path] = (),
+    device: str | None = None,
+    threads: int | None = None,
+) -> Verdict:
+    """Measure a bundle, or judge what its board measured, as `edgedistill verify` does.
+
+    bundle   the folder that `build` wrote
+    results  files that `run.py verify` wrote on the board, and folders of them; none: measure now
+    device   where to measure: "local" (this machine), or "folder" (measures later)
+    threads  of a CPU session; None: the profile's choice
+
+    Returns the Verdict, which is also written into the bundle as verdict.json. Raises InputError for a damaged bundle,
+    a result that does not belong to it, an unknown device and a runtime that does not start.
+    """
+    from .devices.device import find_device
+    from .verdict.verify import verify
+
+    paths = [results] if isinstance(results, (str, os.PathLike)) else results
+    place = find_device(device) if device is not None else None
+    return verify(Path(bundle), place, [Path(path) for path in paths], threads=threads)
