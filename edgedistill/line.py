@@ -26,6 +26,8 @@ import torch
 from . import __version__
 from .bundle import write
 from .bundle.checkset import CheckInfo, CheckSet
+from .bundle.content import Content, StudentFacts, TeacherFacts
+from .bundle.manifest import GOLDEN_IMAGES
 from .classes.prompts import (
     ClassVectors,
     TextBank,
@@ -395,7 +397,7 @@ class Line:
             log.info("the bundle %s is up to date", out)
             return out
         shipped = trained[0]
-        model, golden_rows = self.profile.model, _rows_of(images.check, stores.check.hashes)[: write.GOLDEN_IMAGES]
+        model, golden_rows = self.profile.model, _rows_of(images.check, stores.check.hashes)[: GOLDEN_IMAGES]
         with self.work.scratch() as folder:
             exports = export_models(
                 self.finished(shipped.stage),
@@ -412,18 +414,18 @@ class Line:
                 log.info("%s is not built: %s", precision, reason)
             return write.write_bundle(
                 out,
-                write.Content(
+                Content(
                     build_id=build_id,
                     labels=self.labels,
                     profile=self.profile,
-                    teacher=write.TeacherFacts(
+                    teacher=TeacherFacts(
                         id=self.teacher_files.id,
                         hash=self.teacher_files.weight_hash,
                         licence=self.teacher_files.licence,
                         dim=self.teacher_files.dim,
                         scale=classes.scale,
                     ),
-                    student=write.StudentFacts(
+                    student=StudentFacts(
                         name=self.plan.name, weights=self.plan.reason, licence=self.plan.licence
                     ),
                     student_folder=shipped.stage.path,

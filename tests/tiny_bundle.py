@@ -19,7 +19,8 @@ from tiny_images import FOUR_CLASSES, make_photo
 from torch import nn
 
 from edgedistill.bundle.checkset import CheckInfo, CheckSet
-from edgedistill.bundle.write import GOLDEN_IMAGES, Content, StudentFacts, TeacherFacts
+from edgedistill.bundle.content import Content, StudentFacts, TeacherFacts
+from edgedistill.bundle.manifest import GOLDEN_IMAGES
 from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.distil.students import Student, save_student
 from edgedistill.export.graph import Exports, GraphFacts, export_models
