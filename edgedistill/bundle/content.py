@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..export.graph import Exports
+from ..work.stage import Stage
 from .checkset import CheckSet
 
 if TYPE_CHECKING:
     from ..classes.prompts import ClassVectors
+    from ..distil.students import Plan
     from ..labels import Labels
     from ..profiles import Profile
+    from ..teacher.teacher import TeacherFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,10 @@ class TeacherFacts:
     dim: int
     scale: float
 
+    @classmethod
+    def of(cls, files: TeacherFiles, scale: float) -> TeacherFacts:
+        return cls(id=files.id, hash=files.weight_hash, licence=files.licence, dim=files.dim, scale=scale)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudentFacts:
@@ -34,6 +41,20 @@ class StudentFacts:
     name: str
     weights: str
     licence: str
+
+    @classmethod
+    def of(cls, plan: Plan) -> StudentFacts:
+        return cls(name=plan.name, weights=plan.reason, licence=plan.licence)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One seed's student, and how it did on the check set before (None: no such figure) and after training."""
+
+    seed: int
+    stage: Stage
+    start: dict[str, Any] | None
+    result: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,14 @@ def check_destination(out: Path) -> None:
         ) from error
 
 
+def holds(folder: Path, build_id: str) -> bool:
+    """Whether `folder` is a whole bundle of this build."""
+    try:
+        return read_manifest(folder).build_id == build_id
+    except TargetError:
+        return False
+
+
 def write_bundle(out: Path, content: Content) -> Path:
     """Write the bundle and return its folder. An older bundle in its place goes; an identical one stays as it is,
     with what was measured and compiled in it. Raises InputError if `out` holds anything else."""
