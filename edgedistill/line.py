@@ -9,8 +9,6 @@ teacher: it reads the store.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +16,9 @@ from typing import Literal, cast
 
 import torch
 
-from . import __version__
 from .bundle.check_images import check_set
 from .bundle.checkset import CheckSet
-from .bundle.content import Content, StudentFacts, TeacherFacts, Trained
+from .bundle.content import Content, Draft, StudentFacts, TeacherFacts, Trained
 from .bundle.manifest import GOLDEN_IMAGES
 from .bundle.write import holds, write_bundle
 from .classes import stages as classes_stages
@@ -37,7 +34,6 @@ from .teacher.in_use import TeacherInUse
 from .teacher.stores import Kept, Stores, ViewPlan, fill_stores, not_trained, training_rows
 from .teacher.teacher import find_teacher
 from .verdict import decide
-from .work import atomic
 from .work.compute import Compute
 from .work.console import Bar
 from .work.stage import WorkFolder
@@ -154,13 +150,27 @@ class Line:
         kept: Kept,
     ) -> Path:
         """Export the first seed's student, write the bundle; an unchanged one stays, with what was measured in it."""
-        out, skipped = self.settings.bundle, not_trained(images, stores, kept)
-        build_id = self.build_id(trained, stores, check, skipped)
+        shipped, teacher, model = trained[0], self.teacher.files, self.profile.model
+        golden_rows = rows_of(images.check, stores.check.hashes)[:GOLDEN_IMAGES]
+        draft = Draft(
+            labels=self.request.labels,
+            profile=self.profile,
+            teacher=TeacherFacts.of(teacher, classes.scale),
+            student=StudentFacts.of(self.plan),
+            student_folder=shipped.stage.path,
+            class_vectors=classes,
+            check=check,
+            golden_files=[images.check.read(row) for row in golden_rows],
+            size=self.size,
+            budget_overrides=budget_overrides(self.settings),
+            start=shipped.start,
+            seeds=[{"seed": one.seed, **one.result} for one in trained] if len(trained) > 1 else None,
+            skipped=not_trained(images, stores, kept),
+        )
+        out, build_id = self.settings.bundle, draft.identity([*(one.stage for one in trained), stores.check_stage])
         if holds(out, build_id):
             log.info("the bundle %s is up to date", out)
             return out
-        shipped, teacher = trained[0], self.teacher.files
-        model, golden_rows = self.profile.model, rows_of(images.check, stores.check.hashes)[:GOLDEN_IMAGES]
         with self.work.scratch() as folder:
             exports = export_models(
                 self.start.finished(shipped.stage),
@@ -175,43 +185,7 @@ class Line:
             )
             for precision, reason in exports.not_built.items():
                 log.info("%s is not built: %s", precision, reason)
-            return write_bundle(
-                out,
-                Content(
-                    build_id=build_id,
-                    labels=self.request.labels,
-                    profile=self.profile,
-                    teacher=TeacherFacts.of(teacher, classes.scale),
-                    student=StudentFacts.of(self.plan),
-                    student_folder=shipped.stage.path,
-                    class_vectors=classes,
-                    exports=exports,
-                    check=check,
-                    golden_files=[images.check.read(row) for row in golden_rows],
-                    size=self.size,
-                    budget_overrides=budget_overrides(self.settings),
-                    start=shipped.start,
-                    seeds=[{"seed": one.seed, **one.result} for one in trained] if len(trained) > 1 else None,
-                    skipped=skipped,
-                ),
-            )
-
-    def build_id(self, trained: Sequence[Trained], stores: Stores, check: CheckSet, skipped: dict[str, int]) -> str:
-        """Names this build by all of its inputs, true labels and what was skipped included: all that a bundle holds."""
-        return atomic.digest(
-            {
-                "edgedistill": __version__,
-                "students": [one.stage.inputs for one in trained],
-                "check": stores.check_stage.inputs,
-                "check_labels": hashlib.sha256(check.labels.tobytes()).hexdigest(),
-                "check_info": dataclasses.asdict(check.info),
-                "skipped": skipped,
-                "teacher": [self.teacher.files.id, self.teacher.files.licence],
-                "labels": self.request.labels.to_json(),
-                "profile": self.profile.to_json(),
-                "budgets": budget_overrides(self.settings),
-            }
-        )
+            return write_bundle(out, Content(**vars(draft), build_id=build_id, exports=exports))
 
     def measure(self, folder: Path) -> decide.Verdict:
         """Run the bundle on the device and decide; never cached. `--device folder` leaves it to the board."""

@@ -128,6 +128,45 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
     assert "skipped 1 check images: not an image (notes.txt)" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("version", "anew"),
+    [
+        ("classes.stages.TEXT", {"text"}),
+        ("distil.stages.DISTIL", {"distil", "answers"}),
+        ("distil.stages.ANSWERS", {"answers"}),
+    ],
+)
+def test_a_new_version_of_one_stage_leaves_the_others(
+    built: dict[str, Any],
+    inputs: Path,
+    tiny_teacher_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    anew: set[str],
+) -> None:
+    before = stages(inputs)
+    monkeypatch.setattr(f"edgedistill.{version}", 1_000_000)
+    verdict = build(settings(inputs, tiny_teacher_folder, device="folder", out=tmp_path / "bundle"))
+    new = stages(inputs) - before
+    assert {name.partition("-")[0] for name in new} == anew
+    assert (verdict.build_id == built["build_id"]) == ("distil" not in anew)  # what the bundle holds may be another
+    for name in new:
+        shutil.rmtree(inputs / "work" / name)
+
+
+def test_a_new_version_of_the_store_runs_the_teacher_again_and_what_reads_it(
+    inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(settings(inputs, tiny_teacher_folder))
+    old, images = line.store(line.gather()), line.gather()
+    monkeypatch.setattr("edgedistill.teacher.stores.STORE", 1_000_000)
+    new = line.store(images)
+    assert {old.train_stage.path, old.check_stage.path}.isdisjoint({new.train_stage.path, new.check_stage.path})
+    for stage in (new.train_stage, new.check_stage):
+        shutil.rmtree(stage.path)
+
+
 def test_true_labels_that_come_later_are_used(
     built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..export.graph import Exports
+from ..work import atomic
 from ..work.stage import Stage
 from .checkset import CheckSet
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from ..labels import Labels
     from ..profiles import Profile
     from ..teacher.teacher import TeacherFiles
+
+BUNDLE = 1  # raise it whenever the same draft would give another bundle: another graph, card or layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +63,20 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
-    """Everything a bundle is made of.
+class Draft:
+    """Everything a bundle is made of, before its graphs are exported.
 
     `profile` with the budgets that count; `budget_overrides` names those that a flag changed. `golden_files`: the bytes
     of the first check images' files, at most 8. `student_folder` holds student.safetensors and student.json.
     `start`, `seeds`: figures before training and of each seed, or None. `skipped`: reason -> images not used.
     """
 
-    build_id: str
     labels: Labels
     profile: Profile
     teacher: TeacherFacts
     student: StudentFacts
     student_folder: Path
     class_vectors: ClassVectors
-    exports: Exports
     check: CheckSet
     golden_files: Sequence[bytes]
     size: int
@@ -81,3 +84,32 @@ class Content:
     start: Mapping[str, Any] | None = None
     seeds: Sequence[Mapping[str, Any]] | None = None
     skipped: Mapping[str, int]
+
+    def identity(self, stages: Sequence[Stage]) -> str:
+        """Names the build by all that its bundle holds: the stages (students, check store) that its arrays come from,
+        and every fact that stands in it, true labels and what was skipped included."""
+        return atomic.digest(
+            {
+                "edgedistill": __version__,
+                "bundle": BUNDLE,
+                "stages": [stage.identity for stage in stages],
+                "figures": [self.start, self.seeds],
+                "check_labels": hashlib.sha256(self.check.labels.tobytes()).hexdigest(),
+                "check_info": asdict(self.check.info),
+                "skipped": self.skipped,
+                "teacher": asdict(self.teacher),
+                "student": asdict(self.student),
+                "prompts": [self.class_vectors.weighting, self.class_vectors.templates.name],
+                "labels": self.labels.to_json(),
+                "profile": self.profile.to_json(),
+                "budgets": self.budget_overrides,
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content(Draft):
+    """A draft with its graphs: all that `write_bundle` needs. `build_id`: the draft's identity."""
+
+    build_id: str
+    exports: Exports

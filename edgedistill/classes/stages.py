@@ -23,6 +23,8 @@ from .prompts import (
 
 log = logging.getLogger(__name__)
 
+TEXT = 2  # version of the stage that makes the bank; when to raise it: work/stage.py
+
 
 def text_bank(
     work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
@@ -36,6 +38,7 @@ def text_bank(
             "teacher": teacher.files.weight_hash,
             "architecture": teacher.files.transform_id,
         },
+        version=TEXT,
     )
     if not stage.done:
         build_text_bank(teacher.load("float32"), labels, templates, progress).save(stage.begin())

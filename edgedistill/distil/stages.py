@@ -18,6 +18,9 @@ from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
 from . import loop, methods, students
 
+# Versions of the two stages; when to raise them: work/stage.py.
+DISTIL = 2  # a student: methods, loop, batches, students
+ANSWERS = 2  # what it answers
 
 @dataclass(frozen=True)
 class Start:
@@ -80,6 +83,7 @@ def train(work: WorkFolder, start: Start, lesson: Lesson, config: loop.TrainConf
             "method": [lesson.method.name, methods.options(lesson.method)],
             "config": dataclasses.asdict(config),
         },
+        version=DISTIL,
     )
     if not stage.done:
         student, _ = start.untrained(config.seed)
@@ -97,7 +101,8 @@ def answers(
 
     Before is None where its projector was not made for this teacher. No true label takes part.
     """
-    stage = work.stage("answers", {"student": trained.path.name, "check": questions.store_stage.path.name})
+    inputs = {"student": trained.path.name, "check": questions.store_stage.path.name}
+    stage = work.stage("answers", inputs, version=ANSWERS)
     if not stage.done:
         untrained, projector_fits = start.untrained(seed)
         images = questions.images

@@ -19,6 +19,7 @@ from .store import TeacherStore, build_store
 
 log = logging.getLogger(__name__)
 
+STORE = 2  # version of the stage that makes a store; when to raise it: work/stage.py
 NEAR_DUPLICATE_ALARM = 0.2  # of the pool
 
 
@@ -75,6 +76,7 @@ def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: V
                 "views": count,
                 "short_side": short_side,
             },
+            version=STORE,
         )
         if not stage.done:
             loaded = teacher.load(dtype)

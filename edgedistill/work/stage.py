@@ -6,10 +6,13 @@
         decisions/             choices made by timing, kept so that a resumed build makes the same ones
         .lock                  held by the build that works here
 
-FORMAT stands in every name, so that a new version never takes an older one's stages for its own.
-
 A stage whose folder exists is done. It works in `partial` and calls `finish()`; because the name holds the inputs, a
 changed prompt set or student makes a new folder and leaves every other stage as it was.
+
+Each stage has a version of its own, a constant beside the code that makes it, and the name holds that too. Raise it
+whenever the same inputs would give another result than before, or one of another shape: a changed crop (STORE), loss
+or schedule (DISTIL), file layout. That stage then runs anew, and those that read it where its result differs; older
+folders stay until someone deletes them.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +37,23 @@ except ImportError:  # Windows: two builds in one work folder are up to the user
 
 log = logging.getLogger(__name__)
 
-# Raise it whenever the same inputs would give another result than before, or one of another shape: a changed crop,
-# loss, schedule, file layout or stage. Every stage then runs anew; the older folders stay until someone deletes them.
-FORMAT = 2
 SCRATCH = ".scratch-"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage's place in the work folder. `inputs` is everything its result depends on."""
+    """One stage's place in the work folder. Its result depends on `inputs` and on its code, which `version` names."""
 
     name: str
+    version: int
     inputs: dict[str, Any]
     path: Path
     partial: Path
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names it: two stages with the same one have the same result."""
+        return {"format": self.version, "stage": self.name, "inputs": self.inputs}
 
     @property
     def done(self) -> bool:
@@ -105,9 +111,10 @@ class WorkFolder:
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.root) as folder:
             yield Path(folder)
 
-    def stage(self, name: str, inputs: dict[str, Any]) -> Stage:
-        key = atomic.digest({"format": FORMAT, "stage": name, "inputs": inputs})[:16]
-        return Stage(name, inputs, self.root / f"{name}-{key}", self.root / f".{name}-{key}.partial")
+    def stage(self, name: str, inputs: dict[str, Any], *, version: int) -> Stage:
+        stage = Stage(name, version, inputs, Path(), Path())
+        key = atomic.digest(stage.identity)[:16]
+        return replace(stage, path=self.root / f"{name}-{key}", partial=self.root / f".{name}-{key}.partial")
 
     def decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:
         """A choice made by timing, with its reason: measured once, then read back, so a resumed build repeats it."""
