@@ -176,7 +176,7 @@ def build(
 
     console.show_log()
     try:
-        verdict = line.build(asked)
+        verdict = line.build(asked, console.Bar())
     except KeyboardInterrupt:
         typer.echo("\nedgedistill: interrupted\nRun the same command again: it goes on where it was.", err=True)
         raise typer.Exit(130) from None

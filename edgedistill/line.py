@@ -9,8 +9,9 @@ teacher: it reads the store.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -34,8 +35,8 @@ from .teacher.in_use import TeacherInUse
 from .teacher.stores import Kept, Stores, ViewPlan, fill_stores, not_trained, training_rows
 from .teacher.teacher import find_teacher
 from .verdict import decide
-from .work.compute import Compute
-from .work.console import Bar
+from .work.compute import Compute, torch_as_it_was
+from .work.console import SILENT, Progress
 from .work.stage import WorkFolder
 
 log = logging.getLogger(__name__)
@@ -43,13 +44,13 @@ log = logging.getLogger(__name__)
 PARITY_IMAGES = 32  # check images that the exported graphs are compared with torch on; the golden ones are the first
 
 
-def build(settings: BuildSettings) -> decide.Verdict:
+def build(settings: BuildSettings, progress: Progress = SILENT) -> decide.Verdict:
     """Run the whole line; return the verdict, which then also stands in the bundle as verdict.json.
 
-    Raises InputError for input that cannot be used; what was finished before stays in the work folder.
+    Raises InputError for input that cannot be used; what was finished before stays in the work folder. A program may
+    call it as often as it likes: it logs to `edgedistill` and leaves handlers, threads and random state as they were.
     """
-    line = Line(settings)
-    with line.work.locked():
+    with at_work(settings, progress) as line:
         bank = line.text()
         images = line.gather()
         stores = line.store(images)
@@ -62,17 +63,25 @@ def build(settings: BuildSettings) -> decide.Verdict:
         return line.measure(folder)
 
 
+@contextlib.contextmanager
+def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Line]:
+    """The line of a build, alone in its work folder. Until the folder is held, files are read and none is written, no
+    hub is asked and no thread count is set. Raises InputError, also while another build is at work there."""
+    request = Request.read(settings)
+    work = WorkFolder(settings.work)
+    with work.locked(), torch_as_it_was():
+        yield Line(request, work, progress)
+
+
 class Line:
     """The stages of one build, in the order `build` calls them. Holds what every stage needs: request and machine."""
 
-    def __init__(self, settings: BuildSettings) -> None:
-        self.settings = settings
-        self.request = Request.read(settings)
-        self.profile, self.size, self.seeds = self.request.profile, self.request.size, self.request.seeds
-        self.bar = Bar()
-        self.work = WorkFolder(settings.work)
-        device = loop.choose_device(settings.train_on)
-        self.compute = Compute(device.type, self._settle_threads())
+    def __init__(self, request: Request, work: WorkFolder, progress: Progress) -> None:
+        self.request, self.work, self.bar = request, work, progress
+        settings = self.settings = request.settings
+        self.profile = request.profile
+        self.size, self.seeds = request.size, request.seeds
+        self.compute = Compute(loop.choose_device(settings.train_on).type, self._settle_threads())
         # The teacher first: where it is missing, one question to the hub is enough to say so.
         files = find_teacher(settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess)
         self.teacher = TeacherInUse(files, settings.teacher_dtype, self.compute, self.work)
@@ -80,7 +89,7 @@ class Line:
         self.start = distil_stages.Start(self.plan, files.dim, files.weight_hash, self.size)
         log.info("teacher %s, licence %s", files.id, files.licence)
         log.info("student %s, %d px", self.plan.reason, self.size)
-        log.info("training on %s with %d threads", device, self.compute.threads)
+        log.info("training on %s with %d threads", self.compute.device, self.compute.threads)
 
     def text(self) -> TextBank:
         """Every prompt's unit vector. The text tower runs once; too close class names are named before any training."""
@@ -195,9 +204,7 @@ class Line:
 
     def _settle_threads(self) -> int:
         """--threads, or as many cores as this process may use, once for a work folder."""
-        asked = self.settings.threads or int(
-            self.work.decision("threads", {}, lambda: (machine.physical_cores(), "physical cores, at most 8"))[0]
-        )
+        asked: int = self.settings.threads or self.work.decision("threads", {}, _physical_cores, int)[0]
         torch.set_num_threads(asked)
         return asked
 
@@ -214,9 +221,13 @@ class Line:
             made.append(students.plan(settings.student, "auto", default, settings.input_size))
             return {"source": made[0].source, "sha256": made[0].sha256}, made[0].reason
 
-        kept, _ = self.work.decision("student-start", {"student": name}, decide)
+        kept, _ = self.work.decision("student-start", {"student": name}, decide, dict[str, str | None])
         if made:
             return made[0]
         if kept["source"] == "scratch":
             log.info("as before in %s; with another --work the hub is asked for weights of %s", self.work.root, name)
         return students.plan_again(name, kept["source"], kept["sha256"], settings.input_size)
+
+
+def _physical_cores() -> tuple[int, str]:
+    return machine.physical_cores(), "physical cores, at most 8"

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .. import records
 from ..errors import InputError
 from . import atomic
 
@@ -71,18 +72,24 @@ class Stage:
         return self.path
 
 
+@dataclass(frozen=True)
+class _Decision:
+    """One file of decisions/."""
+
+    value: Any
+    reason: str
+    inputs: dict[str, Any]
+
+
 class WorkFolder:
     """Where a build keeps its stages. Raises InputError when the folder cannot be written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            (root / "decisions").mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"cannot write the work folder {root}: {error.strerror}",
-                "Choose a folder you may write with --work.",
-            ) from error
+            raise self._not_writable(error) from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -90,7 +97,11 @@ class WorkFolder:
 
         What a killed build left of `scratch` goes. Raises InputError while another build is at work.
         """
-        with open(self.root / ".lock", "wb") as lock:
+        try:
+            lock = open(self.root / ".lock", "ab")  # noqa: SIM115  closed below; not truncated: others may hold it
+        except OSError as error:
+            raise self._not_writable(error) from error
+        with lock:
             if fcntl is not None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,17 +122,32 @@ class WorkFolder:
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.root) as folder:
             yield Path(folder)
 
+    def _not_writable(self, error: OSError) -> InputError:
+        return InputError(
+            f"cannot write the work folder {self.root}: {error.strerror}", "Choose a folder you may write with --work."
+        )
+
     def stage(self, name: str, inputs: dict[str, Any], *, version: int) -> Stage:
         stage = Stage(name, version, inputs, Path(), Path())
         key = atomic.digest(stage.identity)[:16]
         return replace(stage, path=self.root / f"{name}-{key}", partial=self.root / f".{name}-{key}.partial")
 
-    def decision(self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:
-        """A choice made by timing, with its reason: measured once, then read back, so a resumed build repeats it."""
+    def decision(
+        self, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[Any, str]], kind: Any = Any
+    ) -> tuple[Any, str]:
+        """A choice with its reason: made once, then read back, so that a resumed build repeats it.
+
+        `decide` makes the choice and puts it to use: what it raises is raised here, and nothing is kept. A file that
+        cannot be read, or holds a value that is not of type `kind` (as records.value_of takes it), is made again.
+        """
         path = self.root / "decisions" / f"{name}-{atomic.digest(inputs)[:16]}.json"
         if path.is_file():
-            kept = json.loads(path.read_text())
-            return kept["value"], kept["reason"]
+            try:
+                kept = records.read(_Decision, json.loads(path.read_text(encoding="utf-8")), str(path))
+                return records.value_of(kind, kept.value, str(path), "value"), kept.reason
+            except (ValueError, InputError) as error:
+                log.warning("%s is damaged (%s): the choice is made again", path, str(error).splitlines()[0])
         value, reason = decide()
-        atomic.write_json(path, {"value": value, "reason": reason, "inputs": inputs})
+        path.parent.mkdir(exist_ok=True)
+        atomic.write_json(path, records.plain(_Decision(value, reason, inputs)))
         return value, reason

@@ -50,6 +50,29 @@ def test_a_timed_choice_is_made_once(tmp_path: Path) -> None:
     assert first == again == ("bfloat16", "2.1x faster")
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b'{"value": "bfl', b"\xff\xfe", b"[]", b'{"value": 4, "reason": "", "inputs": {}}']
+)
+def test_a_damaged_choice_is_made_again(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    work = WorkFolder(tmp_path)
+    work.decision("dtype", {}, lambda: ("bfloat16", "2.1x faster"), str)
+    (file,) = (tmp_path / "decisions").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    assert work.decision("dtype", {}, lambda: ("bfloat16", "2.1x faster"), str) == ("bfloat16", "2.1x faster")
+    assert file.read_bytes() == whole
+    assert "the choice is made again" in caplog.text
+
+
+def test_a_choice_that_did_not_work_is_not_kept(tmp_path: Path) -> None:
+    def broken() -> tuple[str, str]:
+        raise InputError("the weights are damaged", "Fetch them again.")
+
+    with pytest.raises(InputError, match="damaged"):
+        WorkFolder(tmp_path).decision("start", {}, broken)
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_a_work_folder_that_cannot_be_written_is_said_in_two_lines(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write the work folder"):
