@@ -40,7 +40,7 @@ from edgedistill.distil import loop as training
 from edgedistill.distil.methods import PRG
 from edgedistill.distil.students import Student
 from edgedistill.images.pixels import short_side_for
-from edgedistill.teacher.store import TeacherStore, build_store
+from edgedistill.teacher.store import TeacherPass, TeacherStore, build_store
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
 from edgedistill.work.console import SILENT
 
@@ -240,7 +240,7 @@ class GeneratedPhotos:
 
 
 def random_store(folder: Path, count: int, short_side: int) -> TeacherStore:
-    build_store(folder, GeneratedPhotos(count), RandomTeacher(), seed=0, views=8, short_side=short_side)
+    build_store(folder, TeacherPass(GeneratedPhotos(count), RandomTeacher(), seed=0, views=8, short_side=short_side))
     return TeacherStore.open(folder, verify=False)
 
 

@@ -69,9 +69,8 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
 
     from edgedistill.images.pixels import short_side_for
     from edgedistill.images.pool import scan
-    from edgedistill.teacher.store import BATCH_VIEWS, build_store
+    from edgedistill.teacher.store import BATCH_VIEWS, TeacherPass, build_store
     from edgedistill.teacher.teacher import find_teacher
-    from edgedistill.work.console import SILENT
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -85,16 +84,8 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
         stores = count()
 
         def target_pass() -> None:
-            build_store(
-                folder / f"store-{next(stores)}",
-                pool,
-                teacher,
-                seed=0,
-                views=VIEWS,
-                short_side=short_side_for(size, 224),
-                workers=options.workers,
-                progress=SILENT,
-            )
+            work = TeacherPass(pool, teacher, seed=0, views=VIEWS, short_side=short_side_for(size, 224))
+            build_store(folder / f"store-{next(stores)}", work, workers=options.workers)
 
         def bare_forward() -> None:
             with torch.inference_mode():
@@ -131,7 +122,7 @@ def _peak_anonymous_mib(images: int) -> float:
     import torch
 
     from edgedistill.images.pool import scan
-    from edgedistill.teacher.store import TeacherStore, build_store
+    from edgedistill.teacher.store import TeacherPass, TeacherStore, build_store
     from edgedistill.teacher.teacher import find_teacher
 
     torch.set_num_threads(1)
@@ -153,7 +144,7 @@ def _peak_anonymous_mib(images: int) -> float:
         watcher = threading.Thread(target=watch)
         watcher.start()
         pool = scan(folder / "photos")
-        build_store(folder / "store", pool, teacher, seed=0, views=VIEWS, short_side=48)
+        build_store(folder / "store", TeacherPass(pool, teacher, seed=0, views=VIEWS, short_side=48))
         store = TeacherStore.open(folder / "store")
         store.mean_feature()
         order = np.random.default_rng(0).permutation(len(store))

@@ -82,63 +82,102 @@ class ImageSource(Protocol):
     def read(self, row: int) -> bytes: ...
 
 
+@dataclass(frozen=True, eq=False)
+class TeacherPass:
+    """What a store is made from: which images, which teacher, and how it looks at each of them.
+
+    views       V >= 1; view 0 is the centre view, so a check set takes V = 1
+    seed        of the other views' crops
+    short_side  of the cached pixels; `pixels.short_side_for(teacher size, student size)`
+    """
+
+    pool: ImageSource
+    teacher: ImageTeacher
+    views: int
+    seed: int
+    short_side: int
+
+    def inputs(self) -> dict[str, Any]:
+        """The journal's first line: all that the store's bytes depend on."""
+        return {
+            "format": FORMAT,
+            "pool": hashlib.sha256(np.ascontiguousarray(self.pool.hashes).tobytes()).hexdigest(),
+            "teacher": self.teacher.id,
+            "dim": self.teacher.dim,
+            "teacher_size": self.teacher.image_size,
+            "views": self.views,
+            "seed": self.seed,
+            "short_side": self.short_side,
+        }
+
+    def bytes_needed(self, first: int) -> int:
+        """About how much the images from row `first` on take on the disk, all files together."""
+        per_image = self._bytes_of_pixels(first) + RECORD.itemsize + self.views * self.teacher.dim * 2
+        return (len(self.pool) - first) * per_image
+
+    def _bytes_of_pixels(self, first: int) -> int:
+        """Mean bytes of cached pixels, from the headers of 32 images spread over what is left to do."""
+        sizes, total = [], len(self.pool)
+        for row in np.unique(np.linspace(first, total - 1, 32, dtype=np.int64)) if first < total else ():
+            with contextlib.suppress(Exception), Image.open(BytesIO(self.pool.read(int(row)))) as image:
+                width, height = cached_size(image.width, image.height, self.short_side)
+                sizes.append(3 * width * height)
+        return sum(sizes) // len(sizes) if sizes else 0
+
+    def prepare(self, row: int) -> _Prepared | BadImage:
+        """Everything that happens to one image before the teacher sees it; runs in the decoding threads."""
+        try:
+            image = decode(self.pool.read(row))
+        except BadImage as error:
+            return error
+        size = self.teacher.image_size
+        content_hash = self.pool.hashes[row].tobytes()
+        pixels = shrink(image, self.short_side)
+        views = np.empty((self.views, size, size, 3), np.uint8)
+        views[0] = self.teacher.centre(image)
+        for view in range(1, self.views):
+            write_crop(pixels, view_box(self.seed, content_hash, view, pixels.shape[1], pixels.shape[0]), views[view])
+        return _Prepared(pixels, difference_hash(pixels), views)
+
+
 def build_store(
     folder: Path,
-    pool: ImageSource,
-    teacher: ImageTeacher,
+    work: TeacherPass,
     *,
-    seed: int,
-    views: int,
-    short_side: int,
     tally: Tally | None = None,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> None:
-    """Run the teacher over `views` views of every image of `pool`, into `folder`; go on where a killed pass stopped.
+    """Run the teacher over every view of every image, into `folder`; go on where a killed pass stopped.
 
-    views       V >= 1; view 0 is the centre view, so a check set takes V = 1
-    short_side  of the cached pixels; `pixels.short_side_for(teacher size, student size)`
-    tally       of the folder that `pool` comes from, what was skipped there before; all of it counts as usable if None
-    workers     decoding threads, as many as this process may use cores unless given; the result does not depend on it
+    tally    of the folder that the pool comes from, what was skipped there before; all of it counts as usable if None
+    workers  decoding threads, as many as this process may use cores unless given; the result does not depend on it
 
     Raises InputError when the disk is too small (before the pass where it can be foreseen) or when more than half of
     the folder's files cannot be used.
     """
-    inputs = {
-        "format": FORMAT,
-        "pool": hashlib.sha256(np.ascontiguousarray(pool.hashes).tobytes()).hexdigest(),
-        "teacher": teacher.id,
-        "dim": teacher.dim,
-        "teacher_size": teacher.image_size,
-        "views": views,
-        "seed": seed,
-        "short_side": short_side,
-    }
-    journal = _Journal.resume(folder, inputs)
+    journal = _Journal.resume(folder, work.inputs())
     if journal.ended:
         return
-    total, done = len(pool), len(journal.blocks) * BLOCK_IMAGES
+    total, done = len(work.pool), len(journal.blocks) * BLOCK_IMAGES
     tally = tally or Tally("the pool", total)
-    bytes_per_image = _bytes_per_image(pool, done, short_side) + RECORD.itemsize + views * teacher.dim * 2
-    free = shutil.disk_usage(folder).free
-    if (total - done) * bytes_per_image > free:
-        raise atomic.disk_full(folder / JOURNAL, (total - done) * bytes_per_image)
+    if work.bytes_needed(done) > shutil.disk_usage(folder).free:
+        raise atomic.disk_full(folder / JOURNAL, work.bytes_needed(done))
 
-    prepare = _Preparation(pool, teacher, seed, views, short_side)
     progress.start("teacher", total)
     progress.advance(min(done, total))
     try:
         with contextlib.ExitStack() as stack:
             shard = stack.enter_context(_Appender(folder, journal))
-            images = _in_order(prepare, range(done, total), workers)
+            images = _in_order(work, range(done, total), workers)
             stack.callback(images.close)
             for start in range(done, total, BLOCK_IMAGES):
-                _fill(shard, images, pool.hashes[start : start + BLOCK_IMAGES], teacher, progress)
+                _fill(shard, images, work.pool.hashes[start : start + BLOCK_IMAGES], work.teacher, progress)
                 tally.losing(journal.skipped()).refuse_mostly_bad()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            left = total - len(journal.blocks) * BLOCK_IMAGES
-            raise atomic.disk_full(folder / JOURNAL, left * bytes_per_image) from error
+            left = work.bytes_needed(len(journal.blocks) * BLOCK_IMAGES)
+            raise atomic.disk_full(folder / JOURNAL, left) from error
         raise
     journal.end()
     progress.done()
@@ -257,39 +296,14 @@ class _Prepared:
     views: np.ndarray  # uint8 [V, S, S, 3]
 
 
-class _Preparation:
-    """Everything that happens to one image before the teacher sees it; runs in the decoding threads."""
-
-    def __init__(self, pool: ImageSource, teacher: ImageTeacher, seed: int, views: int, short_side: int) -> None:
-        self._pool = pool
-        self._teacher = teacher
-        self._seed = seed
-        self._views = views
-        self._short_side = short_side
-
-    def __call__(self, row: int) -> _Prepared | BadImage:
-        try:
-            image = decode(self._pool.read(row))
-        except BadImage as error:
-            return error
-        size = self._teacher.image_size
-        content_hash = self._pool.hashes[row].tobytes()
-        pixels = shrink(image, self._short_side)
-        views = np.empty((self._views, size, size, 3), np.uint8)
-        views[0] = self._teacher.centre(image)
-        for view in range(1, self._views):
-            write_crop(pixels, view_box(self._seed, content_hash, view, pixels.shape[1], pixels.shape[0]), views[view])
-        return _Prepared(pixels, difference_hash(pixels), views)
-
-
-def _in_order(prepare: _Preparation, rows: range, workers: int | None) -> Generator[_Prepared | BadImage, None, None]:
+def _in_order(work: TeacherPass, rows: range, workers: int | None) -> Generator[_Prepared | BadImage, None, None]:
     """Prepared images in the order of `rows`, made by threads that run at most two batches ahead."""
-    ahead = 2 * max(1, BATCH_VIEWS // prepare._views)
+    ahead = 2 * max(1, BATCH_VIEWS // work.views)
     waiting: deque[Future[_Prepared | BadImage]] = deque()
     with ThreadPoolExecutor(workers or physical_cores(), thread_name_prefix="decode") as threads:
         try:
             for row in rows:
-                waiting.append(threads.submit(prepare, row))
+                waiting.append(threads.submit(work.prepare, row))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -490,16 +504,6 @@ def _mapped(path: Path) -> np.ndarray:
 def _unit(vectors: np.ndarray) -> np.ndarray:
     vectors = vectors.astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def _bytes_per_image(pool: ImageSource, first: int, short_side: int) -> int:
-    """Mean bytes of cached pixels, from the headers of 32 images spread over what is left to do."""
-    sizes = []
-    for row in np.unique(np.linspace(first, len(pool) - 1, 32, dtype=np.int64)) if first < len(pool) else ():
-        with contextlib.suppress(Exception), Image.open(BytesIO(pool.read(int(row)))) as image:
-            width, height = cached_size(image.width, image.height, short_side)
-            sizes.append(3 * width * height)
-    return sum(sizes) // len(sizes) if sizes else 0
 
 
 def _damaged(path: Path, how: str) -> StoreDamaged:

@@ -11,11 +11,12 @@ from ..errors import InputError
 from ..images.duplicates import near_duplicates
 from ..images.gather import Images, names_of, tell_skipped
 from ..images.pixels import short_side_for
+from ..images.pool import Pool
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
-from ..work.tally import counts
+from ..work.tally import Tally, counts
 from .in_use import TeacherInUse
-from .store import TeacherStore, build_store
+from .store import TeacherPass, TeacherStore, build_store
 
 log = logging.getLogger(__name__)
 
@@ -52,52 +53,61 @@ class Kept:
 
 def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> Stores:
     """Run the teacher over every view once. After this it is not needed again."""
-    # One centre view hangs on no seed, so every --seed reads the same check store.
-    passes = {
-        "train": (images.train, "photos", plan.views, plan.seed),
-        "check": (images.check, "check images", 1, 0),
-    }
-    stages: dict[str, Stage] = {}
-    stores: dict[str, TeacherStore] = {}
-    tally = images.tally
-    dtype = teacher.dtype()
-    short_side = short_side_for(teacher.files.image_size, plan.size)
-    for name, (source, what, count, seed) in passes.items():
-        stage = work.stage(
-            f"store-{name}",
+    fill = _Fill(work, teacher, teacher.dtype(), short_side_for(teacher.files.image_size, plan.size), progress)
+    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally)
+    train = TeacherStore.open(train_stage.path)
+    tally = _refuse_mostly_bad("photos", images.train, train, images.tally)
+    # The centre view has no crop and so no seed: all seeds share one check store.
+    tally = images.check_tally or tally
+    check_stage = fill.stage("store-check", images.check, 1, 0, tally)
+    check = TeacherStore.open(check_stage.path)
+    _refuse_mostly_bad("check images", images.check, check, tally)
+    return Stores(train, check, train_stage, check_stage)
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """What both stores of a build have in common."""
+
+    work: WorkFolder
+    teacher: TeacherInUse
+    dtype: str
+    short_side: int
+    progress: Progress
+
+    def stage(self, name: str, pool: Pool, views: int, seed: int, tally: Tally) -> Stage:
+        """The finished stage of one store."""
+        files, compute = self.teacher.files, self.teacher.compute
+        stage = self.work.stage(
+            name,
             {
-                "pool": source.fingerprint,
-                "teacher": teacher.files.weight_hash,
-                "transform": teacher.files.transform_id,
-                "dtype": dtype,
-                "device": teacher.compute.device,
-                "threads": teacher.compute.threads,
+                "pool": pool.fingerprint,
+                "teacher": files.weight_hash,
+                "transform": files.transform_id,
+                "dtype": self.dtype,
+                "device": compute.device,
+                "threads": compute.threads,
                 "seed": seed,
-                "views": count,
-                "short_side": short_side,
+                "views": views,
+                "short_side": self.short_side,
             },
             version=STORE,
         )
         if not stage.done:
-            loaded = teacher.load(dtype)
-            loaded.free_text()
-            build_store(
-                stage.begin(),
-                source,
-                loaded,
-                seed=seed,
-                views=count,
-                short_side=short_side,
-                tally=tally,
-                progress=progress,
-            )
+            teacher = self.teacher.load(self.dtype)
+            teacher.free_text()
+            made_from = TeacherPass(pool, teacher, views, seed, self.short_side)
+            build_store(stage.begin(), made_from, tally=tally, progress=self.progress)
             stage.finish()
-        stages[name], stores[name] = stage, TeacherStore.open(stage.path)
-        tell_skipped(what, names_of(source, stores[name].skipped))
-        tally = tally.losing(stores[name].skipped)
-        tally.refuse_mostly_bad()
-        tally = images.check_tally or tally
-    return Stores(stores["train"], stores["check"], stages["train"], stages["check"])
+        return stage
+
+
+def _refuse_mostly_bad(what: str, pool: Pool, store: TeacherStore, tally: Tally) -> Tally:
+    """Say what the store had to leave out; the folder's tally after it. Raises InputError as the tally does."""
+    tell_skipped(what, names_of(pool, store.skipped))
+    left = tally.losing(store.skipped)
+    left.refuse_mostly_bad()
+    return left
 
 
 def training_rows(images: Images, stores: Stores) -> Kept:

@@ -29,7 +29,7 @@ from edgedistill.distil.methods import KD, PRG, Embedding, Method
 from edgedistill.distil.methods.base import NonFiniteLoss
 from edgedistill.distil.students import Student, load_student
 from edgedistill.errors import InputError
-from edgedistill.teacher.store import TeacherStore, build_store
+from edgedistill.teacher.store import TeacherPass, TeacherStore, build_store
 
 SIZE, DIM, VIEWS, IMAGES = 32, 12, 5, 48
 COLOURS = np.array([[210, 60, 50], [60, 170, 70], [60, 80, 200]])
@@ -72,7 +72,7 @@ class Photos:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> TeacherStore:
     folder = tmp_path_factory.mktemp("store")
-    build_store(folder, Photos(IMAGES), ColourTeacher(), seed=0, views=VIEWS, short_side=37)
+    build_store(folder, TeacherPass(Photos(IMAGES), ColourTeacher(), seed=0, views=VIEWS, short_side=37))
     return TeacherStore.open(folder)
 
 

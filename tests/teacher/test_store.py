@@ -23,8 +23,7 @@ from edgedistill.images.duplicates import near_duplicates
 from edgedistill.images.pool import Pool, scan
 from edgedistill.targets.preprocess import decode
 from edgedistill.teacher import store as store_module
-from edgedistill.teacher.store import StoreDamaged, TeacherStore, build_store
-from edgedistill.work.console import SILENT
+from edgedistill.teacher.store import StoreDamaged, TeacherPass, TeacherStore, build_store
 
 PHOTOS, VIEWS, SHORT_SIDE = 150, 4, 40  # three blocks, the last one short
 FILES = ("images.bin", "features.f16", "pixels.u8", "store.jsonl")
@@ -54,8 +53,9 @@ class TinyTeacher:
 
 
 def make(folder: Path, pool: Pool, teacher: TinyTeacher | None = None, **changes: Any) -> Path:
-    arguments = {"seed": 3, "views": VIEWS, "short_side": SHORT_SIDE, "workers": 2} | changes
-    build_store(folder, pool, teacher or TinyTeacher(), progress=SILENT, **arguments)
+    views = {"seed": 3, "views": VIEWS, "short_side": SHORT_SIDE}
+    work = TeacherPass(pool, teacher or TinyTeacher(), **{name: changes.pop(name, views[name]) for name in views})
+    build_store(folder, work, **{"workers": 2} | changes)
     return folder
 
 
