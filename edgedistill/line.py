@@ -26,7 +26,7 @@ from .classes import stages as classes_stages
 from .classes.prompts import ClassVectors, TextBank
 from .distil import loop, students
 from .distil import stages as distil_stages
-from .export.graph import GraphFacts, export_models
+from .export.graph import GraphFacts, GraphSpec, export_models
 from .images.gather import Images, gather, rows_of
 from .request import Request, budget_overrides
 from .settings import BuildSettings
@@ -187,10 +187,8 @@ class Line:
                 folder,
                 facts=GraphFacts(labels=self.request.labels.names, teacher_id=teacher.id, build_id=build_id),
                 images=check.images[:PARITY_IMAGES],
-                size=self.size,
+                spec=GraphSpec(size=self.size, dynamic_batch=not model.static_shape, opset=model.opset),
                 precisions=model.precisions,
-                dynamic_batch=not model.static_shape,
-                opset=model.opset,
             )
             for precision, reason in exports.not_built.items():
                 log.info("%s is not built: %s", precision, reason)

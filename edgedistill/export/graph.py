@@ -61,6 +61,15 @@ IR_VERSION = 9  # what opset 18 needs, and the newest that onnxruntime 1.17, our
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraphSpec:
+    """The form of a graph: pixels a side, one image at a time or a free batch, and the version of ONNX's operators."""
+
+    size: int
+    dynamic_batch: bool = False
+    opset: int = 18
+
+
+@dataclass(frozen=True, kw_only=True)
 class GraphFacts:
     """What the file says about itself in `metadata_props`; every value but the two ids is JSON there."""
 
@@ -152,10 +161,8 @@ def export_models(
     *,
     facts: GraphFacts,
     images: np.ndarray,
-    size: int,
+    spec: GraphSpec,
     precisions: Sequence[str] = PRECISIONS,
-    dynamic_batch: bool = False,
-    opset: int = 18,
 ) -> Exports:
     """Write `folder`/<precision>.onnx for each precision asked for, fp32 always, and check every one.
 
@@ -164,7 +171,7 @@ def export_models(
     all-white image. Another precision than fp32 that fails is left out with the reason; what this version cannot build
     (int8) likewise. Raises EdgeDistillError if the fp32 graph itself does not hold.
     """
-    check_images(images, size)
+    check_images(images, spec.size)
     if len(class_vectors.names) != len(facts.labels) or len(class_vectors.baked) != len(facts.labels):
         raise EdgeDistillError(
             f"{len(class_vectors.baked)} class vectors for {len(facts.labels)} labels",
@@ -173,52 +180,81 @@ def export_models(
     wanted = ["fp32", *(name for name in precisions if name != "fp32")]
     not_built = {name: "this version builds fp32 and fp16" for name in wanted if name not in PRECISIONS}
     folder.mkdir(parents=True, exist_ok=True)
-    baked: dict[str, BakedClassifier] = {}
-    paths: dict[str, Path] = {}
-    counts: dict[str, tuple[int, float]] = {}
-    for precision in [name for name in wanted if name in PRECISIONS]:
-        began = time.perf_counter()
-        baked[precision] = BakedClassifier(
-            student, class_vectors.baked, class_vectors.scale, size=size, half=precision == "fp16"
-        )
-        model = to_onnx(baked[precision], size=size, dynamic_batch=dynamic_batch, opset=opset)
-        onnx.helper.set_model_props(model, facts.as_properties(size))
-        check_graph(model, size=size, dynamic_batch=dynamic_batch)
-        paths[precision] = folder / f"{precision}.onnx"
-        atomic.write_bytes(paths[precision], model.SerializeToString(deterministic=True))
-        counts[precision] = len(model.graph.node), time.perf_counter() - began
+    baked = {name: _bake(student, class_vectors, spec, name) for name in wanted if name in PRECISIONS}
+    written = [_write(module, folder / f"{name}.onnx", facts, spec) for name, module in baked.items()]
 
     extremes = np.stack([np.zeros_like(images[0]), np.full_like(images[0], 255)])
     probes = np.concatenate([images, extremes])
-    outputs = reload_all(list(paths.values()), probes)
     expected = run_torch(baked["fp32"], probes)
+    outputs = reload_all([graph.path for graph in written], probes)
     models = []
-    for (precision, path), got in zip(paths.items(), outputs):
-        flaw = flaw_in(got, expected, LARGEST[precision], compared=len(images))
-        if flaw and precision == "fp32":
-            raise EdgeDistillError(
-                f"the exported graph is not the trained model: {flaw}",
-                "This is a bug in the export: please report it with the student's name and the versions of "
-                "torch and onnx.",
-            )
-        if flaw:
-            path.unlink()
-            not_built[precision] = flaw
-            log.warning("%s is left out: %s", path.name, flaw)
-            continue
-        difference = np.abs(got["probabilities"] - expected["probabilities"])[: len(images)].max()
-        nodes, seconds = counts[precision]
-        size_bytes = path.stat().st_size
-        models.append(
-            ExportedModel(precision, path, nodes, size_bytes, seconds, float(f"{difference:.1e}"), len(images))
-        )
+    for graph, got in zip(written, outputs):
+        flaw = flaw_in(got, expected, LARGEST[graph.precision], compared=len(images))
+        if flaw is None:
+            models.append(graph.checked(got, expected, compared=len(images)))
+        else:
+            _leave_out(graph, flaw)
+            not_built[graph.precision] = flaw
     reference = {name: values[: len(images)] for name, values in outputs[0].items()}
     return Exports(tuple(models), not_built, reference)
 
 
-def to_onnx(baked: BakedClassifier, *, size: int, dynamic_batch: bool, opset: int) -> onnx.ModelProto:
+@dataclass(frozen=True)
+class _Written:
+    """One graph on the disk that meets the contract and has not run yet."""
+
+    path: Path
+    nodes: int
+    seconds: float
+
+    @property
+    def precision(self) -> str:
+        return self.path.stem
+
+    def checked(self, got: dict[str, np.ndarray], expected: dict[str, np.ndarray], compared: int) -> ExportedModel:
+        """The model, with the largest difference of a probability from torch in the first `compared` images."""
+        difference = np.abs(got["probabilities"] - expected["probabilities"])[:compared].max()
+        return ExportedModel(
+            precision=self.precision,
+            path=self.path,
+            nodes=self.nodes,
+            bytes=self.path.stat().st_size,
+            seconds=self.seconds,
+            max_abs_diff=float(f"{difference:.1e}"),
+            images=compared,
+        )
+
+
+def _bake(student: Student, class_vectors: ClassVectors, spec: GraphSpec, precision: str) -> BakedClassifier:
+    half = precision == "fp16"
+    return BakedClassifier(student, class_vectors.baked, class_vectors.scale, size=spec.size, half=half)
+
+
+def _write(module: BakedClassifier, path: Path, facts: GraphFacts, spec: GraphSpec) -> _Written:
+    """Export the module to `path`, held to the contract before it is written."""
+    began = time.perf_counter()
+    model = to_onnx(module, spec)
+    onnx.helper.set_model_props(model, facts.as_properties(spec.size))
+    check_graph(model, spec)
+    atomic.write_bytes(path, model.SerializeToString(deterministic=True))
+    return _Written(path, len(model.graph.node), time.perf_counter() - began)
+
+
+def _leave_out(graph: _Written, flaw: str) -> None:
+    """Delete a graph whose answers do not hold. Raises EdgeDistillError for fp32: without it there is no bundle."""
+    if graph.precision == "fp32":
+        raise EdgeDistillError(
+            f"the exported graph is not the trained model: {flaw}",
+            "This is a bug in the export: please report it with the student's name and the versions of "
+            "torch and onnx.",
+        )
+    graph.path.unlink()
+    log.warning("%s is left out: %s", graph.path.name, flaw)
+
+
+def to_onnx(baked: BakedClassifier, spec: GraphSpec) -> onnx.ModelProto:
     """The module as a self-contained graph without a trace of the machine that made it."""
-    example = torch.zeros(2 if dynamic_batch else 1, size, size, 3, dtype=torch.uint8)
+    example = torch.zeros(2 if spec.dynamic_batch else 1, spec.size, spec.size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with _recognisable_head(baked), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside torch.export that no user of ours can act on
@@ -226,12 +262,12 @@ def to_onnx(baked: BakedClassifier, *, size: int, dynamic_batch: bool, opset: in
             baked.eval(),
             (example,),
             dynamo=True,
-            opset_version=opset,
+            opset_version=spec.opset,
             external_data=False,
             verbose=False,
             input_names=["image"],
             output_names=list(OUTPUTS),
-            dynamic_shapes=({0: batch},) if dynamic_batch else None,
+            dynamic_shapes=({0: batch},) if spec.dynamic_batch else None,
         )
     assert program is not None  # for mypy: only dynamo=False returns None
     model = program.model_proto
@@ -296,7 +332,7 @@ def _cast_image_first(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def check_graph(model: onnx.ModelProto, *, size: int, dynamic_batch: bool) -> None:
+def check_graph(model: onnx.ModelProto, spec: GraphSpec) -> None:
     """Raise EdgeDistillError unless the graph is valid ONNX with the names, types and shapes of the contract."""
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -304,9 +340,9 @@ def check_graph(model: onnx.ModelProto, *, size: int, dynamic_batch: bool) -> No
         raise _off_contract(f"onnx refuses it: {error}") from error
     initialisers = {item.name: tuple(item.dims) for item in model.graph.initializer}
     dim, classes = initialisers["class_vectors"]
-    batch: int | str = "batch" if dynamic_batch else 1
+    batch: int | str = "batch" if spec.dynamic_batch else 1
     expected = {
-        "image": (TensorProto.UINT8, [batch, size, size, 3]),
+        "image": (TensorProto.UINT8, [batch, spec.size, spec.size, 3]),
         "probabilities": (TensorProto.FLOAT, [batch, classes]),
         "embedding": (TensorProto.FLOAT, [batch, dim]),
         "known": (TensorProto.FLOAT, [batch]),

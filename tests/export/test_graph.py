@@ -18,7 +18,7 @@ from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.distil.students import Student
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export import graph as export
-from edgedistill.export.graph import BakedClassifier, ExportedModel, Exports, GraphFacts, export_models
+from edgedistill.export.graph import BakedClassifier, ExportedModel, Exports, GraphFacts, GraphSpec, export_models
 
 SIZE, DIM, SCALE = 32, 16, 20.0
 NAMES = ("bolt", "nut", "Scheibe ⌀8", "gear", "spring")
@@ -42,6 +42,7 @@ def trained_student(name: str = "test_efficientnet") -> Student:
     return student.train()  # as the training loop may leave it
 
 
+SPEC = GraphSpec(size=SIZE)
 FACTS = GraphFacts(labels=NAMES, teacher_id="local-dir:teacher", build_id="b" * 64)
 
 
@@ -58,7 +59,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exports]:
     folder = tmp_path_factory.mktemp("models")
     return folder, export_models(
-        trained_student(), classes(), folder, facts=FACTS, images=photos(), size=SIZE, precisions=("fp16", "int8")
+        trained_student(), classes(), folder, facts=FACTS, images=photos(), spec=SPEC, precisions=("fp16", "int8")
     )
 
 
@@ -174,7 +175,7 @@ def test_the_oldest_supported_runtime_can_read_the_format(exported: tuple[Path, 
 
 def test_the_same_student_gives_the_same_bytes(exported: tuple[Path, Exports], tmp_path: Path) -> None:
     again = export_models(
-        trained_student(), classes(), tmp_path, facts=FACTS, images=photos(), size=SIZE, precisions=("fp16", "int8")
+        trained_student(), classes(), tmp_path, facts=FACTS, images=photos(), spec=SPEC, precisions=("fp16", "int8")
     )
     for name in ("fp32.onnx", "fp16.onnx"):
         assert (tmp_path / name).read_bytes() == (exported[0] / name).read_bytes()
@@ -196,9 +197,8 @@ def test_a_dynamic_batch_takes_one_image_or_many(tmp_path: Path) -> None:
         tmp_path,
         facts=FACTS,
         images=photos(),
-        size=SIZE,
+        spec=GraphSpec(size=SIZE, dynamic_batch=True),
         precisions=("fp32",),
-        dynamic_batch=True,
     )
     path = exports.models[0].path
     images = photos(64)
@@ -220,7 +220,7 @@ def test_a_half_graph_that_loses_the_answer_is_left_out_with_the_reason(tmp_path
         student.projector[3].weight.mul_(1e6)
         student.projector[3].bias.mul_(1e6)
     exports = export_models(
-        student, classes(), tmp_path, facts=FACTS, images=photos(), size=SIZE, precisions=("fp32", "fp16")
+        student, classes(), tmp_path, facts=FACTS, images=photos(), spec=SPEC, precisions=("fp32", "fp16")
     )
     assert [model.precision for model in exports.models] == ["fp32"]
     assert "fp16" in exports.not_built
@@ -255,13 +255,13 @@ def test_a_student_that_gives_nan_is_not_exported(tmp_path: Path) -> None:
     with torch.no_grad():
         student.projector[3].weight[0, 0] = float("nan")
     with pytest.raises(EdgeDistillError, match="not finite"):
-        export_models(student, classes(), tmp_path, facts=FACTS, images=photos(), size=SIZE, precisions=("fp32",))
+        export_models(student, classes(), tmp_path, facts=FACTS, images=photos(), spec=SPEC, precisions=("fp32",))
 
 
 def test_labels_and_vectors_must_be_of_one_length(tmp_path: Path) -> None:
     facts = GraphFacts(labels=NAMES[:4], teacher_id="t", build_id="b")
     with pytest.raises(EdgeDistillError, match="5 class vectors for 4 labels"):
-        export_models(trained_student(), classes(), tmp_path, facts=facts, images=photos(), size=SIZE)
+        export_models(trained_student(), classes(), tmp_path, facts=facts, images=photos(), spec=SPEC)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_labels_and_vectors_must_be_of_one_length(tmp_path: Path) -> None:
 )
 def test_images_of_another_shape_or_type_are_refused(tmp_path: Path, images: np.ndarray) -> None:
     with pytest.raises(InputError, match="expected uint8"):
-        export_models(trained_student(), classes(), tmp_path, facts=FACTS, images=images, size=SIZE)
+        export_models(trained_student(), classes(), tmp_path, facts=FACTS, images=images, spec=SPEC)
 
 
 def test_a_graph_whose_image_feeds_a_transpose_breaks_the_contract(exported: tuple[Path, Exports]) -> None:
@@ -278,7 +278,7 @@ def test_a_graph_whose_image_feeds_a_transpose_breaks_the_contract(exported: tup
     model.graph.node[0].input[0] = "renamed"
     model.graph.input[0].name = "renamed"
     with pytest.raises(EdgeDistillError, match="contract"):
-        export.check_graph(model, size=SIZE, dynamic_batch=False)
+        export.check_graph(model, SPEC)
 
 
 def test_a_graph_that_onnxruntime_refuses_is_named(tmp_path: Path) -> None:
