@@ -76,14 +76,12 @@ class GraphFacts:
     labels: Sequence[str]
     teacher_id: str
     build_id: str
-    reject_threshold: float | None = None
 
     def as_properties(self, size: int) -> dict[str, str]:
         return {
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
             "preprocessing": json.dumps(preprocessing(size), sort_keys=True),
             "teacher": self.teacher_id,
-            "reject_threshold": json.dumps(self.reject_threshold),
             "build_id": self.build_id,
         }
 
