@@ -41,7 +41,8 @@ from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
 from edgedistill.labels import Labels
 from edgedistill.targets.preprocess import decode, to_pixels
-from edgedistill.teacher.store import TeacherPass, TeacherStore, build_store
+from edgedistill.teacher.fill import TeacherPass, build_store
+from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.teacher import Teacher, find_teacher
 from edgedistill.verdict.intervals import wilson
 

@@ -40,7 +40,8 @@ from edgedistill.distil import loop as training
 from edgedistill.distil.methods import PRG
 from edgedistill.distil.students import Student
 from edgedistill.images.pixels import short_side_for
-from edgedistill.teacher.store import TeacherPass, TeacherStore, build_store
+from edgedistill.teacher.fill import TeacherPass, build_store
+from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
 from edgedistill.work.console import SILENT
 

@@ -5,7 +5,7 @@
     python benchmarks/targets.py --teacher local-dir:examples/teacher
     python benchmarks/targets.py --memory                             RssAnon at 1,000 and 50,000 images, tiny teacher
 
-The pass is `store.build_store` as a build runs it: read, decode, cached pixels, hashes, 8 views, features, sums, files.
+The pass is `fill.build_store` as a build runs it: read, decode, cached pixels, hashes, 8 views, features, sums, files.
 The bare forward runs the same network, in the dtype and with the threads the product picks, over batches that are
 already decoded, cropped and normalised. Both do the same number of forwards in turn, round after round: seven rounds,
 fewer (but three) on a machine where they would take more than three minutes.
@@ -69,7 +69,7 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
 
     from edgedistill.images.pixels import short_side_for
     from edgedistill.images.pool import scan
-    from edgedistill.teacher.store import BATCH_VIEWS, TeacherPass, build_store
+    from edgedistill.teacher.fill import BATCH_VIEWS, TeacherPass, build_store
     from edgedistill.teacher.teacher import find_teacher
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -122,7 +122,8 @@ def _peak_anonymous_mib(images: int) -> float:
     import torch
 
     from edgedistill.images.pool import scan
-    from edgedistill.teacher.store import TeacherPass, TeacherStore, build_store
+    from edgedistill.teacher.fill import TeacherPass, build_store
+    from edgedistill.teacher.store import TeacherStore
     from edgedistill.teacher.teacher import find_teacher
 
     torch.set_num_threads(1)

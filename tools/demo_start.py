@@ -26,7 +26,8 @@ from edgedistill.distil.students import Student, save_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels
-from edgedistill.teacher.store import TeacherPass, TeacherStore, build_store
+from edgedistill.teacher.fill import TeacherPass, build_store
+from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.teacher import find_teacher
 from edgedistill.work import atomic
 

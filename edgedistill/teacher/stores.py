@@ -15,8 +15,9 @@ from ..images.pool import Pool
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
 from ..work.tally import Tally, counts
+from .fill import TeacherPass, build_store
 from .in_use import TeacherInUse
-from .store import TeacherPass, TeacherStore, build_store
+from .store import TeacherStore
 
 log = logging.getLogger(__name__)
 

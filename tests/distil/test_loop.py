@@ -29,7 +29,8 @@ from edgedistill.distil.methods import KD, PRG, Embedding, Method
 from edgedistill.distil.methods.base import NonFiniteLoss
 from edgedistill.distil.students import Student, load_student
 from edgedistill.errors import InputError
-from edgedistill.teacher.store import TeacherPass, TeacherStore, build_store
+from edgedistill.teacher.fill import TeacherPass, build_store
+from edgedistill.teacher.store import TeacherStore
 
 SIZE, DIM, VIEWS, IMAGES = 32, 12, 5, 48
 COLOURS = np.array([[210, 60, 50], [60, 170, 70], [60, 80, 200]])
