@@ -26,7 +26,8 @@ from .classes import stages as classes_stages
 from .classes.prompts import ClassVectors, TextBank
 from .distil import loop, students
 from .distil import stages as distil_stages
-from .export.graph import GraphFacts, GraphSpec, export_models
+from .export.graph import GraphFacts, GraphSpec
+from .export.models import export_models
 from .images.gather import Images, gather, rows_of
 from .request import Request, budget_overrides
 from .settings import BuildSettings

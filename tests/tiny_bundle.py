@@ -23,7 +23,8 @@ from edgedistill.bundle.content import Content, StudentFacts, TeacherFacts
 from edgedistill.bundle.manifest import GOLDEN_IMAGES
 from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.distil.students import Student, save_student
-from edgedistill.export.graph import Exports, GraphFacts, GraphSpec, export_models
+from edgedistill.export.graph import GraphFacts, GraphSpec
+from edgedistill.export.models import Exports, export_models
 from edgedistill.labels import Label, Labels
 from edgedistill.profiles import Profile, load_profile
 from edgedistill.targets.preprocess import decode, to_pixels

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..export.graph import Exports
+from ..export.models import Exports
 from ..work import atomic
 from ..work.stage import Stage
 from .checkset import CheckSet

@@ -17,8 +17,8 @@ from torch import nn
 from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.distil.students import Student
 from edgedistill.errors import EdgeDistillError, InputError
-from edgedistill.export import graph as export
-from edgedistill.export.graph import BakedClassifier, ExportedModel, Exports, GraphFacts, GraphSpec, export_models
+from edgedistill.export.graph import OUTPUTS, BakedClassifier, GraphFacts, GraphSpec, check_graph
+from edgedistill.export.models import ExportedModel, Exports, export_models, flaw_in, reload_all
 
 SIZE, DIM, SCALE = 32, 16, 20.0
 NAMES = ("bolt", "nut", "Scheibe ⌀8", "gear", "spring")
@@ -52,7 +52,7 @@ def photos(count: int = 3) -> np.ndarray:
 
 def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return dict(zip(export.OUTPUTS, session.run(list(export.OUTPUTS), {"image": images})))
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"image": images})))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_graph_computes_what_torch_computes(exported: tuple[Path, Exports]) 
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     for model, tolerance in zip(exports.models, (1e-5, 2e-2)):
         parts = [run(model.path, image[None]) for image in images]
-        got = {name: np.concatenate([part[name] for part in parts]) for name in export.OUTPUTS}
+        got = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
         np.testing.assert_allclose(got["probabilities"], expected, atol=tolerance)
         np.testing.assert_allclose(got["embedding"], embedding, atol=tolerance)
         np.testing.assert_allclose(got["known"], got["probabilities"].max(1))
@@ -243,10 +243,10 @@ def test_the_golden_tolerance_of_half_grows_with_its_drift(drift: float, toleran
     ],
 )
 def test_a_flaw_is_named_with_its_size(change: Callable[[dict[str, np.ndarray]], None], flaw: str | None) -> None:
-    expected = {name: np.full((3, 3) if name != "known" else 3, 0.1, np.float32) for name in export.OUTPUTS}
+    expected = {name: np.full((3, 3) if name != "known" else 3, 0.1, np.float32) for name in OUTPUTS}
     got = {name: values.copy() for name, values in expected.items()}
     change(got)
-    found = export.flaw_in(got, expected, 0.05, compared=2)
+    found = flaw_in(got, expected, 0.05, compared=2)
     assert found is None if flaw is None else found is not None and found.startswith(flaw)
 
 
@@ -278,10 +278,10 @@ def test_a_graph_whose_image_feeds_a_transpose_breaks_the_contract(exported: tup
     model.graph.node[0].input[0] = "renamed"
     model.graph.input[0].name = "renamed"
     with pytest.raises(EdgeDistillError, match="contract"):
-        export.check_graph(model, SPEC)
+        check_graph(model, SPEC)
 
 
 def test_a_graph_that_onnxruntime_refuses_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     with pytest.raises(EdgeDistillError, match="does not load in a fresh process"):
-        export.reload_all([tmp_path / "broken.onnx"], photos())
+        reload_all([tmp_path / "broken.onnx"], photos())

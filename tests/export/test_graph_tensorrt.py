@@ -14,7 +14,8 @@ from torch import Tensor
 
 from edgedistill.classes.prompts import ClassVectors, Templates
 from edgedistill.distil.students import Student
-from edgedistill.export.graph import BakedClassifier, GraphFacts, GraphSpec, export_models, to_onnx
+from edgedistill.export.graph import BakedClassifier, GraphFacts, GraphSpec, to_onnx
+from edgedistill.export.models import export_models
 from edgedistill.profiles import load_profile
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.trt import build_plan
