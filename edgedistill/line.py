@@ -2,9 +2,9 @@
 
     text -> pool -> store -> classes -> distil -> export -> bundle -> verify
 
-Every stage is a function of its inputs and keeps its result in the work folder (stage.py), so a killed build goes on
-where it was and a changed input runs only what depends on it. Training never sees a label, a folder name or the
-teacher: it reads the store.
+Every stage is a function of its inputs and keeps its result in the work folder (work/stage.py), so a killed build goes
+on where it was and a changed input runs only what depends on it. Training never sees a label, a folder name or the
+teacher: it reads the store. What a stage does stands in its room; here is the order, and who gets what from whom.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Line:
         log.info("training on %s with %d threads", self.compute.device, self.compute.threads)
 
     def text(self) -> TextBank:
-        """Every prompt's unit vector. The text tower runs once; too close class names are named before any training."""
+        """Every prompt's unit vector; the text tower runs once. Warns of classes the teacher can hardly tell apart."""
         request = self.request
         return classes_stages.text_bank(self.work, request.labels, request.templates, self.teacher, self.bar)
 
@@ -111,7 +111,7 @@ class Line:
         self.teacher.free()
 
     def training_rows(self, images: Images, stores: Stores) -> Kept:
-        """Camera frames repeat: rows that nearly show a check image are left out and counted."""
+        """All rows but near-duplicates of check images: those are left out and counted."""
         return training_rows(images, stores)
 
     def classes(self, bank: TextBank, stores: Stores, kept: Kept) -> ClassVectors:

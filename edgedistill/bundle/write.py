@@ -2,7 +2,7 @@
 that measures them on a device that has neither edgedistill nor torch.
 
 It is written beside its place and appears by one rename. `manifest.json` holds no time and no path: the same build
-gives the same bytes. What measuring adds later (verdict.json, report.html, engines/, results/) is not listed in it.
+gives the same bytes. What measuring adds later (verdict.json, engines/, results/) is not listed in it.
 Reading is `targets/manifest.py`'s: the same checks here and on the device.
 """
 

@@ -29,7 +29,7 @@ TEXT = 2  # version of the stage that makes the bank; when to raise it: work/sta
 def text_bank(
     work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
 ) -> TextBank:
-    """Every prompt's unit vector. The text tower runs once; too close class names are named before any training."""
+    """Every prompt's unit vector. The text tower runs once; warns of classes that the teacher can hardly tell apart."""
     stage = work.stage(
         "text",
         {

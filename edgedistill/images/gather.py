@@ -40,7 +40,10 @@ class Images:
 
 
 def gather(photos: Path, check: Path | None, labels: Labels, progress: Progress) -> Images:
-    """Index the photos and set check images apart by content, so that none of them trains."""
+    """Index the photos and set check images apart by content, so that none of them trains.
+
+    Raises InputError where a folder cannot be used, or nothing is left to train on or to check with.
+    """
     everything = pool.scan(photos, progress)
     found = split_off(everything) if check is None else beside(everything, check, labels, progress)
     if not len(found.train) or not len(found.check):

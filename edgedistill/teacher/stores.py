@@ -53,7 +53,10 @@ class Kept:
 
 
 def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> Stores:
-    """Run the teacher over every view once. After this it is not needed again."""
+    """Run the teacher over every view once. After this it is not needed again.
+
+    Raises InputError where more than half of a folder's files cannot be used, and StoreDamaged.
+    """
     fill = _Fill(work, teacher, teacher.dtype(), short_side_for(teacher.files.image_size, plan.size), progress)
     train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally)
     train = TeacherStore.open(train_stage.path)
@@ -112,7 +115,10 @@ def _refuse_mostly_bad(what: str, pool: Pool, store: TeacherStore, tally: Tally)
 
 
 def training_rows(images: Images, stores: Stores) -> Kept:
-    """Camera frames repeat: rows that nearly show a check image are left out and counted."""
+    """All rows but near-duplicates of check images, such as two frames of one camera: those are left out and counted.
+
+    Raises InputError where fewer than two rows are left.
+    """
     near = near_duplicates(stores.train, stores.check)
     kept = np.flatnonzero(~near)
     if near.any():
