@@ -40,8 +40,9 @@ from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
 from edgedistill.labels import Labels
 from edgedistill.targets.preprocess import decode, to_pixels
+from edgedistill.teacher.fill import TeacherPass, build_store
 from edgedistill.teacher.names import find_teacher
-from edgedistill.teacher.store import TeacherStore, build_store
+from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.tower import Teacher
 from edgedistill.verdict.intervals import wilson
 
@@ -101,7 +102,7 @@ def prepare(options: argparse.Namespace) -> None:
             teacher = teacher or find_teacher(options.teacher).load()
             unfinished = options.work / f".{name}"
             side = short_side_for(teacher.image_size, options.size)
-            build_store(unfinished, pictures, teacher, seed=0, views=views, short_side=side)
+            build_store(unfinished, TeacherPass(pictures, teacher, seed=0, views=views, short_side=side))
             unfinished.replace(options.work / name)
     if not (options.work / "text").exists():
         (options.work / "text").mkdir()

@@ -48,12 +48,16 @@ import rows
 from zero_shot import read_folder
 
 from edgedistill import __version__
+from edgedistill.bundle.content import BUNDLE
+from edgedistill.classes.stages import TEXT
+from edgedistill.distil.stages import ANSWERS, DISTIL
 from edgedistill.distil.students import plan
 from edgedistill.labels import Labels
 from edgedistill.profiles import load_profile
 from edgedistill.teacher.names import find_teacher
+from edgedistill.teacher.stores import STORE
 from edgedistill.verdict.intervals import wilson
-from edgedistill.work import atomic, stage
+from edgedistill.work import atomic
 
 Estimate = dict[str, Any]  # value, low, high: floats
 Summary = tuple[rows.Row, dict[str, Estimate]]  # a row, and every seed's own estimate of it
@@ -162,7 +166,7 @@ def recipe(options: argparse.Namespace) -> str:
     profile, teacher = load_profile(options.profile), find_teacher(options.teacher)
     mean = None if teacher.mean_feature is None else teacher.mean_feature.tolist()
     inputs = {
-        "edgedistill": [__version__, stage.FORMAT],
+        "edgedistill": [__version__, TEXT, STORE, DISTIL, ANSWERS, BUNDLE],
         "profile": profile.to_json(),
         "teacher": [teacher.weight_hash, teacher.transform_id, mean],
         "start": plan(None, options.start, profile.model.student, options.input_size).key,

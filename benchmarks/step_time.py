@@ -42,7 +42,8 @@ from edgedistill.distil.loop import Run
 from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.students import Student
 from edgedistill.images.pixels import short_side_for
-from edgedistill.teacher.store import TeacherStore, build_store
+from edgedistill.teacher.fill import TeacherPass, build_store
+from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
 from edgedistill.work.console import SILENT
 
@@ -243,7 +244,7 @@ class GeneratedPhotos:
 
 
 def random_store(folder: Path, count: int, short_side: int) -> TeacherStore:
-    build_store(folder, GeneratedPhotos(count), RandomTeacher(), seed=0, views=8, short_side=short_side)
+    build_store(folder, TeacherPass(GeneratedPhotos(count), RandomTeacher(), seed=0, views=8, short_side=short_side))
     return TeacherStore.open(folder, verify=False)
 
 

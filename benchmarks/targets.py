@@ -5,7 +5,7 @@
     python benchmarks/targets.py --teacher local-dir:examples/teacher
     python benchmarks/targets.py --memory                             RssAnon at 1,000 and 50,000 images, tiny teacher
 
-The pass is `store.build_store` as a build runs it: read, decode, cached pixels, hashes, 8 views, features, sums, files.
+The pass is `fill.build_store` as a build runs it: read, decode, cached pixels, hashes, 8 views, features, sums, files.
 The bare forward runs the same network, in the dtype and with the threads the product picks, over batches that are
 already decoded, cropped and normalised. Both do the same number of forwards in turn, round after round: seven rounds,
 fewer (but three) on a machine where they would take more than three minutes.
@@ -69,10 +69,9 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
 
     from edgedistill.images.pixels import short_side_for
     from edgedistill.images.pool import scan
+    from edgedistill.teacher.fill import BATCH_VIEWS, TeacherPass, build_store
     from edgedistill.teacher.names import find_teacher
-    from edgedistill.teacher.store import BATCH_VIEWS, build_store
     from edgedistill.teacher.tower import Teacher
-    from edgedistill.work.console import SILENT
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -86,16 +85,8 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
         stores = count()
 
         def target_pass() -> None:
-            build_store(
-                folder / f"store-{next(stores)}",
-                pool,
-                teacher,
-                seed=0,
-                views=VIEWS,
-                short_side=short_side_for(size, 224),
-                workers=options.workers,
-                progress=SILENT,
-            )
+            work = TeacherPass(pool, teacher, seed=0, views=VIEWS, short_side=short_side_for(size, 224))
+            build_store(folder / f"store-{next(stores)}", work, workers=options.workers)
 
         def bare_forward() -> None:
             with torch.inference_mode():
@@ -132,8 +123,9 @@ def _peak_anonymous_mib(images: int) -> float:
     import torch
 
     from edgedistill.images.pool import scan
+    from edgedistill.teacher.fill import TeacherPass, build_store
     from edgedistill.teacher.names import find_teacher
-    from edgedistill.teacher.store import TeacherStore, build_store
+    from edgedistill.teacher.store import TeacherStore
     from edgedistill.teacher.tower import Teacher
 
     torch.set_num_threads(1)
@@ -156,7 +148,7 @@ def _peak_anonymous_mib(images: int) -> float:
         watcher = threading.Thread(target=watch)
         watcher.start()
         pool = scan(folder / "photos")
-        build_store(folder / "store", pool, teacher, seed=0, views=VIEWS, short_side=48)
+        build_store(folder / "store", TeacherPass(pool, teacher, seed=0, views=VIEWS, short_side=48))
         store = TeacherStore.open(folder / "store")
         store.mean_feature()
         order = np.random.default_rng(0).permutation(len(store))

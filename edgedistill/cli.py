@@ -6,7 +6,6 @@ Data goes to stdout, talk to stderr; JSON is ASCII, so that every encoding carri
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -19,6 +18,7 @@ import typer
 from .choices import DTYPES, PROMPT_WEIGHTS, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
 from .errors import EdgeDistillError, InputError
 from .settings import ONE_OF, resolve
+from .work.streams import encodable
 
 app = typer.Typer(
     name="edgedistill",
@@ -188,7 +188,7 @@ def build(
 
     console.show_log()
     try:
-        verdict = line.build(asked)
+        verdict = line.build(asked, console.Bar())
     except KeyboardInterrupt:
         typer.echo("\ninterrupted\nRun the same command again: it goes on where it was.", err=True)
         raise typer.Exit(130) from None
@@ -350,8 +350,7 @@ def _prepare_process() -> None:
     """What a program may do and a library may not: a character that stdout or stderr cannot encode is written as an
     escape and changes no exit code, and Pillow's warnings about damaged metadata stay out."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        encodable(stream)
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from tiny_build import CHECKS, PHOTOS, flags, settings, write_profile
 from tiny_hub import cache_hub_weights
 from tiny_images import CLASSES
 
 from edgedistill.bundle.checkset import read_check
+from edgedistill.distil.students import Plan
 from edgedistill.errors import InputError
-from edgedistill.line import Line, build
+from edgedistill.line import at_work, build
 from edgedistill.settings import BuildSettings
 from edgedistill.teacher.tower import Teacher
-from edgedistill.work.stage import SCRATCH
+from edgedistill.work.stage import SCRATCH, WorkFolder
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +134,46 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
     assert "skipped 1 check images: not an image (notes.txt)" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("version", "anew"),
+    [
+        ("classes.stages.TEXT", {"text"}),
+        ("distil.stages.DISTIL", {"distil", "answers"}),
+        ("distil.stages.ANSWERS", {"answers"}),
+    ],
+)
+def test_a_new_version_of_one_stage_leaves_the_others(
+    built: dict[str, Any],
+    inputs: Path,
+    tiny_teacher_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    anew: set[str],
+) -> None:
+    before = stages(inputs)
+    monkeypatch.setattr(f"edgedistill.{version}", 1_000_000)
+    verdict = build(settings(inputs, tiny_teacher_folder, device="folder", out=tmp_path / "bundle"))
+    new = stages(inputs) - before
+    assert {name.partition("-")[0] for name in new} == anew
+    assert (verdict.build_id == built["build_id"]) == ("distil" not in anew)  # what the bundle holds may be another
+    for name in new:
+        shutil.rmtree(inputs / "work" / name)
+
+
+def test_a_new_version_of_the_store_runs_the_teacher_again_and_what_reads_it(
+    inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_work(settings(inputs, tiny_teacher_folder)) as line:
+        images = line.gather()
+        old = line.store(images)
+        monkeypatch.setattr("edgedistill.teacher.stores.STORE", 1_000_000)
+        new = line.store(images)
+    assert {old.train_stage.path, old.check_stage.path}.isdisjoint({new.train_stage.path, new.check_stage.path})
+    for stage in (new.train_stage, new.check_stage):
+        shutil.rmtree(stage.path)
+
+
 def test_true_labels_that_come_later_are_used(
     built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,16 +212,16 @@ def test_an_option_that_the_method_does_not_have_is_refused_at_once(
 ) -> None:
     asked = settings(inputs, tiny_teacher_folder, option=("targets=W3",), work=tmp_path / "work")
     with pytest.raises(InputError, match=r"prg has no option 'targets'"):
-        Line(asked)
+        build(asked)
     assert not (tmp_path / "work").exists()
 
 
 def test_another_seed_does_not_run_the_teacher_over_the_check_set_again(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
-    line = Line(settings(inputs, tiny_teacher_folder, seed=5, views=1, work=inputs / "work"))
     before = stages(inputs)
-    line.store(line.gather())
+    with at_work(settings(inputs, tiny_teacher_folder, seed=5, views=1, work=inputs / "work")) as line:
+        line.store(line.gather())
     assert {name.rpartition("-")[0] for name in stages(inputs) - before} == {"store-train"}
 
 
@@ -189,10 +235,8 @@ def test_headers_and_broken_photos_are_counted_together(
         data = b"no image" if index < 30 else data[: len(data) // 2] if index < 60 else data
         (tmp_path / "photos" / photo.name).write_bytes(data)
     for check in (inputs / "check", None):
-        line = Line(
-            settings(inputs, tiny_teacher_folder, images=tmp_path / "photos", check=check, work=tmp_path / "work")
-        )
-        with pytest.raises(InputError, match=r"files in .* cannot be used: 30 not an image"):
+        asked = settings(inputs, tiny_teacher_folder, images=tmp_path / "photos", check=check, work=tmp_path / "work")
+        with pytest.raises(InputError, match=r"files in .* cannot be used: 30 not an image"), at_work(asked) as line:
             line.store(line.gather())
 
 
@@ -207,18 +251,18 @@ def asked(inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: 
 def test_a_hub_out_of_reach_is_asked_again_and_one_that_comes_later_is_told(
     asked: BuildSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert [Line(asked).plan.source for _ in range(2)] == ["scratch"] * 2
+    assert [start_of(asked).source for _ in range(2)] == ["scratch"] * 2
     assert "is trained anew" not in caplog.text
     cache_hub_weights(tmp_path / "hub", "mobilenetv3_small_050")
-    found = Line(asked).plan
+    found = start_of(asked)
     assert found.source == "hub"
     assert f"a student that began from scratch in {tmp_path / 'work'} is trained anew" in caplog.text
     caplog.clear()
-    assert Line(asked).plan == found
+    assert start_of(asked) == found
     assert not caplog.records
     shutil.rmtree(tmp_path / "hub")
     with pytest.raises(InputError, match="started from timm's weights, and now they cannot be had"):
-        Line(asked)
+        start_of(asked)
 
 
 def test_damaged_weights_of_the_student_are_told_at_once_and_decide_nothing(
@@ -228,12 +272,17 @@ def test_damaged_weights_of_the_student_are_told_at_once_and_decide_nothing(
     whole = weights.read_bytes()
     weights.write_bytes(whole[:1000])
     with pytest.raises(InputError, match=f"{weights} is damaged") as error:
-        Line(asked)
+        start_of(asked)
     assert len(str(error.value).splitlines()) == 2
     assert not list((tmp_path / "work").rglob("student-start*"))
     weights.write_bytes(whole)
-    assert Line(asked).plan.source == "hub"
+    assert start_of(asked).source == "hub"
     assert list((tmp_path / "work").rglob("student-start*"))
+
+
+def start_of(asked: BuildSettings) -> Plan:
+    with at_work(asked) as line:
+        return line.plan
 
 
 def test_seeds_are_reported_and_the_first_ships(
@@ -297,6 +346,84 @@ def blocker(folder: Path) -> Path:
     return place
 
 
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file and folder below, with its size and the time it was last written."""
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in folder.rglob("*")
+    }
+
+
+def test_while_another_build_holds_the_work_folder_nothing_is_written_asked_or_set(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    """The other one is a process of its own; the hub is a socket that nobody knocks at."""
+    work = tmp_path / "work"
+    asked = {"teacher": "hf-hub:nobody/nothing", "student_weights": "auto", "work": work, "out": tmp_path / "bundle"}
+    with socket.create_server(("127.0.0.1", 0)) as hub, WorkFolder(work).locked():
+        before = snapshot(tmp_path)
+        hub.settimeout(0)
+        environment = dict(os.environ, HF_HUB_OFFLINE="0", HF_ENDPOINT=f"http://127.0.0.1:{hub.getsockname()[1]}")
+        command = [sys.executable, "-m", "edgedistill", "build"]
+        command += flags(inputs, tiny_teacher_folder, **asked)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=inputs)
+        with pytest.raises(BlockingIOError):
+            hub.accept()
+        threads = torch.get_num_threads()
+        with pytest.raises(InputError, match="another build is at work"):
+            build(settings(inputs, tiny_teacher_folder, threads=threads + 1, work=work))
+        assert torch.get_num_threads() == threads
+        assert snapshot(tmp_path) == before
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert f"another build is at work in {work}" in first
+    assert "--work" in second
+
+
+def test_a_program_may_build_twice_and_finds_its_own_state_again(
+    built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The second time from another number of threads: the same bundle, and again nothing is left behind."""
+    manifests = []
+    own = torch.get_num_threads()
+    try:
+        for name, threads in (("one", own), ("two", own + 1)):
+            torch.set_num_threads(threads)
+            before = state()
+            build(settings(inputs, tiny_teacher_folder, epochs=1, device="folder", out=tmp_path / name))
+            assert state() == before
+            manifests.append((tmp_path / name / "manifest.json").read_bytes())
+            for trained in [path for path in (inputs / "work").glob("distil-*") if name == "one"]:
+                if '"epochs": 1' in (trained / "inputs.json").read_text():
+                    shutil.rmtree(trained)
+    finally:
+        torch.set_num_threads(own)
+    assert manifests[0] == manifests[1]
+    assert capfd.readouterr() == ("", "")
+
+
+def state() -> dict[str, Any]:
+    """What a build could disturb in the program that calls it."""
+    log = logging.getLogger("edgedistill")
+    return {
+        "threads": torch.get_num_threads(),
+        "random": (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()),
+        "handlers": (logging.getLogger().handlers[:], log.handlers[:], log.level, log.propagate),
+        "warnings": list(warnings.filters),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "environment": dict(os.environ),
+        "folder": Path.cwd(),
+    }
+
+
+def test_the_command_shows_its_stages(inputs: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgedistill", "build"]
+    command += flags(inputs, tiny_teacher_folder, device="folder", out=tmp_path / "bundle")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert f"{'scan':<22} {PHOTOS:>6} in" in done.stderr
+    assert "training on cpu with 1 threads" in done.stderr
+
+
 def test_too_few_photos_are_said_before_any_work(inputs: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for photo in sorted((inputs / "photos").iterdir())[:2]:
@@ -311,11 +438,11 @@ def test_a_killed_build_resumes_to_the_same_manifest(inputs: Path, tiny_teacher_
     """kill -9 in three stages, each time the same command again: what comes out is what an unbroken run gives."""
     unbroken = settings(inputs, tiny_teacher_folder, epochs=6, work=tmp_path / "work-a", out=tmp_path / "a")
     build(unbroken)
-    random = np.random.default_rng()
+    moments = np.random.default_rng()
     for stage in ("store-train", "distil", "bundle"):
         process = start_build(inputs, tiny_teacher_folder, tmp_path)
         wait_for(stage, tmp_path, process)
-        time.sleep(random.uniform(0.0, 0.5))
+        time.sleep(moments.uniform(0.0, 0.5))
         process.send_signal(signal.SIGKILL)
         process.wait()
     last = start_build(inputs, tiny_teacher_folder, tmp_path)

@@ -38,11 +38,11 @@ def write_inputs(folder: Path) -> Path:
     return folder
 
 
-def settings(folder: Path, teacher: Path, **changed: Any) -> BuildSettings:
+def settings(folder: Path, teacher: Path, /, **changed: Any) -> BuildSettings:
     return BuildSettings(**_values(folder, teacher) | changed)
 
 
-def flags(folder: Path, teacher: Path, **changed: Any) -> list[str]:
+def flags(folder: Path, teacher: Path, /, **changed: Any) -> list[str]:
     values = _values(folder, teacher) | changed
     return [str(word) for name, value in values.items() for word in (f"--{name.replace('_', '-')}", value)]
 

@@ -19,11 +19,13 @@ from tiny_images import FOUR_CLASSES, make_photo
 from torch import nn
 
 from edgedistill.bundle.checkset import CheckInfo, CheckSet
-from edgedistill.bundle.write import GOLDEN_IMAGES, Content, StudentFacts, TeacherFacts
+from edgedistill.bundle.content import Content, StudentFacts, TeacherFacts
+from edgedistill.bundle.manifest import GOLDEN_IMAGES
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student, save_student
-from edgedistill.export.graph import Exports, GraphFacts, export_models
+from edgedistill.export.graph import GraphFacts, GraphSpec
+from edgedistill.export.models import Exports, export_models
 from edgedistill.labels import Label, Labels
 from edgedistill.profiles import Profile, load_profile
 from edgedistill.targets.preprocess import decode, to_pixels
@@ -76,7 +78,7 @@ def exported() -> tuple[Path, Exports]:
         folder / "models",
         facts=GraphFacts(labels=FOUR_CLASSES, teacher_id=TEACHER.id, build_id=BUILD_ID),
         images=pixels(GOLDEN_IMAGES),
-        size=SIZE,
+        spec=GraphSpec(size=SIZE),
         precisions=("fp32", "fp16", "int8"),
     )
     return folder, exports

@@ -31,8 +31,9 @@ from edgedistill.distil.students import Student, save_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels
+from edgedistill.teacher.fill import TeacherPass, build_store
 from edgedistill.teacher.names import find_teacher
-from edgedistill.teacher.store import TeacherStore, build_store
+from edgedistill.teacher.store import TeacherStore
 from edgedistill.work import atomic
 
 log = logging.getLogger("demo_teacher")
@@ -61,8 +62,8 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
 
     teacher, pool = files.load(), scan(folder)
     log.info("start: %d pictures, %d views each", len(pool), VIEWS)
-    build_store(work / "store", pool, teacher, seed=options.seed, views=VIEWS,
-                short_side=short_side_for(teacher.image_size, SIZE))  # fmt: skip
+    side = short_side_for(teacher.image_size, SIZE)
+    build_store(work / "store", TeacherPass(pool, teacher, seed=options.seed, views=VIEWS, short_side=side))
     store = TeacherStore.open(work / "store")
     # The loop reports agreement on some list; the embedding method does not train on it.
     some = Labels(tuple(Label(name) for name in ("animal", "food", "tool", "vehicle", "building", "clothes", "plant")))

@@ -10,8 +10,10 @@ check/check.json                                where the images come from, what
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,14 @@ class CheckSet:
     def labelled(self) -> np.ndarray:
         """bool [M]: where the true class is known."""
         return self.labels >= 0
+
+    def figures(self, chosen: Sequence[int]) -> dict[str, Any]:
+        """Agreement with the teacher and, where labels are known, accuracy of these choices for the check images."""
+        predicted, known = np.array(chosen), self.labelled
+        return {
+            "agreement": float((predicted == self.teacher_class).mean()),
+            "accuracy": float((predicted == self.labels)[known].mean()) if known.any() else None,
+        }
 
     def flaw(self) -> str | None:
         """Why these arrays are no check set, or None. Does not touch the pixels."""

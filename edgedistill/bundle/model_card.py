@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..export.graph import preprocessing
-
-if TYPE_CHECKING:
-    from .write import Content
+from .content import Content
 
 
 def model_card(content: Content) -> str:

@@ -2,89 +2,30 @@
 that measures them on a device that has neither edgedistill nor torch.
 
 It is written beside its place and appears by one rename. `manifest.json` holds no time and no path: the same build
-gives the same bytes. What measuring adds later (verdict.json, report.html, engines/, results/) is not listed in it.
+gives the same bytes. What measuring adds later (verdict.json, engines/, results/) is not listed in it.
 Reading is `targets/manifest.py`'s: the same checks here and on the device.
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from .. import targets
-from ..errors import EdgeDistillError, InputError
-from ..export.graph import MAX_BATCH, Exports, preprocessing
+from ..errors import InputError
 from ..targets.errors import TargetError
 from ..targets.manifest import read_manifest
 from ..work import atomic
-from .checkset import CheckSet, write_check
+from .checkset import write_check
+from .content import Content
+from .manifest import golden, manifest
 from .model_card import model_card
 
-if TYPE_CHECKING:
-    from ..classes.class_vectors import ClassVectors
-    from ..labels import Labels
-    from ..profiles import Profile
-
-FORMAT = 1
-GOLDEN_IMAGES = 8
-PIXEL_TOLERANCE = 2  # of 255: what JPEG decoders may differ by
 STUDENT_FILES = ("student.safetensors", "student.json")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherFacts:
-    """The teacher as the manifest names it. `scale`: exp(logit_scale); `licence`: of its weights, or "unknown"."""
-
-    id: str
-    hash: str
-    licence: str
-    dim: int
-    scale: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentFacts:
-    """The student as the manifest names it. `weights`: where they started from, in words; `licence`: of those."""
-
-    name: str
-    weights: str
-    licence: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Content:
-    """Everything a bundle is made of.
-
-    `profile` with the budgets that count; `budget_overrides` names those that a flag changed. `golden_files`: the bytes
-    of the first check images' files, at most 8. `student_folder` holds student.safetensors and student.json.
-    `start`, `seeds`: figures before training and of each seed, or None. `skipped`: reason -> images not used.
-    """
-
-    build_id: str
-    labels: Labels
-    profile: Profile
-    teacher: TeacherFacts
-    student: StudentFacts
-    student_folder: Path
-    class_vectors: ClassVectors
-    exports: Exports
-    check: CheckSet
-    golden_files: Sequence[bytes]
-    size: int
-    budget_overrides: Mapping[str, Any]
-    start: Mapping[str, Any] | None = None
-    seeds: Sequence[Mapping[str, Any]] | None = None
-    skipped: Mapping[str, int]
 
 
 def check_destination(out: Path) -> None:
@@ -104,6 +45,14 @@ def check_destination(out: Path) -> None:
             f"{out} holds files, and they are not a bundle that may be replaced ({error.wrong})",
             "Choose another --out, or empty that folder yourself.",
         ) from error
+
+
+def holds(folder: Path, build_id: str) -> bool:
+    """Whether `folder` is a whole bundle of this build."""
+    try:
+        return read_manifest(folder).build_id == build_id
+    except TargetError:
+        return False
 
 
 def write_bundle(out: Path, content: Content) -> Path:
@@ -173,67 +122,3 @@ def _fill(folder: Path, content: Content) -> None:
         shutil.copyfile(path, folder / "targets" / path.name)
     (folder / "MODEL_CARD.md").write_text(model_card(content), encoding="utf-8")
     atomic.write_json(folder / "manifest.json", manifest(content, folder))
-
-
-def golden(content: Content) -> bytes:
-    """golden.npz: file bytes (one uint8 array and its offsets), pixels and the fp32 graph's probabilities.
-
-    K <= 8 images, the lowest content hashes of the check set: whoever builds its own preprocessing or runtime compares
-    with it. Same input, same bytes.
-    """
-    files = content.golden_files[:GOLDEN_IMAGES]
-    count = len(files)
-    probabilities = content.exports.reference["probabilities"][:count]
-    if not count or len(probabilities) != count or len(content.check) < count:
-        raise EdgeDistillError(
-            f"{count} golden files, {len(probabilities)} reference answers",
-            "Export with at least as many check images as golden files.",
-        )
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        bytes=np.frombuffer(b"".join(files), np.uint8),
-        offsets=np.cumsum([0, *(len(data) for data in files)], dtype=np.int64),
-        pixels=np.ascontiguousarray(content.check.images[:count]),
-        probabilities=probabilities.astype(np.float32),
-    )
-    return buffer.getvalue()
-
-
-def manifest(content: Content, folder: Path) -> dict[str, Any]:
-    """manifest.json of the files in `folder`: what was built, for which board, within which budgets, and every hash."""
-    profile = content.profile
-    dynamic = not profile.model.static_shape
-    return {
-        "format": FORMAT,
-        "build_id": content.build_id,
-        "labels": [{"name": label.name, "synonyms": list(label.synonyms)} for label in content.labels.entries],
-        "preprocessing": preprocessing(content.size),
-        "batch": {"min": 1, "max": MAX_BATCH if dynamic else 1},
-        "profile": profile.to_json(),
-        "budget": asdict(profile.budget),
-        "budget_overrides": dict(content.budget_overrides),
-        "teacher": asdict(content.teacher),
-        "student": asdict(content.student),
-        "classes": {"weighting": content.class_vectors.weighting, "scale": content.class_vectors.scale},
-        "models": [
-            {
-                "file": f"models/{model.precision}.onnx",
-                "precision": model.precision,
-                "bytes": model.bytes,
-                "parity": {"max_abs_diff": model.max_abs_diff, "images": model.images},
-                "golden_tolerance": model.golden_tolerance,
-            }
-            for model in content.exports.models
-        ],
-        "not_built": [{"precision": name, "reason": reason} for name, reason in content.exports.not_built.items()],
-        "golden": {"images": min(len(content.golden_files), GOLDEN_IMAGES), "pixel_tolerance": PIXEL_TOLERANCE},
-        "start": dict(content.start) if content.start else None,
-        "seeds": [dict(row) for row in content.seeds] if content.seeds else None,
-        "skipped": dict(content.skipped),
-        "files": {
-            path.relative_to(folder).as_posix(): atomic.sha256_file(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != "manifest.json"
-        },
-    }

@@ -18,16 +18,10 @@ Same student, same vectors, same facts: same bytes.
 from __future__ import annotations
 
 import json
-import logging
-import subprocess
-import sys
-import tempfile
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,28 +31,25 @@ import torch.nn.functional as F
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from ..choices import BUILT_PRECISIONS
-from ..errors import EdgeDistillError, InputError
+from ..errors import EdgeDistillError
 from ..targets.preprocess import RESIZE_RULE
-from ..work import atomic
 from .fold import fold_batch_norms
 
 if TYPE_CHECKING:
-    from ..classes.class_vectors import ClassVectors
     from ..distil.students import Student
 
-log = logging.getLogger(__name__)
-
-NOT_BUILT = f"this version builds {' and '.join(BUILT_PRECISIONS)}"
-# How far an output may be from torch in float32: what a device is allowed on the golden images, and what is no longer
-# the same model. Half moves a probability by about scale / 4 times the cosine's error: 0.04 was seen at CLIP's scale of
-# 100, on images between two classes. That alone is no reason to drop fp16: its golden tolerance grows with the drift
-# measured here, and the agreement measured on the device decides.
-TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
-LARGEST = {"fp32": 1e-3, "fp16": 1e-1}
 MAX_BATCH = 64
 OUTPUTS = ("probabilities", "embedding", "known")
 IR_VERSION = 9  # what opset 18 needs, and the newest that onnxruntime 1.17, our oldest, reads
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphSpec:
+    """The form of a graph: pixels a side, one image at a time or a free batch, and the version of ONNX's operators."""
+
+    size: int
+    dynamic_batch: bool = False
+    opset: int = 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,46 +59,14 @@ class GraphFacts:
     labels: Sequence[str]
     teacher_id: str
     build_id: str
-    reject_threshold: float | None = None
 
     def as_properties(self, size: int) -> dict[str, str]:
         return {
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
             "preprocessing": json.dumps(preprocessing(size), sort_keys=True),
             "teacher": self.teacher_id,
-            "reject_threshold": json.dumps(self.reject_threshold),
             "build_id": self.build_id,
         }
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """One graph that passed every check. `max_abs_diff`: its probabilities against torch in float32, on `images`."""
-
-    precision: str
-    path: Path
-    nodes: int
-    bytes: int
-    seconds: float
-    max_abs_diff: float
-    images: int
-
-    @property
-    def golden_tolerance(self) -> float:
-        """What a device's probabilities may differ by from the fp32 reference."""
-        return max(TOLERANCE[self.precision], 2 * self.max_abs_diff)
-
-
-@dataclass(frozen=True)
-class Exports:
-    """What a build ships: the graphs, the precisions left out with the reason, and the reference answers.
-
-    `reference`: outputs of the fp32 graph on the given images, from onnxruntime on one CPU thread.
-    """
-
-    models: tuple[ExportedModel, ...]
-    not_built: dict[str, str] = field(default_factory=dict)
-    reference: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def preprocessing(size: int) -> dict[str, Any]:
@@ -146,80 +105,9 @@ class BakedClassifier(nn.Module):
         return probabilities, embedding, probabilities.amax(dim=-1)
 
 
-def export_models(
-    student: Student,
-    class_vectors: ClassVectors,
-    folder: Path,
-    *,
-    facts: GraphFacts,
-    images: np.ndarray,
-    size: int,
-    precisions: Sequence[str] = BUILT_PRECISIONS,
-    dynamic_batch: bool = False,
-    opset: int = 18,
-) -> Exports:
-    """Write `folder`/<precision>.onnx for each precision asked for, fp32 always, and check every one.
-
-    `images` uint8 [M, size, size, 3]: real images for the comparison with torch. A graph is checked by onnx, by its
-    input and output names, types and shapes, and by running it in a fresh process on `images`, an all-black and an
-    all-white image. Another precision than fp32 that fails is left out with the reason; what this version cannot build
-    (int8) likewise. Raises EdgeDistillError if the fp32 graph itself does not hold.
-    """
-    check_images(images, size)
-    if len(class_vectors.names) != len(facts.labels) or len(class_vectors.baked) != len(facts.labels):
-        raise EdgeDistillError(
-            f"{len(class_vectors.baked)} class vectors for {len(facts.labels)} labels",
-            "Export with the class vectors made from these labels.",
-        )
-    wanted = ["fp32", *(name for name in precisions if name != "fp32")]
-    not_built = {name: NOT_BUILT for name in wanted if name not in BUILT_PRECISIONS}
-    folder.mkdir(parents=True, exist_ok=True)
-    baked: dict[str, BakedClassifier] = {}
-    paths: dict[str, Path] = {}
-    counts: dict[str, tuple[int, float]] = {}
-    for precision in [name for name in wanted if name in BUILT_PRECISIONS]:
-        began = time.perf_counter()
-        baked[precision] = BakedClassifier(
-            student, class_vectors.baked, class_vectors.scale, size=size, half=precision == "fp16"
-        )
-        model = to_onnx(baked[precision], size=size, dynamic_batch=dynamic_batch, opset=opset)
-        onnx.helper.set_model_props(model, facts.as_properties(size))
-        check_graph(model, size=size, dynamic_batch=dynamic_batch)
-        paths[precision] = folder / f"{precision}.onnx"
-        atomic.write_bytes(paths[precision], model.SerializeToString(deterministic=True))
-        counts[precision] = len(model.graph.node), time.perf_counter() - began
-
-    extremes = np.stack([np.zeros_like(images[0]), np.full_like(images[0], 255)])
-    probes = np.concatenate([images, extremes])
-    outputs = reload_all(list(paths.values()), probes)
-    expected = run_torch(baked["fp32"], probes)
-    models = []
-    for (precision, path), got in zip(paths.items(), outputs):
-        flaw = flaw_in(got, expected, LARGEST[precision], compared=len(images))
-        if flaw and precision == "fp32":
-            raise EdgeDistillError(
-                f"the exported graph is not the trained model: {flaw}",
-                "This is a bug in the export: please report it with the student's name and the versions of "
-                "torch and onnx.",
-            )
-        if flaw:
-            path.unlink()
-            not_built[precision] = flaw
-            log.warning("%s is left out: %s", path.name, flaw)
-            continue
-        difference = np.abs(got["probabilities"] - expected["probabilities"])[: len(images)].max()
-        nodes, seconds = counts[precision]
-        size_bytes = path.stat().st_size
-        models.append(
-            ExportedModel(precision, path, nodes, size_bytes, seconds, float(f"{difference:.1e}"), len(images))
-        )
-    reference = {name: values[: len(images)] for name, values in outputs[0].items()}
-    return Exports(tuple(models), not_built, reference)
-
-
-def to_onnx(baked: BakedClassifier, *, size: int, dynamic_batch: bool, opset: int) -> onnx.ModelProto:
+def to_onnx(baked: BakedClassifier, spec: GraphSpec) -> onnx.ModelProto:
     """The module as a self-contained graph without a trace of the machine that made it."""
-    example = torch.zeros(2 if dynamic_batch else 1, size, size, 3, dtype=torch.uint8)
+    example = torch.zeros(2 if spec.dynamic_batch else 1, spec.size, spec.size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with _recognisable_head(baked), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside torch.export that no user of ours can act on
@@ -227,12 +115,12 @@ def to_onnx(baked: BakedClassifier, *, size: int, dynamic_batch: bool, opset: in
             baked.eval(),
             (example,),
             dynamo=True,
-            opset_version=opset,
+            opset_version=spec.opset,
             external_data=False,
             verbose=False,
             input_names=["image"],
             output_names=list(OUTPUTS),
-            dynamic_shapes=({0: batch},) if dynamic_batch else None,
+            dynamic_shapes=({0: batch},) if spec.dynamic_batch else None,
         )
     assert program is not None  # for mypy: only dynamo=False returns None
     model = program.model_proto
@@ -297,7 +185,7 @@ def _cast_image_first(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def check_graph(model: onnx.ModelProto, *, size: int, dynamic_batch: bool) -> None:
+def check_graph(model: onnx.ModelProto, spec: GraphSpec) -> None:
     """Raise EdgeDistillError unless the graph is valid ONNX with the names, types and shapes of the contract."""
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -305,9 +193,9 @@ def check_graph(model: onnx.ModelProto, *, size: int, dynamic_batch: bool) -> No
         raise _off_contract(f"onnx refuses it: {error}") from error
     initialisers = {item.name: tuple(item.dims) for item in model.graph.initializer}
     dim, classes = initialisers["class_vectors"]
-    batch: int | str = "batch" if dynamic_batch else 1
+    batch: int | str = "batch" if spec.dynamic_batch else 1
     expected = {
-        "image": (TensorProto.UINT8, [batch, size, size, 3]),
+        "image": (TensorProto.UINT8, [batch, spec.size, spec.size, 3]),
         "probabilities": (TensorProto.FLOAT, [batch, classes]),
         "embedding": (TensorProto.FLOAT, [batch, dim]),
         "known": (TensorProto.FLOAT, [batch]),
@@ -330,53 +218,3 @@ def _off_contract(what: str) -> EdgeDistillError:
         f"the exported graph breaks the contract: {what}",
         f"This is a bug in the export with torch {torch.__version__}, onnx {onnx.__version__}: please report it.",
     )
-
-
-def reload_all(models: Sequence[Path], images: np.ndarray) -> list[dict[str, np.ndarray]]:
-    """Run every graph on `images` (uint8 [M, S, S, 3]) in one fresh process; outputs by name, in the same order."""
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        np.save(scratch / "images.npy", images)
-        command = [sys.executable, "-m", "edgedistill.export.reload", name, *(str(path.resolve()) for path in models)]
-        # cwd: `-m` puts it on sys.path, and a user's own folder may hold a numpy.py.
-        ran = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace", check=False)
-        if ran.returncode != 0:
-            last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
-            raise EdgeDistillError(
-                f"an exported graph does not load in a fresh process: {last}",
-                "This is a bug in the export: please report it with the student's name.",
-            )
-        outputs = []
-        for index in range(len(models)):
-            with np.load(scratch / f"{index}.npz", allow_pickle=False) as stored:
-                outputs.append(dict(stored))
-    return outputs
-
-
-def run_torch(baked: BakedClassifier, images: np.ndarray) -> dict[str, np.ndarray]:
-    """The module's own outputs by name for uint8 images [M, S, S, 3]."""
-    with torch.inference_mode():
-        parts = [baked(torch.from_numpy(np.array(image[None]))) for image in images]
-    return {name: torch.cat(values).numpy() for name, values in zip(OUTPUTS, zip(*parts))}
-
-
-def flaw_in(got: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float, compared: int) -> str | None:
-    """What is wrong with a graph's outputs, or None: all must be finite, the first `compared` close to torch's."""
-    for name in OUTPUTS:
-        broken = ~np.isfinite(got[name])
-        if broken.any():
-            return f"{name} is not finite in {int(broken.sum())} of {broken.size} values"
-    for name in OUTPUTS:
-        difference = float(np.abs(got[name][:compared] - expected[name][:compared]).max())
-        if not difference <= tolerance:
-            return f"{name} is {difference:.1e} away from torch in float32, more than {tolerance:g}"
-    return None
-
-
-def check_images(images: np.ndarray, size: int) -> None:
-    """Raise InputError unless `images` is uint8 [M >= 1, size, size, 3]."""
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3) or not len(images):
-        raise InputError(
-            f"check images are {images.dtype} {list(images.shape)}, expected uint8 [1 or more, {size}, {size}, 3]",
-            "Make them with targets/preprocess.py's to_pixels at the student's input size.",
-        )

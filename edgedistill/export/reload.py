@@ -1,6 +1,6 @@
 """Load exported graphs as an application does: a fresh process that has onnxruntime and nothing of what made them.
 
-Run by graph.py as `python -m edgedistill.export.reload FOLDER MODEL...`, once for all graphs of a build. FOLDER holds
+Run by models.py as `python -m edgedistill.export.reload FOLDER MODEL...`, once for all graphs of a build. FOLDER holds
 `images.npy`; graph number i leaves its outputs in `i.npz`. One thread, so that the reference answers do not depend on
 the machine's load.
 """

@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import InputError
 from ..targets.preprocess import BadImage, check_header, read_file
 from ..work.console import SILENT, Progress
-from ..work.tally import Tally
+from ..work.tally import Tally, counts
 
 if TYPE_CHECKING:
     from ..labels import Labels
@@ -68,7 +68,7 @@ class Pool:
     @property
     def tally(self) -> Tally:
         """Of the folder's files, as far as this pool knows them."""
-        return Tally(str(self.folder), len(self) + self.duplicates, _counts(self.skipped))
+        return Tally(str(self.folder), len(self) + self.duplicates, counts(self.skipped))
 
     def name(self, row: int) -> str:
         """Path of an image relative to the folder, for reports only."""
@@ -205,12 +205,8 @@ def _read_folder(folder: Path, progress: Progress) -> _Found:
     progress.done()
     for names in found.skipped.values():
         names.sort()
-    Tally(str(folder), len(found), _counts(found.skipped)).refuse_mostly_bad()
+    Tally(str(folder), len(found), counts(found.skipped)).refuse_mostly_bad()
     return found
-
-
-def _counts(skipped: dict[str, list[str]]) -> dict[str, int]:
-    return {reason: len(names) for reason, names in skipped.items()}
 
 
 def files(folder: Path) -> Iterator[tuple[str, str]]:

@@ -142,7 +142,7 @@ def rows(verdict: Verdict) -> list[tuple[str, ...]]:
 def candidate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
     """The second table: every candidate with its figures, and why it is the one in use or is not."""
     several = len({one.device for one in verdict.precision_candidates if one.device}) > 1
-    found = []
+    found: list[tuple[str, ...]] = []
     for one in verdict.precision_candidates:
         name = f"{_name(one)} on {one.device}" if several and one.device else _name(one)
         latency = one.latency_ms

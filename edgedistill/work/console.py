@@ -5,7 +5,9 @@ Bars appear on a terminal only; in a pipe or a log file each stage is one line w
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import time
 from typing import Protocol
 
@@ -15,11 +17,24 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-talk = Console(stderr=True, highlight=False, soft_wrap=True)
+from .streams import encodable
+
+
+class _Talk(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more: the work goes on without words (rich would end the process)."""
+        self.quiet = True
+
+
+talk = _Talk(stderr=True, highlight=False, soft_wrap=True)
 
 
 def show_log() -> None:
-    """Show what the package logs (choices with their reasons, warnings) as talk; other libraries' warnings stay out."""
+    """Show what the package logs (choices with their reasons, warnings) as talk; other libraries' warnings stay out.
+
+    For a program of our own: it takes the place of whatever handlers the package's logger had.
+    """
+    encodable(sys.stderr)
     handler = RichHandler(
         console=talk, show_time=False, show_level=False, show_path=False, markup=False, highlighter=NullHighlighter()
     )
@@ -97,4 +112,5 @@ class Bar:
             self._progress = None
         seconds = time.perf_counter() - self._began
         note = f"  {self._note}" if self._note else ""
-        self._console.print(f"  {self._title:<22} {self._count:>6} in {seconds:.0f} s{note}", markup=False)
+        with contextlib.suppress(OSError):  # a log file on a full disk: what was built is worth more than its line
+            self._console.print(f"  {self._title:<22} {self._count:>6} in {seconds:.0f} s{note}", markup=False)

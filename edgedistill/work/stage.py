@@ -6,10 +6,13 @@
         decisions/             choices made by timing, kept so that a resumed build makes the same ones
         .lock                  held by the build that works here
 
-FORMAT stands in every name, so that a new version never takes an older one's stages for its own.
-
 A stage whose folder exists is done. It works in `partial` and calls `finish()`; because the name holds the inputs, a
 changed prompt set or student makes a new folder and leaves every other stage as it was.
+
+Each stage has a version of its own, a constant beside the code that makes it, and the name holds that too. Raise it
+whenever the same inputs would give another result than before, or one of another shape: a changed crop (STORE), loss
+or schedule (DISTIL), file layout. That stage then runs anew, and those that read it where its result differs; older
+folders stay until someone deletes them.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .. import records
 from ..errors import InputError
 from . import atomic
 
@@ -34,20 +38,23 @@ except ImportError:  # Windows: two builds in one work folder are up to the user
 
 log = logging.getLogger(__name__)
 
-# Raise it whenever the same inputs would give another result than before, or one of another shape: a changed crop,
-# loss, schedule, file layout or stage. Every stage then runs anew; the older folders stay until someone deletes them.
-FORMAT = 2
 SCRATCH = ".scratch-"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage's place in the work folder. `inputs` is everything its result depends on."""
+    """One stage's place in the work folder. Its result depends on `inputs` and on its code, which `version` names."""
 
     name: str
+    version: int
     inputs: dict[str, Any]
     path: Path
     partial: Path
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names it: two stages with the same one have the same result."""
+        return {"format": self.version, "stage": self.name, "inputs": self.inputs}
 
     @property
     def done(self) -> bool:
@@ -65,18 +72,24 @@ class Stage:
         return self.path
 
 
+@dataclass(frozen=True)
+class _Decision:
+    """One file of decisions/."""
+
+    value: Any
+    reason: str
+    inputs: dict[str, Any]
+
+
 class WorkFolder:
     """Where a build keeps its stages. Raises InputError when the folder cannot be written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            (root / "decisions").mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"cannot write the work folder {root}: {error.strerror}",
-                "Choose a folder you may write with --work.",
-            ) from error
+            raise self._not_writable(error) from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,7 +97,11 @@ class WorkFolder:
 
         What a killed build left of `scratch` goes. Raises InputError while another build is at work.
         """
-        with open(self.root / ".lock", "wb") as lock:
+        try:
+            lock = open(self.root / ".lock", "ab")  # noqa: SIM115  closed below; not truncated: others may hold it
+        except OSError as error:
+            raise self._not_writable(error) from error
+        with lock:
             if fcntl is not None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,26 +122,41 @@ class WorkFolder:
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.root) as folder:
             yield Path(folder)
 
-    def stage(self, name: str, inputs: dict[str, Any]) -> Stage:
-        key = atomic.digest({"format": FORMAT, "stage": name, "inputs": inputs})[:16]
-        return Stage(name, inputs, self.root / f"{name}-{key}", self.root / f".{name}-{key}.partial")
+    def _not_writable(self, error: OSError) -> InputError:
+        return InputError(
+            f"cannot write the work folder {self.root}: {error.strerror}", "Choose a folder you may write with --work."
+        )
+
+    def stage(self, name: str, inputs: dict[str, Any], *, version: int) -> Stage:
+        stage = Stage(name, version, inputs, Path(), Path())
+        key = atomic.digest(stage.identity)[:16]
+        return replace(stage, path=self.root / f"{name}-{key}", partial=self.root / f".{name}-{key}.partial")
 
     def decision(
         self,
         name: str,
         inputs: dict[str, Any],
         decide: Callable[[], tuple[Any, str]],
+        *,
+        kind: Any = Any,
         again: Callable[[Any], bool] = lambda value: False,
     ) -> tuple[Any, str]:
-        """A choice made by timing, with its reason: measured once, then read back, so a resumed build repeats it.
+        """A choice with its reason: made once, then read back, so that a resumed build repeats it.
 
-        A kept value that `again` is true for is decided anew. Where `decide` raises, nothing is kept.
+        `decide` makes the choice and puts it to use: what it raises is raised here, and nothing is kept. A file that
+        cannot be read, or holds a value that is not of type `kind` (as records.value_of takes it), is made again, and
+        so is a value that `again` is true for.
         """
         path = self.root / "decisions" / f"{name}-{atomic.digest(inputs)[:16]}.json"
         if path.is_file():
-            kept = json.loads(path.read_text())
-            if not again(kept["value"]):
-                return kept["value"], kept["reason"]
+            try:
+                kept = records.read(_Decision, json.loads(path.read_text(encoding="utf-8")), str(path))
+                value = records.value_of(kind, kept.value, str(path), "value")
+                if not again(value):
+                    return value, kept.reason
+            except (ValueError, InputError) as error:
+                log.warning("%s is damaged (%s): the choice is made again", path, str(error).splitlines()[0])
         value, reason = decide()
-        atomic.write_json(path, {"value": value, "reason": reason, "inputs": inputs})
+        path.parent.mkdir(exist_ok=True)
+        atomic.write_json(path, records.plain(_Decision(value, reason, inputs)))
         return value, reason

@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from ..errors import InputError
 
 
+def counts(*found: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """Reason -> how many, sorted, over several tables of reason -> which."""
+    total: Counter[str] = Counter()
+    for table in found:
+        total.update({reason: len(which) for reason, which in table.items()})
+    return dict(sorted(total.items()))
+
+
 @dataclass(frozen=True)
 class Tally:
     """The files of one folder: its name, how many can be used, and reason -> how many cannot."""
@@ -22,8 +30,7 @@ class Tally:
 
     def losing(self, bad: Mapping[str, Collection[str]]) -> Tally:
         """The tally when these (reason -> which), usable so far, turn out to be bad."""
-        counts = Counter({reason: len(which) for reason, which in bad.items()})
-        return Tally(self.folder, self.usable - counts.total(), Counter(self.skipped) + counts)
+        return Tally(self.folder, self.usable - sum(counts(bad).values()), Counter(self.skipped) + Counter(counts(bad)))
 
     def refuse_mostly_bad(self) -> None:
         """Raise InputError when there is no usable image, or when more than half of the files cannot be used."""

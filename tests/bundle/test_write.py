@@ -16,7 +16,7 @@ import tiny_bundle
 from edgedistill.bundle.write import check_destination, write_bundle
 from edgedistill.distil.students import load_student
 from edgedistill.errors import EdgeDistillError, InputError
-from edgedistill.export.graph import TOLERANCE
+from edgedistill.export.models import TOLERANCE
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import read_manifest
 from edgedistill.targets.ort import Session

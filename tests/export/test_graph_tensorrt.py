@@ -15,7 +15,8 @@ from torch import Tensor
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student
-from edgedistill.export.graph import BakedClassifier, GraphFacts, export_models, to_onnx
+from edgedistill.export.graph import BakedClassifier, GraphFacts, GraphSpec, to_onnx
+from edgedistill.export.models import export_models
 from edgedistill.profiles import load_profile
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.trt import build_plan
@@ -45,10 +46,8 @@ def graphs(name: str, folder: Path, *, dynamic_batch: bool = False, size: int = 
         folder,
         facts=GraphFacts(labels=NAMES, teacher_id="teacher", build_id="build"),
         images=np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8),
-        size=size,
+        spec=GraphSpec(size=size, dynamic_batch=dynamic_batch, opset=PROFILE.model.opset),
         precisions=PROFILE.model.precisions,
-        dynamic_batch=dynamic_batch,
-        opset=PROFILE.model.opset,
     )
     return [model.path for model in exports.models]
 
@@ -101,7 +100,7 @@ def test_only_a_normalisation_in_half_loses_its_epsilon(
     student, vectors = Student("resnet18", DIM, size=64), class_vectors()
     baked = kind(student, vectors.baked, vectors.scale, size=64, half=True)
     path = tmp_path / "half.onnx"
-    onnx.save(to_onnx(baked, size=64, dynamic_batch=False, opset=18), path)
+    onnx.save(to_onnx(baked, GraphSpec(size=64)), path)
     capfd.readouterr()
     build_plan(path, rtx)
     assert ("precision-lose" in "".join(capfd.readouterr())) == loses  # TensorRT prints this one past its logger

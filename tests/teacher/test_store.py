@@ -22,9 +22,9 @@ from edgedistill.errors import InputError
 from edgedistill.images.duplicates import near_duplicates
 from edgedistill.images.pool import Pool, scan
 from edgedistill.targets.preprocess import decode
-from edgedistill.teacher import store as store_module
-from edgedistill.teacher.store import StoreDamaged, TeacherStore, build_store
-from edgedistill.work.console import SILENT
+from edgedistill.teacher.fill import TeacherPass, build_store
+from edgedistill.teacher.journal import BLOCK_KEYS, StoreDamaged
+from edgedistill.teacher.store import TeacherStore
 
 PHOTOS, VIEWS, SHORT_SIDE = 150, 4, 40  # three blocks, the last one short
 FILES = ("images.bin", "features.f16", "pixels.u8", "store.jsonl")
@@ -54,8 +54,9 @@ class TinyTeacher:
 
 
 def make(folder: Path, pool: Pool, teacher: TinyTeacher | None = None, **changes: Any) -> Path:
-    arguments = {"seed": 3, "views": VIEWS, "short_side": SHORT_SIDE, "workers": 2} | changes
-    build_store(folder, pool, teacher or TinyTeacher(), progress=SILENT, **arguments)
+    views = {"seed": 3, "views": VIEWS, "short_side": SHORT_SIDE}
+    work = TeacherPass(pool, teacher or TinyTeacher(), **{name: changes.pop(name, views[name]) for name in views})
+    build_store(folder, work, **{"workers": 2} | changes)
     return folder
 
 
@@ -329,7 +330,7 @@ def test_the_journal_holds_no_path_and_no_time(whole, pool):
         "format", "pool", "teacher", "dim", "teacher_size", "views", "seed", "short_side",
     }  # fmt: skip
     assert sum(line["images"] for line in lines[1:-1]) == PHOTOS
-    assert all(set(line) == store_module._BLOCK_KEYS for line in lines[1:-1])
+    assert all(set(line) == BLOCK_KEYS for line in lines[1:-1])
 
 
 def test_a_real_teacher_fills_the_store(tiny_teacher, pool, tmp_path):

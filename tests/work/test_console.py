@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 from rich.console import Console
 
-from edgedistill.work.console import Bar, show_log
+from edgedistill.work.console import Bar, show_log, talk
 
 
 def run_a_stage(console: Console) -> str:
@@ -56,3 +60,47 @@ def test_choices_and_warnings_are_talk_and_brackets_are_no_markup(
         "student from [bold]scratch[/bold]",
         "warning: two classes are close",
     ]
+
+
+TALK = """
+import io, logging, sys
+sys.stderr = io.TextIOWrapper(sys.stderr.buffer, sys.stdout.encoding, "strict", line_buffering=True)
+from edgedistill.work.console import Bar, show_log
+from edgedistill.work.streams import encodable
+show_log()
+logging.getLogger("edgedistill").warning("no photo of %s ✓", "螺栓")
+bar = Bar()
+bar.start("螺栓", 1)
+bar.advance(1, note="✓")
+bar.done()
+encodable(sys.stdout)
+print("螺栓 ✓")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "iso-8859-1"])
+def test_what_a_stream_cannot_encode_is_escaped_and_the_work_goes_on(encoding: str) -> None:
+    environment = dict(os.environ, PYTHONIOENCODING=encoding)
+    done = subprocess.run([sys.executable, "-c", TALK], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "\\u87ba\\u6813 \\u2713\n")
+    warning, stage = done.stderr.splitlines()
+    assert warning.rstrip() == "warning: no photo of \\u87ba\\u6813 \\u2713"
+    assert stage.split() == ["\\u87ba\\u6813", "1", "in", "0", "s", "\\u2713"]
+
+
+def broken_pipe() -> int:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize("sink", [broken_pipe, lambda: os.open("/dev/full", os.O_WRONLY)], ids=["pipe", "disk"])
+def test_talk_that_cannot_be_written_ends_no_build(sink: Callable[[], int]) -> None:
+    stages = 0
+    with contextlib.suppress(OSError), open(sink(), "w") as stream:  # closing it tries once more
+        bar = Bar(type(talk)(file=stream))
+        for _ in range(2):
+            bar.start("distil", 1)
+            bar.done()
+            stages += 1
+    assert stages == 2

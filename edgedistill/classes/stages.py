@@ -1,0 +1,66 @@
+"""From class names to class vectors as a build does it: every prompt's vector once, then weights from the pool."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ..labels import Labels
+from ..teacher.in_use import TeacherInUse
+from ..teacher.store import TeacherStore
+from ..work.console import Progress
+from ..work.stage import WorkFolder
+from .prompts import (
+    ClassVectors,
+    Templates,
+    TextBank,
+    build_text_bank,
+    class_vectors,
+    close_pairs,
+    prompt_weights,
+)
+
+log = logging.getLogger(__name__)
+
+TEXT = 2  # version of the stage that makes the bank; when to raise it: work/stage.py
+
+
+def text_bank(
+    work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
+) -> TextBank:
+    """Every prompt's unit vector. The text tower runs once; warns of classes that the teacher can hardly tell apart."""
+    stage = work.stage(
+        "text",
+        {
+            "labels": labels.to_json(),
+            "templates": list(templates.templates),
+            "teacher": teacher.files.weight_hash,
+            "architecture": teacher.files.transform_id,
+        },
+        version=TEXT,
+    )
+    if not stage.done:
+        build_text_bank(teacher.load("float32"), labels, templates, progress).save(stage.begin())
+        stage.finish()
+    bank = TextBank.load(stage.path)
+    uniform = class_vectors(bank, np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1]), weighting="W1")
+    for one, other, gap in close_pairs(uniform):
+        log.warning(
+            "the teacher hardly tells %r from %r (%.1f apart, 2 is close): reword one, or add synonyms",
+            one,
+            other,
+            gap,
+        )
+    return bank
+
+
+def weighed(
+    bank: TextBank, weighting: str, store: TeacherStore, rows: np.ndarray, mean_feature: np.ndarray | None
+) -> ClassVectors:
+    """Weigh the prompts on the pool and make the vectors that are baked. No label takes part."""
+    if weighting == "W3" and mean_feature is None:
+        weighting = "W3-pool"
+        log.info("prompt weights W3-pool: this teacher comes without a broad mean feature")
+    weights = prompt_weights(bank, weighting, store.centre_views(rows), mean_feature)
+    return class_vectors(bank, weights, weighting=weighting)

@@ -1,0 +1,148 @@
+"""Training as a stage of a build: one student a seed, and what it answers to the check images before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import records
+from ..classes.class_vectors import ClassVectors
+from ..work import atomic
+from ..work.compute import Compute
+from ..work.console import Progress
+from ..work.stage import Stage, WorkFolder
+from . import loop, methods, students
+from .arithmetic import choose_dtype
+from .config import TrainConfig
+from .evaluate import evaluate
+from .lesson import Lesson
+
+# Versions of the two stages; when to raise them: work/stage.py.
+DISTIL = 2  # a student: methods, loop, batches, students
+ANSWERS = 2  # what it answers
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The planned student of a build: for a teacher of `dim` dimensions and this weight hash, at `size` pixels."""
+
+    plan: students.Plan
+    dim: int
+    teacher_hash: str
+    size: int
+
+    def untrained(self, seed: int) -> tuple[students.Student, bool]:
+        """The student before training, and whether its projector was made for this very teacher."""
+        return students.create_student(self.plan, self.dim, self.teacher_hash, size=self.size, seed=seed)
+
+    def finished(self, trained: Stage) -> students.Student:
+        """The student that a training left."""
+        return students.load_student(trained.path, dim=self.dim, teacher_hash=self.teacher_hash, size=self.size)[0]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a student is asked: uint8 [M, S, S, 3] check images, and the stage of their store, which names them."""
+
+    images: np.ndarray
+    store_stage: Stage
+
+
+def student_start(work: WorkFolder, name: str, size: int) -> students.Plan:
+    """The weights that "auto" finds for the network `name`, once for a work folder: others must not come into it
+    between two runs. Where the hub was out of reach, nothing was found, and it is asked again."""
+    made: list[students.Plan] = []
+    before: list[_Found] = []
+
+    def decide() -> tuple[dict[str, Any], str]:
+        made.append(students.plan(name, "auto", name, size))
+        return records.plain(_Found(made[0].source, made[0].sha256, made[0].final)), made[0].reason
+
+    def open_still(found: _Found) -> bool:
+        before.append(found)
+        return found.source == "scratch" and not found.final
+
+    kept, _ = work.decision("student-start", {"student": name}, decide, kind=_Found, again=open_still)
+    if not made:
+        return students.plan_again(name, kept.source, kept.sha256)
+    if before and made[0].source == "hub":
+        log.warning(
+            "the hub is in reach now: a student that began from scratch in %s is trained anew from its weights, %s",
+            work.root,
+            made[0].reason,
+        )
+    return made[0]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where a student's weights come from ("hub" or "scratch"), and whether that was an answer."""
+
+    source: str
+    sha256: str | None = None
+    final: bool = False
+
+
+def student_dtype(work: WorkFolder, start: Start, batch: int, compute: Compute) -> str:
+    """What a short measurement chose when this work folder first met this student."""
+    return compute.choice(
+        work,
+        "student-dtype",
+        {"student": start.plan.name, "size": start.size, "batch": batch},
+        lambda: choose_dtype(start.untrained(0)[0], start.size, batch, torch.device(compute.device)),
+    )
+
+
+def train(
+    work: WorkFolder, start: Start, lesson: Lesson, store: Stage, config: TrainConfig, progress: Progress
+) -> Stage:
+    """Train one student from the store that the stage `store` made, to the last epoch. No check image takes part."""
+    classes = lesson.classes
+    stage = work.stage(
+        "distil",
+        {
+            "store": store.path.name,
+            "rows": atomic.digest(lesson.rows.tolist()),
+            "classes": hashlib.sha256(classes.text.tobytes() + classes.baked.tobytes()).hexdigest(),
+            "student": start.plan.key,
+            "method": [lesson.method.name, methods.options(lesson.method)],
+            "config": dataclasses.asdict(config),
+        },
+        version=DISTIL,
+    )
+    if not stage.done:
+        student, _ = start.untrained(config.seed)
+        loop.train(student, lesson, config, stage.begin(), progress)
+        stage.finish()
+    return stage
+
+
+def answers(
+    work: WorkFolder, start: Start, trained: Stage, seed: int, questions: Questions, classes: ClassVectors
+) -> tuple[list[int] | None, list[int]]:
+    """The classes that a student chose for the check images before and after training.
+
+    Before is None where its projector was not made for this teacher. No true label takes part.
+    """
+    inputs = {"student": trained.path.name, "check": questions.store_stage.path.name}
+    stage = work.stage("answers", inputs, version=ANSWERS)
+    if not stage.done:
+        untrained, projector_fits = start.untrained(seed)
+        images = questions.images
+        chosen = {
+            "before": evaluate(untrained, images, classes.baked).tolist() if projector_fits else None,
+            "after": evaluate(start.finished(trained), images, classes.baked).tolist(),
+        }
+        atomic.write_json(stage.begin() / "answers.json", chosen)
+        stage.finish()
+    chosen = json.loads((stage.path / "answers.json").read_text())
+    return chosen["before"], chosen["after"]

@@ -1,0 +1,214 @@
+"""The graphs of a build, one a precision: written, run in a fresh process, compared with torch before they ship."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import torch
+
+from ..choices import BUILT_PRECISIONS
+from ..errors import EdgeDistillError, InputError
+from ..work import atomic
+from .graph import OUTPUTS, BakedClassifier, GraphFacts, GraphSpec, check_graph, to_onnx
+
+if TYPE_CHECKING:
+    from ..classes.class_vectors import ClassVectors
+    from ..distil.students import Student
+
+log = logging.getLogger(__name__)
+
+NOT_BUILT = f"this version builds {' and '.join(BUILT_PRECISIONS)}"
+# How far an output may be from torch in float32: what a device is allowed on the golden images, and what is no longer
+# the same model. Half moves a probability by about scale / 4 times the cosine's error: 0.04 was seen at CLIP's scale of
+# 100, on images between two classes. That alone is no reason to drop fp16: its golden tolerance grows with the drift
+# measured here, and the agreement measured on the device decides.
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
+LARGEST = {"fp32": 1e-3, "fp16": 1e-1}
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """One graph that passed every check. `max_abs_diff`: its probabilities against torch in float32, on `images`."""
+
+    precision: str
+    path: Path
+    nodes: int
+    bytes: int
+    seconds: float
+    max_abs_diff: float
+    images: int
+
+    @property
+    def golden_tolerance(self) -> float:
+        """What a device's probabilities may differ by from the fp32 reference."""
+        return max(TOLERANCE[self.precision], 2 * self.max_abs_diff)
+
+
+@dataclass(frozen=True)
+class Exports:
+    """What a build ships: the graphs, the precisions left out with the reason, and the reference answers.
+
+    `reference`: outputs of the fp32 graph on the given images, from onnxruntime on one CPU thread.
+    """
+
+    models: tuple[ExportedModel, ...]
+    not_built: dict[str, str] = field(default_factory=dict)
+    reference: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def export_models(
+    student: Student,
+    class_vectors: ClassVectors,
+    folder: Path,
+    *,
+    facts: GraphFacts,
+    images: np.ndarray,
+    spec: GraphSpec,
+    precisions: Sequence[str] = BUILT_PRECISIONS,
+) -> Exports:
+    """Write `folder`/<precision>.onnx for each precision asked for, fp32 always, and check every one.
+
+    `images` uint8 [M, size, size, 3]: real images for the comparison with torch. A graph is checked by onnx, by its
+    input and output names, types and shapes, and by running it in a fresh process on `images`, an all-black and an
+    all-white image. Another precision than fp32 that fails is left out with the reason; what this version cannot build
+    (int8) likewise. Raises EdgeDistillError if the fp32 graph itself does not hold.
+    """
+    check_images(images, spec.size)
+    if len(class_vectors.names) != len(facts.labels) or len(class_vectors.baked) != len(facts.labels):
+        raise EdgeDistillError(
+            f"{len(class_vectors.baked)} class vectors for {len(facts.labels)} labels",
+            "Export with the class vectors made from these labels.",
+        )
+    wanted = ["fp32", *(name for name in precisions if name != "fp32")]
+    not_built = {name: NOT_BUILT for name in wanted if name not in BUILT_PRECISIONS}
+    folder.mkdir(parents=True, exist_ok=True)
+    baked = {name: _bake(student, class_vectors, spec, name) for name in wanted if name in BUILT_PRECISIONS}
+    written = [_write(module, folder / f"{name}.onnx", facts, spec) for name, module in baked.items()]
+
+    extremes = np.stack([np.zeros_like(images[0]), np.full_like(images[0], 255)])
+    probes = np.concatenate([images, extremes])
+    expected = run_torch(baked["fp32"], probes)
+    outputs = reload_all([graph.path for graph in written], probes)
+    models = []
+    for graph, got in zip(written, outputs):
+        flaw = flaw_in(got, expected, LARGEST[graph.precision], compared=len(images))
+        if flaw is None:
+            models.append(graph.checked(got, expected, compared=len(images)))
+        else:
+            _leave_out(graph, flaw)
+            not_built[graph.precision] = flaw
+    reference = {name: values[: len(images)] for name, values in outputs[0].items()}
+    return Exports(tuple(models), not_built, reference)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """One graph on the disk that meets the contract and has not run yet."""
+
+    path: Path
+    nodes: int
+    seconds: float
+
+    @property
+    def precision(self) -> str:
+        return self.path.stem
+
+    def checked(self, got: dict[str, np.ndarray], expected: dict[str, np.ndarray], compared: int) -> ExportedModel:
+        """The model, with the largest difference of a probability from torch in the first `compared` images."""
+        difference = np.abs(got["probabilities"] - expected["probabilities"])[:compared].max()
+        return ExportedModel(
+            precision=self.precision,
+            path=self.path,
+            nodes=self.nodes,
+            bytes=self.path.stat().st_size,
+            seconds=self.seconds,
+            max_abs_diff=float(f"{difference:.1e}"),
+            images=compared,
+        )
+
+
+def _bake(student: Student, class_vectors: ClassVectors, spec: GraphSpec, precision: str) -> BakedClassifier:
+    half = precision == "fp16"
+    return BakedClassifier(student, class_vectors.baked, class_vectors.scale, size=spec.size, half=half)
+
+
+def _write(module: BakedClassifier, path: Path, facts: GraphFacts, spec: GraphSpec) -> _Written:
+    """Export the module to `path`, held to the contract before it is written."""
+    began = time.perf_counter()
+    model = to_onnx(module, spec)
+    onnx.helper.set_model_props(model, facts.as_properties(spec.size))
+    check_graph(model, spec)
+    atomic.write_bytes(path, model.SerializeToString(deterministic=True))
+    return _Written(path, len(model.graph.node), time.perf_counter() - began)
+
+
+def _leave_out(graph: _Written, flaw: str) -> None:
+    """Delete a graph whose answers do not hold. Raises EdgeDistillError for fp32: without it there is no bundle."""
+    if graph.precision == "fp32":
+        raise EdgeDistillError(
+            f"the exported graph is not the trained model: {flaw}",
+            "This is a bug in the export: please report it with the student's name and the versions of "
+            "torch and onnx.",
+        )
+    graph.path.unlink()
+    log.warning("%s is left out: %s", graph.path.name, flaw)
+
+
+def reload_all(models: Sequence[Path], images: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """Run every graph on `images` (uint8 [M, S, S, 3]) in one fresh process; outputs by name, in the same order."""
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        np.save(scratch / "images.npy", images)
+        command = [sys.executable, "-m", "edgedistill.export.reload", name, *(str(path.resolve()) for path in models)]
+        # cwd: `-m` puts it on sys.path, and a user's own folder may hold a numpy.py.
+        ran = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace", check=False)
+        if ran.returncode != 0:
+            last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
+            raise EdgeDistillError(
+                f"an exported graph does not load in a fresh process: {last}",
+                "This is a bug in the export: please report it with the student's name.",
+            )
+        outputs = []
+        for index in range(len(models)):
+            with np.load(scratch / f"{index}.npz", allow_pickle=False) as stored:
+                outputs.append(dict(stored))
+    return outputs
+
+
+def run_torch(baked: BakedClassifier, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The module's own outputs by name for uint8 images [M, S, S, 3]."""
+    with torch.inference_mode():
+        parts = [baked(torch.from_numpy(np.array(image[None]))) for image in images]
+    return {name: torch.cat(values).numpy() for name, values in zip(OUTPUTS, zip(*parts))}
+
+
+def flaw_in(got: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float, compared: int) -> str | None:
+    """What is wrong with a graph's outputs, or None: all must be finite, the first `compared` close to torch's."""
+    for name in OUTPUTS:
+        broken = ~np.isfinite(got[name])
+        if broken.any():
+            return f"{name} is not finite in {int(broken.sum())} of {broken.size} values"
+    for name in OUTPUTS:
+        difference = float(np.abs(got[name][:compared] - expected[name][:compared]).max())
+        if not difference <= tolerance:
+            return f"{name} is {difference:.1e} away from torch in float32, more than {tolerance:g}"
+    return None
+
+
+def check_images(images: np.ndarray, size: int) -> None:
+    """Raise InputError unless `images` is uint8 [M >= 1, size, size, 3]."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3) or not len(images):
+        raise InputError(
+            f"check images are {images.dtype} {list(images.shape)}, expected uint8 [1 or more, {size}, {size}, 3]",
+            "Make them with targets/preprocess.py's to_pixels at the student's input size.",
+        )

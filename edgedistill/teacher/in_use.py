@@ -1,0 +1,43 @@
+"""The teacher while a build needs it: found at once, loaded when a stage first asks for it, freed after the last."""
+
+from __future__ import annotations
+
+import gc
+
+from ..work.compute import Compute
+from ..work.stage import WorkFolder
+from .files import TeacherFiles
+from .tower import Teacher
+
+
+class TeacherInUse:
+    """One build's teacher on one machine. `asked`: --teacher-dtype."""
+
+    def __init__(self, files: TeacherFiles, asked: str, compute: Compute, work: WorkFolder) -> None:
+        self.files = files
+        self.compute = compute
+        self._asked = asked
+        self._work = work
+        self._teacher: Teacher | None = None
+
+    def load(self, dtype: str) -> Teacher:
+        """The teacher, loaded when a stage first needs it."""
+        if self._teacher is None or self._teacher.dtype != dtype:
+            self._teacher = Teacher(self.files, self.compute.device, dtype)
+        return self._teacher
+
+    def free(self) -> None:
+        """Nothing after the store may need it."""
+        self._teacher = None
+        gc.collect()
+
+    def dtype(self) -> str:
+        """--teacher-dtype, or what a short measurement chose when this work folder first met this teacher."""
+
+        def decide() -> tuple[str, str]:
+            self._teacher = Teacher(self.files, self.compute.device, "auto")
+            return self._teacher.dtype, self._teacher.dtype_reason
+
+        if self._asked != "auto":
+            return self._asked
+        return self.compute.choice(self._work, "teacher-dtype", {"teacher": self.files.weight_hash}, decide)

@@ -1,0 +1,142 @@
+"""The stores of a build: what the teacher sees of the photos and of the check images, and which rows may train."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from ..images.duplicates import near_duplicates
+from ..images.gather import Images, names_of, tell_skipped
+from ..images.pixels import short_side_for
+from ..images.pool import Pool
+from ..work.console import Progress
+from ..work.stage import Stage, WorkFolder
+from ..work.tally import Tally, counts
+from .fill import TeacherPass, build_store
+from .in_use import TeacherInUse
+from .store import TeacherStore
+
+log = logging.getLogger(__name__)
+
+STORE = 2  # version of the stage that makes a store; when to raise it: work/stage.py
+NEAR_DUPLICATE_ALARM = 0.2  # of the pool
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How often and how large the photos are looked at: views an image, the seed of their crops, the student's size."""
+
+    views: int
+    seed: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The teacher's features of both, and the stages they come from."""
+
+    train: TeacherStore
+    check: TeacherStore
+    train_stage: Stage
+    check_stage: Stage
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rows of the train store that may train: those that are no near-duplicate of a check image."""
+
+    rows: np.ndarray
+    near_duplicates: int
+
+
+def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> Stores:
+    """Run the teacher over every view once. After this it is not needed again.
+
+    Raises InputError where more than half of a folder's files cannot be used, and StoreDamaged.
+    """
+    fill = _Fill(work, teacher, teacher.dtype(), short_side_for(teacher.files.image_size, plan.size), progress)
+    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally)
+    train = TeacherStore.open(train_stage.path)
+    tally = _refuse_mostly_bad("photos", images.train, train, images.tally)
+    # The centre view has no crop and so no seed: all seeds share one check store.
+    tally = images.check_tally or tally
+    check_stage = fill.stage("store-check", images.check, 1, 0, tally)
+    check = TeacherStore.open(check_stage.path)
+    _refuse_mostly_bad("check images", images.check, check, tally)
+    return Stores(train, check, train_stage, check_stage)
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """What both stores of a build have in common."""
+
+    work: WorkFolder
+    teacher: TeacherInUse
+    dtype: str
+    short_side: int
+    progress: Progress
+
+    def stage(self, name: str, pool: Pool, views: int, seed: int, tally: Tally) -> Stage:
+        """The finished stage of one store."""
+        files, compute = self.teacher.files, self.teacher.compute
+        stage = self.work.stage(
+            name,
+            {
+                "pool": pool.fingerprint,
+                "teacher": files.weight_hash,
+                "transform": files.transform_id,
+                "dtype": self.dtype,
+                "device": compute.device,
+                "threads": compute.threads,
+                "seed": seed,
+                "views": views,
+                "short_side": self.short_side,
+            },
+            version=STORE,
+        )
+        if not stage.done:
+            teacher = self.teacher.load(self.dtype)
+            teacher.free_text()
+            made_from = TeacherPass(pool, teacher, views, seed, self.short_side)
+            build_store(stage.begin(), made_from, tally=tally, progress=self.progress)
+            stage.finish()
+        return stage
+
+
+def _refuse_mostly_bad(what: str, pool: Pool, store: TeacherStore, tally: Tally) -> Tally:
+    """Say what the store had to leave out; the folder's tally after it. Raises InputError as the tally does."""
+    tell_skipped(what, names_of(pool, store.skipped))
+    left = tally.losing(store.skipped)
+    left.refuse_mostly_bad()
+    return left
+
+
+def training_rows(images: Images, stores: Stores) -> Kept:
+    """All rows but near-duplicates of check images, such as two frames of one camera: those are left out and counted.
+
+    Raises InputError where fewer than two rows are left.
+    """
+    near = near_duplicates(stores.train, stores.check)
+    kept = np.flatnonzero(~near)
+    if near.any():
+        log.info("%d photos nearly repeat a check image and do not train", near.sum())
+    gone = (near.sum() + images.copies_of_check) / (len(near) + images.copies_of_check)
+    if gone > NEAR_DUPLICATE_ALARM:
+        log.warning(
+            "%.0f %% of the photos repeat a check image: give --check photos from another place or day",
+            100 * gone,
+        )
+    if len(kept) < 2:
+        raise InputError("no photo is left to train on", "Give --check photos that are not in --images.")
+    return Kept(kept, int(near.sum()))
+
+
+def not_trained(images: Images, stores: Stores, kept: Kept) -> dict[str, int]:
+    """Reason -> how many photos did not train: unreadable files, copies and near-copies of check images."""
+    found = counts(images.skipped, stores.train.skipped)
+    found["the same file as a check image"] = images.copies_of_check
+    found["near-duplicate of a check image"] = kept.near_duplicates
+    return {reason: count for reason, count in sorted(found.items()) if count}
