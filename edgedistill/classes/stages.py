@@ -11,15 +11,10 @@ from ..teacher.in_use import TeacherInUse
 from ..teacher.store import TeacherStore
 from ..work.console import Progress
 from ..work.stage import WorkFolder
-from .prompts import (
-    ClassVectors,
-    Templates,
-    TextBank,
-    build_text_bank,
-    class_vectors,
-    close_pairs,
-    prompt_weights,
-)
+from .class_vectors import ClassVectors, class_vectors, close_pairs
+from .prompt_weights import prompt_weights
+from .templates import Templates
+from .text_bank import TextBank, build_text_bank
 
 log = logging.getLogger(__name__)
 

@@ -55,11 +55,11 @@ def test_a_timed_choice_is_made_once(tmp_path: Path) -> None:
 )
 def test_a_damaged_choice_is_made_again(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     work = WorkFolder(tmp_path)
-    work.decision("dtype", {}, lambda: ("bfloat16", "2.1x faster"), str)
+    work.decision("dtype", {}, lambda: ("bfloat16", "2.1x faster"), kind=str)
     (file,) = (tmp_path / "decisions").iterdir()
     whole = file.read_bytes()
     file.write_bytes(content)
-    assert work.decision("dtype", {}, lambda: ("bfloat16", "2.1x faster"), str) == ("bfloat16", "2.1x faster")
+    assert work.decision("dtype", {}, lambda: ("bfloat16", "2.1x faster"), kind=str) == ("bfloat16", "2.1x faster")
     assert file.read_bytes() == whole
     assert "the choice is made again" in caplog.text
 
