@@ -1,5 +1,4 @@
-# One environment in .venv, made from nothing. PIP_ARGS goes to every pip call, for example
-#   make demo PIP_ARGS="--index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple"
+# One environment in .venv, made from nothing. PIP_ARGS goes to every pip call, for example another index.
 PYTHON   ?= python3
 PIP_ARGS ?=
 SEED     ?= 0
@@ -10,7 +9,10 @@ PIP      := $(BIN)/pip install --quiet --disable-pip-version-check -c constraint
 # A demo needs no network but the package index; saying so keeps the weight look-ups from waiting for a hub.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check lint types package slow clean
+.PHONY: help demo test check lint types package slow lowest lowest-light clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 .venv/installed: pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv .venv
@@ -29,24 +31,44 @@ test: .venv/installed  ## the default suite
 
 check: lint types package slow  ## everything else that decides whether main is green
 
-lint: .venv/installed
+lint: .venv/installed  ## ruff
 	$(BIN)/ruff check .
 
 # mypy follows targets/ and profiles/ only under their installed names (package-dir), so it reads an installed copy.
-types: .venv/installed
+types: .venv/installed  ## mypy
 	rm -rf .edgedistill/types && mkdir -p .edgedistill/types
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .edgedistill/types .
 	cd .edgedistill/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --python-version 3.11 edgedistill
 
 # The sdist, the wheel, and the wheel alone in a fresh environment.
-package: .venv/installed
+package: .venv/installed  ## the tests of what is installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/packaging
 
 # With the extras that the default suite does without: a real TensorRT parser, and what the renders are made with.
-slow: .venv/installed
+slow: .venv/installed  ## the tests that take minutes
 	$(PIP) -e ".[dev,trt-check,tools]" || echo "these extras cannot be installed here: their tests say so and skip"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/tools tests/targets/test_trt.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow --ignore tests/packaging
 
-clean:
+# The lowest versions that pyproject.toml allows, for direct dependencies. torch is that of constraints-cpu.txt: no
+# index holds a CPU build of the lowest. PYTHON has to be 3.10 or 3.11: numpy's lowest has no wheels for later ones.
+# onnx is for the tests, which write their graphs with it. Without build isolation setuptools is the lowest, too.
+lowest: lowest-light  ## the tests of a build with the lowest versions that pyproject.toml allows, after lowest-light
+	$(call lowest-environment,-e ".[build]" pytest hypothesis)
+	OMP_NUM_THREADS=1 .edgedistill/$@/bin/python -m pytest -q tests/test_commands.py tests/test_line.py tests/export
+
+lowest-light: .venv/installed  ## the tests of the light half with its lowest versions, where there is no torch
+	$(call lowest-environment,-e . pytest hypothesis onnx packaging)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests .edgedistill/$@/bin/python -m pytest -q -rfE -p without_workshop
+
+# A fresh environment named after the target; $(1): what to install.
+define lowest-environment
+	$(PYTHON) -m venv --clear .edgedistill/$@
+	$(BIN)/python tools/lowest_pins.py build > .edgedistill/$@/pins.txt
+	$(LOWEST_PIP) setuptools
+	$(LOWEST_PIP) --no-build-isolation $(1)
+endef
+LOWEST_PIP = .edgedistill/$@/bin/pip install --quiet --disable-pip-version-check -c .edgedistill/$@/pins.txt $(PIP_ARGS)
+
+clean:  ## the environment and everything that was made
 	rm -rf .venv .edgedistill build dist *.egg-info

@@ -66,7 +66,8 @@ def colour_model(batch: int | str = 1, *, size: int = SIZE, extra: np.ndarray | 
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    # 9 is the newest format that onnxruntime 1.17 reads.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     return model
 

@@ -17,6 +17,7 @@ def finding(findings: list[Finding], what: str) -> Finding:
     return next(found for found in findings if found.what == what)
 
 
+@pytest.mark.workshop
 def test_this_machine_is_described_and_a_profile_fits_it() -> None:
     findings = examine()
     assert finding(findings, "machine").state == "ok"
@@ -39,6 +40,7 @@ def test_labels_photos_and_teacher_are_looked_at(tmp_path: Path, tiny_teacher_fo
     assert finding(findings, "teacher").state == "ok"
 
 
+@pytest.mark.workshop
 def test_what_is_missing_comes_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("bolt\nbolt\n")
     (tmp_path / "empty").mkdir()

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 
+# 0 would do, but torch 2.11 refuses it. This is positive, and 1 + 1e-30 is 1 in every dtype.
+NO_EPSILON = 1e-30
+
 
 def fold_batch_norms(module: Network, example: Tensor) -> Network:
     """A float32 copy in eval mode with every foldable BatchNorm folded; an identity stays where it was.
@@ -75,6 +78,6 @@ def _fold(layer: nn.Conv2d | nn.Linear, norm: _BatchNorm) -> None:
     statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
     layer.weight, layer.bias = fuse(layer.weight, layer.bias, *statistics)  # type: ignore[arg-type]
     zeros = torch.zeros_like(layer.bias)
-    norm.running_mean, norm.running_var, norm.eps = zeros, torch.ones_like(zeros), 0.0
+    norm.running_mean, norm.running_var, norm.eps = zeros, torch.ones_like(zeros), NO_EPSILON
     norm.weight = nn.Parameter(torch.ones_like(zeros), requires_grad=False)
     norm.bias = nn.Parameter(torch.zeros_like(zeros), requires_grad=False)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgedistill.export.fold import fold_batch_norms
+from edgedistill.teacher.torchvision_ops import ensure_torchvision
+
+ensure_torchvision()
+from timm.layers import BatchNormAct2d  # noqa: E402
 
 
 class Small(nn.Module):
@@ -51,6 +56,33 @@ def test_the_folded_network_computes_the_same_and_its_norms_are_identities() -> 
     for got, expected in zip(folded(images), module(images)):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
     assert identities(folded) == [True, True, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_a_folded_norm_returns_its_input_bit_for_bit_in_every_dtype(dtype: torch.dtype) -> None:
+    norm = fold_batch_norms(lived_in(Small()), torch.randn(2, 3, 9, 9)).norm.to(dtype)
+    features = (100 * torch.randn(4, 8, 5, 5)).to(dtype)
+    assert torch.equal(norm(features), features)
+
+
+def test_every_epsilon_is_positive_as_torch_2_11_wants_it() -> None:
+    folded = fold_batch_norms(lived_in(Small()), torch.randn(2, 3, 9, 9))
+    assert all(part.eps > 0 for part in folded.modules() if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)))
+
+
+def test_an_activation_inside_a_norm_survives_folding() -> None:
+    class Activated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm = nn.Conv2d(3, 8, 3, bias=False), BatchNormAct2d(8, act_layer=nn.SiLU)
+
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            return (self.norm(self.stem(x)),)
+
+    module, images = lived_in(Activated()), torch.randn(5, 3, 9, 9)
+    folded = fold_batch_norms(module, images[:2])
+    assert identities(folded) == [True]
+    torch.testing.assert_close(folded(images)[0], module(images)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_the_original_is_not_touched() -> None:

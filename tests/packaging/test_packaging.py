@@ -39,6 +39,13 @@ def test_the_wheel_holds_the_package_the_profiles_and_the_targets(built: Path) -
     assert not [name for name in names if name.startswith(("tests/", "tools/", "benchmarks/", "targets/"))]
 
 
+def test_the_wheel_holds_every_module_of_the_repository(built: Path) -> None:
+    names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
+    for folder, installed in (("edgedistill", ""), ("profiles", "edgedistill/"), ("targets", "edgedistill/")):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert installed + path.relative_to(ROOT).as_posix() in names
+
+
 def test_the_sdist_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -59,31 +66,42 @@ def test_the_metadata_is_complete(built: Path) -> None:
     assert not [line for line in base if any(heavy in line for heavy in ("torch", "timm", "onnxscript", "safetensors"))]
 
 
-def test_the_wheel_alone_predicts(built: Path, tmp_path: Path, built_folder: Path) -> None:
-    environment = tmp_path / "env"
+@pytest.fixture(scope="module")
+def alone(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bin/ of a fresh environment that holds the wheel and what it asks for, nothing of the workshop."""
+    environment = tmp_path_factory.mktemp("alone")
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", next(built.glob("*.whl"))]
     subprocess.run(command, check=True, capture_output=True)
     assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode != 0
+    return environment / "bin"
 
+
+def edgedistill(alone: Path, *words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([alone / "edgedistill", *words], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_the_wheel_alone_predicts(alone: Path, tmp_path: Path, built_folder: Path) -> None:
     image = next((built_folder / "photos").glob("*"))
-    done = subprocess.run(
-        [environment / "bin" / "edgedistill", "predict", built_folder / "bundle", image, "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    )
+    done = edgedistill(alone, "predict", built_folder / "bundle", image, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert abs(sum(record["probabilities"].values()) - 1) < 1e-4
     assert record["label"] == max(record["probabilities"], key=record["probabilities"].get)
-    told = subprocess.run(
-        [environment / "bin" / "edgedistill", "build", "--profile", "cpu", "--classes", "x", "--images", "y"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+
+
+def test_the_wheel_alone_helps_lists_its_profiles_and_verifies(alone: Path, tmp_path: Path, built_folder: Path) -> None:
+    for words in (("--help",), ("--version",), ("profiles", "list")):
+        assert edgedistill(alone, *words, cwd=tmp_path).returncode == 0
+    shutil.copytree(built_folder / "bundle", tmp_path / "bundle")
+    judged = edgedistill(alone, "verify", "bundle", "--json", cwd=tmp_path)
+    codes = {"pass": 0, "fail": 3, "unmeasured": 4}
+    assert judged.returncode == codes[json.loads(judged.stdout)["verdict"]], judged.stderr
+    assert edgedistill(alone, "verify", "nowhere", cwd=tmp_path).returncode == 2
+
+
+def test_the_wheel_alone_names_the_extra_that_builds(alone: Path, tmp_path: Path) -> None:
+    told = edgedistill(alone, "build", "--profile", "cpu", "--classes", "x", "--images", "y", cwd=tmp_path)
     assert told.returncode == 2
     assert 'pip install "edgedistill[build]"' in told.stderr

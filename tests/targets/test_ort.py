@@ -87,7 +87,7 @@ def test_a_graph_of_another_contract_is_refused(tmp_path: Path) -> None:
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     with pytest.raises(TargetError, match=r"takes x tensor\(float\)"):
         Session(saved(tmp_path, model))
     wrong_output = colour_model()
