@@ -49,7 +49,7 @@ def assert_two_lines(done: subprocess.CompletedProcess[str], *said: str) -> None
         (("predict", "nowhere", "x.jpg"), "nowhere"),
         (("profiles", "show", "toaster"), "toaster"),
         (("build", "--epochs", "many"), "--epochs"),
-        (("verify",), "Missing argument"),
+        (("verify",), "missing argument"),
         (("verify", "one", "two"), "two"),
         (("frobnicate",), "frobnicate"),
     ],
