@@ -118,7 +118,6 @@ class Classifier:
         best = int(probabilities.argmax())
         return Prediction(self.labels[best], float(probabilities[best]), float(outputs.known[0]), probabilities)
 
-
     def _opened(self) -> Session:
         """The session of this process. Of two threads that open it at once in a new child, one is used after that."""
         session = self._session

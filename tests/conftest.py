@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
@@ -30,12 +33,30 @@ def tiny_teacher(tiny_teacher_folder: Path):
 
 
 @pytest.fixture(scope="session")
-def built_folder(tmp_path_factory: pytest.TempPathFactory, tiny_teacher_folder: Path) -> Path:
-    """A folder with labels.txt, photos/, check/, quick.toml, and the bundle/ and work/ that one build made of them."""
+def built_folder(tmp_path_factory: pytest.TempPathFactory, tiny_teacher_folder: Path) -> Iterator[Path]:
+    """A folder with labels.txt, photos/, check/, quick.toml, and the bundle/ and work/ that one build made of them.
+
+    All tests of a worker share it, so none may change it (`built_copy` is for those that do); the end of the session
+    fails where one did.
+    """
     from tiny_build import settings, write_inputs
 
     from edgedistill.line import build
 
     folder = write_inputs(tmp_path_factory.mktemp("built"))
     build(settings(folder, tiny_teacher_folder))
-    return folder
+    before = contents(folder)
+    yield folder
+    assert contents(folder) == before, "a test changed what all tests share"
+
+
+@pytest.fixture
+def built_copy(built_folder: Path, tmp_path: Path) -> Path:
+    """A copy of `built_folder` to change at will."""
+    return Path(shutil.copytree(built_folder, tmp_path / "built"))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below `folder`, the lock of the work folder aside."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

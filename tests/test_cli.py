@@ -91,8 +91,8 @@ def test_help_and_version_end_well() -> None:
         assert done.stdout
 
 
-def test_verify_prints_one_json_object_on_stdout(built_folder: Path) -> None:
-    done = edgedistill("verify", built_folder / "bundle", "--json")
+def test_verify_prints_one_json_object_on_stdout(built_copy: Path) -> None:
+    done = edgedistill("verify", built_copy / "bundle", "--json")
     verdict = json.loads(done.stdout)
     assert done.returncode == {"pass": 0, "fail": 3, "unmeasured": 4}[verdict["verdict"]]
     assert verdict["verdict"].upper() in done.stderr
@@ -130,10 +130,9 @@ def test_what_may_not_be_read_is_two_lines_too(built_folder: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(("strict", "code"), [((), 0), (("--strict",), 4)])
 def test_a_build_that_could_not_measure_is_a_failure_only_when_asked(
-    built_folder: Path, tiny_teacher_folder: Path, tmp_path: Path, strict: tuple[str, ...], code: int
+    built_copy: Path, tiny_teacher_folder: Path, strict: tuple[str, ...], code: int
 ) -> None:
-    shutil.copytree(built_folder / "bundle", tmp_path / "bundle")  # up to date: only the verdict is made anew
-    words = flags(built_folder, tiny_teacher_folder, out=tmp_path / "bundle", device="folder")
+    words = flags(built_copy, tiny_teacher_folder, device="folder")  # up to date: only the verdict is made anew
     done = edgedistill("build", *words, *strict, "--json")
     assert done.returncode == code, done.stderr
     verdict = json.loads(done.stdout)

@@ -25,17 +25,21 @@ from tiny_hub import cache_hub_weights
 from tiny_images import CLASSES
 
 from edgedistill.bundle.checkset import read_check
+from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.distil.students import Plan
 from edgedistill.errors import InputError
+from edgedistill.images.pool import scan
 from edgedistill.line import at_work, build
 from edgedistill.settings import BuildSettings
+from edgedistill.targets.preprocess import decode
 from edgedistill.teacher.tower import Teacher
 from edgedistill.work.stage import SCRATCH, WorkFolder
 
 
 @pytest.fixture(scope="module")
-def inputs(built_folder: Path) -> Path:
-    return built_folder
+def inputs(built_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the built folder for this file: builds write into it."""
+    return Path(shutil.copytree(built_folder, tmp_path_factory.mktemp("line") / "built"))
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +71,14 @@ def test_the_verdict_holds_every_key_of_the_contract(built: dict[str, Any]) -> N
     assert [row["precision"] for row in built["precision_candidates"] if row["not_built"]] == ["int8"]
 
 
-def test_the_teacher_of_the_check_set_is_the_frozen_one(inputs: Path, built: dict[str, Any]) -> None:
+def test_the_teacher_of_the_check_set_is_the_frozen_one(inputs: Path, tiny_teacher: Teacher) -> None:
+    """Its features of the centre views, and the classes it chooses by the text vectors before any refinement."""
     check = read_check(inputs / "bundle" / "check")
+    photos = scan(inputs / "check")  # in the order of content hashes, as the check set
+    views = np.stack([tiny_teacher.centre(decode(photos.read(row))) for row in range(len(photos))])
+    assert (check.teacher * tiny_teacher.encode_images(views)).sum(axis=1).min() > 0.999
+    text = ClassVectors.load(inputs / "bundle").text
+    assert check.teacher_class.tolist() == (check.teacher @ text.T).argmax(axis=1).tolist()
     assert (check.labels >= 0).all()
     assert (check.teacher_class == check.labels).mean() > 0.9  # the tiny teacher knows these classes
 
@@ -424,13 +434,19 @@ def test_the_command_shows_its_stages(inputs: Path, tiny_teacher_folder: Path, t
     assert "training on cpu with 1 threads" in done.stderr
 
 
-def test_too_few_photos_are_said_before_any_work(inputs: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:
+def test_too_few_photos_are_said_before_the_teacher_looks(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "photos").mkdir()
     for photo in sorted((inputs / "photos").iterdir())[:2]:
         shutil.copy(photo, tmp_path / "photos")
-    with pytest.raises(InputError):
-        build(settings(inputs, tiny_teacher_folder, images=tmp_path / "photos", check=None, out=tmp_path / "bundle"))
+    asked = settings(
+        inputs, tiny_teacher_folder, images=tmp_path / "photos", check=None, work=tmp_path, out=tmp_path / "bundle"
+    )
+    with pytest.raises(InputError, match="2 photos to train on and 0 to check with"):
+        build(asked)
     assert not (tmp_path / "bundle").exists()
+    assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == {"photos", ".lock", "text"}
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from bundles import NAMES, colour_pixels, png, write_bundle
 
 import edgedistill
 from edgedistill.cli import app
+from edgedistill.profiles import list_profiles
 from edgedistill.targets import run
 
 ROOT = Path(__file__).parents[1]
@@ -101,8 +102,31 @@ def test_a_shown_command_can_be_run(page: str, command: str) -> None:
         parse_python(words[1:])
     elif program == "hf":
         parse_download(words[1:], page)
+    elif program == "cd":
+        assert words[1:] == [bundle_of(words[1])]
+    elif program == "scp":
+        parse_copy(words[1:])
     else:
-        assert program in ("git", "cd", "scp", "ssh", "source", ".", "sudo", "curl"), f"{page} shows {program}"
+        assert words == ["source", ".venv/bin/activate"], f"{page} shows {program}"
+
+
+def bundle_of(place: str) -> str:
+    """The bundle that a shown path lies in: one that `build` writes for labels.txt and a profile that exists."""
+    folder = place.partition(":")[2] or place.rstrip(":")
+    bundle = folder.partition("/")[0]
+    assert bundle in {f"labels-{name}" for name in list_profiles()}, f"no shown build writes {place}"
+    return bundle
+
+
+def parse_copy(words: list[str]) -> None:
+    """`scp -r BUNDLE USER@BOARD:`, and `scp -r USER@BOARD:BUNDLE/results BUNDLE` for the way back."""
+    recursive, source, target = words
+    assert recursive == "-r"
+    if target.endswith(":"):
+        assert source == bundle_of(source)
+    else:
+        assert source.partition(":")[2] == f"{bundle_of(source)}/results"
+        assert target == bundle_of(source)
 
 
 def parse_edgedistill(words: list[str]) -> None:

@@ -32,7 +32,8 @@ def prompt_weights(
     W3       ZPE (Allingham et al., ICML 2023), our reading: score_p = mean_i max_c ẑ_icp over the pool, weights
              softmax(score); ẑ is the logit less the mean of its averages over the pool and over a broad image set.
              Without that, prompts made of frequent words would win for being frequent.
-    W3-pool  the same less the pool's average alone, for a teacher without a broad mean feature.
+    W3-pool  the same without the broad image set: the logit less its average over the pool only. For a teacher that
+             comes without a broad mean feature.
 
     features: float32 or float16 [N, D], unit rows, the pool's centre views; read in pieces, never whole.
     mean_feature: [D], the teacher's mean unit feature over a broad image set (W3). Logits are linear in the image

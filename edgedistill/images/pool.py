@@ -86,20 +86,20 @@ class Pool:
             raise _changed(path, "its content is another one")
         return data
 
-    def take(self, rows: np.ndarray) -> Pool:
+    def subset(self, rows: np.ndarray) -> Pool:
         """The pool of these rows (int64, ascending), or of a bool mask."""
         return Pool(self.folder, self.hashes[rows], self._names, self._spans[rows])
 
     def split(self) -> tuple[Pool, Pool]:
         """(train, check): the lowest hashes are the check images, so the same photos are held out every time."""
         held_out = split_size(len(self))
-        return self.take(np.arange(held_out, len(self))), self.take(np.arange(held_out))
+        return self.subset(np.arange(held_out, len(self))), self.subset(np.arange(held_out))
 
     def without(self, other: Pool) -> tuple[Pool, int]:
         """(the pool without files that are byte for byte in `other`, how many these were)."""
         mine, theirs = (np.ascontiguousarray(p.hashes).view(f"V{HASH_BYTES}").ravel() for p in (self, other))
         keep = ~np.isin(mine, theirs)
-        return self.take(keep), int((~keep).sum())
+        return self.subset(keep), int((~keep).sum())
 
 
 def split_size(images: int) -> int:

@@ -8,11 +8,12 @@ fastest is selected. Nothing missing ever counts as met.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
+from .. import profiles
 from ..bundle.checkset import CheckSet
 from ..errors import InputError
 from ..records import read
@@ -296,6 +297,10 @@ def _candidates(
 
 def _budget(manifest: dict[str, Any]) -> Budget:
     try:
-        return read(Budget, {**manifest["budget"], "overrides": manifest.get("budget_overrides", {})}, MANIFEST)
+        stated = read(Budget, {**manifest["budget"], "overrides": manifest.get("budget_overrides", {})}, MANIFEST)
     except InputError as error:
         raise InputError(error.wrong, "Build the bundle again.") from error
+    for name in (one.name for one in fields(profiles.Budget)):
+        if name not in manifest["budget"]:  # a default must not stand in for what was not stated
+            raise InputError(f"{MANIFEST}: {name} is missing", "Build the bundle again.")
+    return stated

@@ -1,4 +1,4 @@
-"""What `run.py verify` wrote on a device, read as the stranger's file it is.
+"""What `run.py verify` wrote on a device, read as a file that nobody vouches for.
 
 A result may come from any machine and any hand. Everything a verdict uses is checked here (schema, that it belongs to
 this bundle, ranges, counts, finite numbers), so that nothing behind this module has to doubt it; free text is made
@@ -107,7 +107,7 @@ def read_result(path: Path, manifest: dict[str, Any], manifest_sha256: str, imag
 
 
 def safe(value: object) -> str:
-    """Free text from a stranger, fit for a terminal and a report: printable, one line, short."""
+    """Free text from outside, fit for a terminal and a report: printable, one line, short."""
     text = "".join(char if char.isprintable() else " " for char in str(value))
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from .. import profiles
 from ..errors import InputError
 from ..records import plain, read
 from ..targets.flaws import Flaw
@@ -33,13 +34,9 @@ QUALITY: tuple[Figure, ...] = ("outputs", "accuracy", "agreement")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What decides. `overrides`: those that a flag or build.toml changed."""
+class Budget(profiles.Budget):
+    """The profile's budgets as they count here. `overrides`: those that a flag or build.toml changed."""
 
-    latency_p95_ms: float
-    memory_mb: float
-    agreement_min: float
-    accuracy_drop_max: float
     overrides: dict[str, float] = field(default_factory=dict)
 
 

@@ -320,7 +320,7 @@ def test_a_check_set_takes_one_view_and_finds_its_near_duplicates_in_the_pool(st
 
 
 def test_an_empty_pool_makes_an_empty_store(pool, tmp_path):
-    store = TeacherStore.open(make(tmp_path / "store", pool.take(np.arange(0))))
+    store = TeacherStore.open(make(tmp_path / "store", pool.subset(np.arange(0))))
     assert (len(store), store.centre().shape) == (0, (0, TinyTeacher.dim))
 
 
@@ -334,7 +334,7 @@ def test_the_journal_holds_no_path_and_no_time(whole, pool):
 
 
 def test_a_real_teacher_fills_the_store(tiny_teacher, pool, tmp_path):
-    few = pool.take(np.arange(9))
+    few = pool.subset(np.arange(9))
     store = TeacherStore.open(make(tmp_path / "store", few, tiny_teacher, short_side=50))
     rows, views = np.arange(9), np.full(9, 3)
     crops = store.pixels.crops(rows, views, tiny_teacher.image_size)

@@ -337,6 +337,9 @@ def test_a_manifest_without_a_budget_is_refused(judge: Judge, key: str, value: o
     bundle["budget"][key] = value
     with pytest.raises(InputError, match=key):
         judge(check, measured.result(check), of=bundle)
+    del bundle["budget"][key]
+    with pytest.raises(InputError, match=f"{key} is missing"):
+        judge(check, measured.result(check), of=bundle)
 
 
 # ---- what must hold whatever was measured ----------------------------------------------------------------------------
