@@ -99,14 +99,14 @@ def prepare(options: argparse.Namespace) -> None:
     jobs: list[tuple[str, Pool, int]] = [("pool", scan(options.pool), 8), ("study", _study(options)[0], 1)]
     for name, pictures, views in jobs:
         if not (options.work / name).exists():
-            teacher = teacher or find_teacher(options.teacher).load()
+            teacher = teacher or Teacher(find_teacher(options.teacher))
             unfinished = options.work / f".{name}"
             side = short_side_for(teacher.image_size, options.size)
             build_store(unfinished, TeacherPass(pictures, teacher, seed=0, views=views, short_side=side))
             unfinished.replace(options.work / name)
     if not (options.work / "text").exists():
         (options.work / "text").mkdir()
-        text = find_teacher(options.teacher).load(dtype="float32")
+        text = Teacher(find_teacher(options.teacher), dtype="float32")
         build_text_bank(text, Labels.read(options.classes), template_set("general")).save(options.work / "text")
 
 

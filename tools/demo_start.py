@@ -27,6 +27,7 @@ from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import train
 from edgedistill.distil.methods.embedding import Embedding
+from edgedistill.distil.student_card import Pixels
 from edgedistill.distil.students import Student, save_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import scan
@@ -34,6 +35,7 @@ from edgedistill.labels import Label, Labels
 from edgedistill.teacher.fill import TeacherPass, build_store
 from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.store import TeacherStore
+from edgedistill.teacher.tower import Teacher
 from edgedistill.work import atomic
 
 log = logging.getLogger("demo_teacher")
@@ -60,7 +62,7 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
             shutil.copyfile(path, unfinished / f"{number:05d}{path.suffix}")
         unfinished.replace(folder)
 
-    teacher, pool = files.load(), scan(folder)
+    teacher, pool = Teacher(files), scan(folder)
     log.info("start: %d pictures, %d views each", len(pool), VIEWS)
     side = short_side_for(teacher.image_size, SIZE)
     build_store(work / "store", TeacherPass(pool, teacher, seed=options.seed, views=VIEWS, short_side=side))
@@ -71,7 +73,8 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
     classes = class_vectors(bank, prompt_weights(bank, "W1"), weighting="W1")
 
     torch.manual_seed(options.seed)
-    student = Student(TIMM_NAME, teacher.dim, size=SIZE, mean=[0.5] * 3, std=[0.5] * 3)
+    student = Student(TIMM_NAME, teacher.dim, size=SIZE)
+    student.see_as(Pixels(mean=(0.5,) * 3, std=(0.5,) * 3))
     state = load_file(options.weights / TIMM_NAME / "model_fp16.safetensors")
     # BatchNorm is folded into these weights; the training loop notices and unfolds it with statistics of the pool.
     student.backbone.load_state_dict({k: v.float() for k, v in state.items() if not k.startswith("classifier.")})
@@ -83,6 +86,6 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
     out = options.out / "start"
     out.mkdir(parents=True, exist_ok=True)
     save_student(out, result.student, teacher_id=teacher.id, teacher_hash=files.weight_hash, size=SIZE, half=True,
-                 extra={"licence": "demonstration only: see CARD.md"})  # fmt: skip
+                 licence="demonstration only: see CARD.md")  # fmt: skip
     (work / "last.json").write_text(json.dumps(result.metrics[-1]), encoding="utf-8")
     log.info("wrote %s: %s", out, result.metrics[-1])
