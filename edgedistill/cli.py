@@ -16,8 +16,8 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 from .choices import DTYPES, PROMPT_WEIGHTS, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
+from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
-from .settings import ONE_OF, resolve
 from .work.streams import encodable
 
 app = typer.Typer(
@@ -40,7 +40,6 @@ File = Optional[Path]  # noqa: UP045
 Texts = Optional[list[str]]  # noqa: UP045
 Files = Optional[list[Path]]  # noqa: UP045
 WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "safetensors")
-METHODS = ONE_OF["method"]
 INPUT, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = "Input", "Teacher", "Student", "Training", "Budgets", "Running"
 
 
@@ -177,6 +176,8 @@ def build(
 
     Interrupted? Run the same command again: it goes on where it was.
     """
+    from .settings import resolve
+
     given = {name: value for name, value in context.params.items() if _was_set(context, name)}
     for name in ("config", "as_json", "debug"):
         given.pop(name, None)
