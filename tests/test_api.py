@@ -43,6 +43,7 @@ def test_a_star_import_gives_these_names_and_no_other() -> None:
     assert python(program).split() == sorted(NAMES)
 
 
+@pytest.mark.workshop
 def test_build_is_a_function_whatever_was_imported_before() -> None:
     loaded = ("line", "api", "verdict.verdict", "verdict.verify", "bundle.write", "cli", "runtime")
     program = "\n".join(f"import edgedistill.{name}" for name in loaded)
