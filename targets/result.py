@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,6 +24,7 @@ from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
 from .manifest import REBUILD, Manifest
+from .names import PRECISIONS, RUNTIMES
 from .runtimes import CPU, Candidate, open_session
 
 SCHEMA = 2
@@ -173,6 +174,17 @@ def as_failed(found: dict[str, Any], error: TargetError) -> dict[str, Any]:
     """The result of a candidate that could not be run here: which it is, and the error's two lines."""
     kept = {key: value for key, value in found.items() if key in HEAD}
     return kept | {"failed": {"wrong": error.wrong, "todo": error.todo}}
+
+
+def remove_stale(folder: Path, measured: Collection[str]) -> None:
+    """Remove what an earlier measurement left in `folder` of candidates not among `measured` (such as "fp32-tensorrt").
+
+    They were measured in another state of the machine, perhaps under a runtime that is gone, and would be judged beside
+    the new ones. Other files stay.
+    """
+    for candidate in (Candidate(precision, runtime) for runtime in RUNTIMES for precision in PRECISIONS):
+        if str(candidate) not in measured:
+            (folder / f"{candidate}.json").unlink(missing_ok=True)
 
 
 def compare_golden(manifest: Manifest, precision: str, session: Any) -> dict[str, Any]:

@@ -120,6 +120,8 @@ def verify(options: argparse.Namespace) -> int:
         write_json(folder / f"{candidate}.json", one)
         valid += "failed" not in one and not one["invalid"]
         _tell(candidate, one)
+    if not (options.model or options.runtime or options.out):
+        result.remove_stale(folder, {str(candidate) for candidate in candidates})
     print(f"\nms of one image a query, MB; written to {folder}")
     return 0 if valid else INVALID
 

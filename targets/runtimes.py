@@ -74,7 +74,8 @@ def candidates(manifest: Manifest, models: Sequence[str] | None, asked: Sequence
     for precision in models or ():
         manifest.model(precision)
     working = [usable(manifest, name)[0] for name in asked] if asked else usable(manifest, None)
-    return [Candidate(precision, name) for name in working for precision in models or precisions(manifest)]
+    wanted = [Candidate(precision, name) for name in working for precision in models or precisions(manifest)]
+    return list(dict.fromkeys(wanted))
 
 
 def precisions(manifest: Manifest) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..targets import flaws, machine
+from ..targets import flaws, machine, result
 from ..targets.flaws import Flaw
 from ..targets.manifest import Manifest
 from ..work import atomic
@@ -44,11 +44,14 @@ class Local:
         asked = ("--threads", str(threads)) if threads else ()
         if machine.identify(profile).status == machine.MATCH:
             try:
-                return verify(bundle, bundle / RESULTS, *asked)
+                measured = verify(bundle, bundle / RESULTS, *asked)
             except InputError as error:
                 if profile["runtime"]["reference"] in profile["runtime"]["prefer"]:
                     raise
                 log.warning("%s: %s", error.wrong, error.todo)
+            else:
+                result.remove_stale(bundle / RESULTS, {path.stem for path in measured})
+                return measured
         reference = ("--model", "fp32", "--runtime", profile["runtime"]["reference"])
         return verify(bundle, bundle / ELSEWHERE, *reference, *asked, *QUICK)
 

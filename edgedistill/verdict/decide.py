@@ -142,7 +142,7 @@ def _obstacle(manifest: dict[str, Any], result: Result, named: bool) -> Obstacle
         return Obstacle(reason="not-reached")
     flaws = list(result.invalid)
     if not result.golden_ok and not any(flaw.code.startswith("golden") for flaw in flaws):
-        flaws.append(Flaw("golden", value=result.golden_diff, limit=0.0))
+        flaws.append(Flaw("golden", value=result.golden_diff, limit=_golden_tolerance(manifest, result.precision)))
     if result.queries < (least := profile["measure"]["min_queries"]):
         flaws.append(Flaw("few-queries", value=result.queries, limit=least))
     if result.latency_ms["p95"] is None:
@@ -150,6 +150,10 @@ def _obstacle(manifest: dict[str, Any], result: Result, named: bool) -> Obstacle
     if result.memory_peak_mb is None and not any(flaw.code == "memory-unknown" for flaw in flaws):
         flaws.append(Flaw("memory-unknown"))
     return Obstacle(reason="unstable", flaws=tuple(flaws)) if flaws else None
+
+
+def _golden_tolerance(manifest: dict[str, Any], precision: str) -> float:
+    return next(entry["golden_tolerance"] for entry in manifest["models"] if entry["precision"] == precision)
 
 
 def _over(result: Result, measured: Quality, budget: Budget) -> tuple[Over, ...]:

@@ -24,7 +24,7 @@ SCHEMA = 2
 MOST_BYTES = 8 << 20
 LONGEST_TEXT = 200
 PERCENTILES = ("p50", "p95", "p99")
-TODO = "Give what `python3 run.py verify` wrote into results/ on the device."
+GIVE = "Give what `python3 run.py verify` wrote into results/ on the device."
 NOT_FINITE = -1  # the prediction for an image whose outputs were NaN or infinite
 
 
@@ -79,7 +79,7 @@ def result_files(named: Sequence[Path]) -> list[Path]:
     for path in named:
         inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not inside:
-            raise InputError(f"{path} holds no result", TODO)
+            raise InputError(f"{path} holds no result", GIVE)
         found |= dict.fromkeys(inside)
     return list(found)
 
@@ -116,16 +116,16 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise InputError(f"{path} is not a file", TODO)
+            raise InputError(f"{path} is not a file", GIVE)
         if facts.st_size > MOST_BYTES:
-            raise InputError(f"{path} holds {facts.st_size:,} bytes, a result holds at most {MOST_BYTES:,}", TODO)
+            raise InputError(f"{path} holds {facts.st_size:,} bytes, a result holds at most {MOST_BYTES:,}", GIVE)
         content = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", TODO) from error
+        raise InputError(f"{path} cannot be read: {error.strerror}", GIVE) from error
     except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, NaN, an integer of 5000 digits
-        raise InputError(f"{path} is not JSON: {safe(error)}", TODO) from error
+        raise InputError(f"{path} is not JSON: {safe(error)}", GIVE) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds a JSON {type(content).__name__}, not a result", TODO)
+        raise InputError(f"{path} holds a JSON {type(content).__name__}, not a result", GIVE)
     return content
 
 

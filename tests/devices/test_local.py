@@ -127,6 +127,8 @@ def test_a_bundle_left_to_its_board_is_not_run_here(tmp_path: Path) -> None:
 
 def test_a_folder_of_results_decides_like_the_measurement_itself(tmp_path: Path) -> None:
     bundle = built(tmp_path)
+    (bundle / "results").mkdir()
+    (bundle / "results" / "fp16-tensorrt.json").write_text("left by an earlier measurement")
     here = measured(bundle)
     assert measured(bundle, bundle / "results") == here
     with pytest.raises(InputError, match="results were given and a device"):

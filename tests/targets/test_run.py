@@ -103,6 +103,18 @@ def test_a_candidate_that_does_not_run_is_written_down_and_the_others_are_measur
     assert run.main(["verify", "--bundle", str(bundle), "--model", "fp16", *QUICK]) == 2
 
 
+def test_a_whole_measurement_leaves_no_older_result_beside_its_own(copied: Path) -> None:
+    results = copied / "results"
+    results.mkdir()
+    for name in ("fp16-tensorrt.json", "notes.json"):
+        (results / name).write_text("{}")
+    assert run.main(["verify", "--bundle", str(copied), "--model", "fp32", *QUICK]) == 0
+    assert (results / "fp16-tensorrt.json").exists()  # one candidate was asked for: the others stand
+    assert run.main(["verify", "--bundle", str(copied), *QUICK]) == 0
+    names = {path.name for path in results.iterdir()}
+    assert names == {"fp32-onnxruntime-cpu.json", "fp16-onnxruntime-cpu.json", "notes.json"}
+
+
 def test_results_do_not_go_where_a_file_is(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copied / "results").write_text("a file")
     assert run.main(["verify", "--bundle", str(copied), *QUICK]) == 2

@@ -72,7 +72,7 @@ def test_candidates_are_every_model_under_every_runtime_that_works(tmp_path: Pat
     manifest = bundle(tmp_path, prefer=["onnxruntime-cuda", "onnxruntime-cpu"])
     both = [Candidate("fp32", "onnxruntime-cpu"), Candidate("fp16", "onnxruntime-cpu")]
     assert runtimes.candidates(manifest, None, None) == both
-    assert runtimes.candidates(manifest, ["fp16"], ["onnxruntime-cpu"]) == both[1:]
+    assert runtimes.candidates(manifest, ["fp16", "fp16"], ["onnxruntime-cpu"]) == both[1:]
     with pytest.raises(TargetError, match="holds no int8 model"):
         runtimes.candidates(manifest, ["int8"], None)
     with pytest.raises(TargetError, match=r"CUDAExecutionProvider|needs an NVIDIA GPU"):

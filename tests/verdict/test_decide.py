@@ -135,6 +135,15 @@ def test_an_unsound_run_says_what_was_wrong_with_it(judge: Judge) -> None:
     )
 
 
+def test_wrong_golden_answers_are_told_with_what_the_bundle_allows(judge: Judge) -> None:
+    check = check_set(200)
+    content = measured.result(check)
+    content["golden"] |= {"max_abs_diff": 0.5, "ok": False}
+    (row, *_) = judge(check, content).precision_candidates
+    assert row.obstacle is not None
+    assert row.obstacle.flaws == (Flaw("golden", value=0.5, limit=2e-2),)
+
+
 def test_without_any_result_the_board_was_not_reached(judge: Judge) -> None:
     verdict = judge(check_set(200))
     assert (verdict.verdict, verdict.reasons) == ("unmeasured", ("not-reached",))
