@@ -74,7 +74,7 @@ class Teacher:
         with torch.inference_mode():
             tokens = self._tokenizer(list(texts)).to(self.device)
             features = functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
-        return self._finite(features, "text")
+        return self.finite(features.cpu().numpy(), "text")
 
     def centre(self, image: Image.Image) -> np.ndarray:
         """uint8 [S, S, 3]: an upright RGB image through the geometric half of the teacher's own preprocessing."""
@@ -85,13 +85,16 @@ class Teacher:
 
         `centre` and this together are the teacher's own preprocessing exactly, division and normalisation included.
         """
+        return self.finite(self.image_features(images).cpu().numpy(), "image")
+
+    def image_features(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """The same as a tensor on the teacher's device: a GPU has not computed it yet, and `finite` not looked at it."""
         import torch
         from torch.nn import functional
 
         with torch.inference_mode():
             pixels = self.normalised(images).to(self.torch_dtype)
-            features = functional.normalize(self.model.encode_image(pixels).float(), dim=-1)
-        return self._finite(features, "image")
+            return functional.normalize(self.model.encode_image(pixels).float(), dim=-1)
 
     def free_text(self) -> None:
         """Drops the text tower; encode_text fails from here on."""
@@ -123,15 +126,15 @@ class Teacher:
         pixels = pixels.repeat(cell, axis=1).repeat(cell, axis=2)[:, : self.image_size, : self.image_size]
         return self.normalised(pixels)
 
-    def _finite(self, features: torch.Tensor, kind: str) -> np.ndarray:
-        array = features.cpu().numpy()
-        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    def finite(self, features: np.ndarray, kind: str) -> np.ndarray:
+        """`features` [N, D] as they are. Raises InputError naming the first that holds a value that is not finite."""
+        bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
         if len(bad):
             raise InputError(
-                f"teacher {self.id} gave a non-finite {kind} feature (item {bad[0]} of {len(array)}, {self.dtype})",
+                f"teacher {self.id} gave a non-finite {kind} feature (item {bad[0]} of {len(features)}, {self.dtype})",
                 "Try --teacher-dtype float32; if that does not help, the weights are damaged: use others.",
             )
-        return array
+        return features
 
 
 def choose_dtype(
