@@ -2,11 +2,10 @@
 
     python benchmarks/budget.py --data photos/trashnet photos/pacs_cartoon --json benchmarks/results/budget.json
 
-From the repository root. The sets are the example (examples/parts) and the folders of class folders in --data, halved as
-real_photos.py halves them: these are the sets on which choices are made, so they are not what README's results are
-measured on, but for trashnet, which is named there as one that was looked at. x1 is the default budget of a CPU: about
-60,000 image-steps, 20 to 100 epochs. Images are 96 px, unless --input-size says otherwise, so that all of it ends within
-two hours on two cores.
+From the repository root. The sets are the example (examples/parts) and the folders of class folders in --data, halved
+as real_photos.py halves them: sets on which choices are made, so that results on them say less than on others. x1 is
+the default budget of a CPU: about 60,000 image-steps, 20 to 100 epochs. Images are 96 px, unless --input-size says
+otherwise, so that all of it ends within two hours on two cores.
 
 Builds are processes of `edgedistill build`, none is measured for latency; run again after an interruption, what was
 built is kept under --work. Rows, CELL being for example `x5 V16`, SET the folder's name:

@@ -184,7 +184,7 @@ def vit_b_32(device: torch.device) -> tuple[nn.Module, torch.dtype]:
     ensure_torchvision()
     import open_clip
 
-    from edgedistill.teacher.tower import choose_dtype
+    from edgedistill.teacher.trials import choose_dtype
 
     tower = open_clip.create_model("ViT-B-32", pretrained=None).visual.eval().requires_grad_(False).to(device)
     name, _ = choose_dtype(tower, torch.rand(16, 3, TEACHER_SIZE, TEACHER_SIZE, device=device), device)

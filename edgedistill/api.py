@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
-from .choices import Dtype, PromptWeights, TrainOn, ViewTargets
+from .choices import Dtype, PromptWeights, TeacherDtype, TrainOn, ViewTargets
 
 if TYPE_CHECKING:
     from .verdict.verdict import Verdict
@@ -32,7 +32,7 @@ def build(
     teacher: str | None = None,
     teacher_arch: str | None = None,
     teacher_preprocess: str | Path | None = None,
-    teacher_dtype: Dtype | None = None,
+    teacher_dtype: TeacherDtype | None = None,
     templates: str | Path | None = None,
     prompt_weights: PromptWeights | None = None,
     views: int | None = None,
@@ -74,7 +74,7 @@ def build(
                         EDGEDISTILL_TEACHER where neither the call nor `config` names one
     teacher_arch        of a checkpoint file: its open_clip architecture
     teacher_preprocess  of a checkpoint file: JSON with size, mean, std, interpolation, resize_mode
-    teacher_dtype       "auto" (a short measurement), "float32" or "bfloat16"
+    teacher_dtype       "auto" (a short measurement), "float32", "bfloat16" or "float16"
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "W1" uniform, "W3" zero-shot prompt ensembling, "W3-pool"
     views               stored views an image, 1 to 64

@@ -14,7 +14,11 @@ BUILT_PRECISIONS: tuple[str, ...] = ("fp32", "fp16")
 """What the export can make; a profile may name more (targets/names.py)."""
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+"""A student's. float16 is not among them: its small range would need the loss scaled up and down while it trains."""
 DTYPES: tuple[str, ...] = get_args(Dtype)
+
+TeacherDtype = Literal["auto", "float32", "bfloat16", "float16"]
+TEACHER_DTYPES: tuple[str, ...] = get_args(TeacherDtype)
 
 TrainOn = Literal["auto", "cpu", "cuda"]
 TRAIN_ON: tuple[str, ...] = get_args(TrainOn)

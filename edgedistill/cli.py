@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from .choices import DTYPES, PROMPT_WEIGHTS, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
+from .choices import DTYPES, PROMPT_WEIGHTS, TEACHER_DTYPES, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
 from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
 from .work.streams import encodable
@@ -102,7 +102,7 @@ def build(
     ] = None,
     teacher_dtype: Annotated[
         Text,
-        flag("--teacher-dtype", TEACHER, f"{', '.join(DTYPES)}; auto makes a short measurement.", "auto"),
+        flag("--teacher-dtype", TEACHER, f"{', '.join(TEACHER_DTYPES)}; auto makes a short measurement.", "auto"),
     ] = None,
     prompt_weights: Annotated[
         Text,

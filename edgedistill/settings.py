@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from . import records
-from .choices import DEFAULT_TEACHER, TEMPLATE_SETS, Dtype, PromptWeights, TrainOn, ViewTargets
+from .choices import DEFAULT_TEACHER, TEMPLATE_SETS, Dtype, PromptWeights, TeacherDtype, TrainOn, ViewTargets
 from .distil.methods import METHODS
 from .errors import InputError
 
@@ -57,7 +57,7 @@ class BuildSettings:
     teacher: str = DEFAULT_TEACHER
     teacher_arch: str | None = None
     teacher_preprocess: Path | None = None
-    teacher_dtype: Dtype = "auto"
+    teacher_dtype: TeacherDtype = "auto"
     templates: str = "general"
     prompt_weights: PromptWeights = "W3"
     views: int = 8

@@ -155,6 +155,6 @@ def test_verify_takes_paths_and_names_what_it_cannot_do(tmp_path: Path) -> None:
 
 def test_the_types_of_closed_lists_are_those_of_the_settings() -> None:
     hints = {name: parameter.annotation for name, parameter in inspect.signature(edgedistill.build).parameters.items()}
-    assert {hints[name] for name in ("teacher_dtype", "student_dtype")} == {"Dtype | None"}
+    assert (hints["teacher_dtype"], hints["student_dtype"]) == ("TeacherDtype | None", "Dtype | None")
     assert (hints["train_on"], hints["view_targets"]) == ("TrainOn | None", "ViewTargets | None")
     assert get_args(choices.PromptWeights) == choices.PROMPT_WEIGHTS

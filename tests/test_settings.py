@@ -64,7 +64,8 @@ def test_the_choices_are_those_that_there_are() -> None:
     )
     assert tuple(ONE_OF["method"]) == tuple(methods.METHODS)
     assert ONE_OF["view_targets"] == choices.VIEW_TARGETS
-    assert ONE_OF["student_dtype"] == ONE_OF["teacher_dtype"] == choices.DTYPES
+    assert ONE_OF["student_dtype"] == choices.DTYPES
+    assert ONE_OF["teacher_dtype"] == choices.TEACHER_DTYPES
     assert "device" not in ONE_OF
     for policy in ONE_OF["view_targets"]:
         assert train.TrainConfig(size=32, views=policy).views == policy

@@ -5,16 +5,16 @@ It is built with its weights or not at all: open_clip would go on with random on
 
 from __future__ import annotations
 
-import copy
 import logging
 import pickle
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..choices import TEACHER_DTYPES
 from ..errors import EdgeDistillError, InputError
-from ..work import dtype_trial
+from . import trials
 from .files import TeacherFiles
 from .preprocessing import geometric_part
 from .tokenizer import load_tokenizer
@@ -51,11 +51,12 @@ class Teacher:
         convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in self.model.visual.modules())
         self._layout = torch.channels_last if convolutions > 1 else torch.contiguous_format
         self.model.visual.to(memory_format=self._layout)
-        if dtype not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"dtype {dtype!r} is not auto, float32 or bfloat16")
+        if dtype not in TEACHER_DTYPES:
+            raise ValueError(f"dtype {dtype!r} is not one of {', '.join(TEACHER_DTYPES)}")
         self.dtype: str
         if dtype == "auto":
-            self.dtype, self.dtype_reason = choose_dtype(self.model.visual, self._example_batch(), self.device)
+            images = self.example_batch(trials.DTYPE_IMAGES[self.device.type])
+            self.dtype, self.dtype_reason = trials.choose_dtype(self.model.visual, images, self.device)
         else:
             self.dtype, self.dtype_reason = dtype, "asked for"
         self.torch_dtype: torch.dtype = getattr(torch, self.dtype)
@@ -88,7 +89,7 @@ class Teacher:
         return self.finite(self.image_features(images).cpu().numpy(), "image")
 
     def image_features(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """The same as a tensor on the teacher's device: a GPU has not computed it yet, and `finite` not looked at it."""
+        """The same as a tensor on its device: not waited for where that is a GPU, and not looked at by `finite`."""
         import torch
         from torch.nn import functional
 
@@ -119,9 +120,9 @@ class Teacher:
         pixels = pixels.to(self.device).permute(0, 3, 1, 2).to(torch.float32, memory_format=self._layout)
         return pixels.div_(255).sub_(self._mean).div_(self._std)
 
-    def _example_batch(self) -> torch.Tensor:
-        """Normalised float32 [8, 3, S, S] for timing: blocks of random colour, fixed seed."""
-        pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+    def example_batch(self, images: int) -> torch.Tensor:
+        """Normalised float32 [images, 3, S, S] on its device, for timing: blocks of random colour, fixed seed."""
+        pixels = np.random.default_rng(0).integers(0, 256, (images, 8, 8, 3), dtype=np.uint8)
         cell = -(-self.image_size // 8)
         pixels = pixels.repeat(cell, axis=1).repeat(cell, axis=2)[:, : self.image_size, : self.image_size]
         return self.normalised(pixels)
@@ -135,33 +136,6 @@ class Teacher:
                 "Try --teacher-dtype float32; if that does not help, the weights are damaged: use others.",
             )
         return features
-
-
-def choose_dtype(
-    tower: torch.nn.Module, images: torch.Tensor, device: torch.device
-) -> tuple[Literal["float32", "bfloat16"], str]:
-    """bfloat16 where a short trial finds it faster than float32 on these images and it gives the same features.
-
-    "The same" is a cosine of at least 0.999 for every image. Returns the dtype's name and the reason. A timed choice:
-    callers record it and fix it on resume.
-    """
-    import torch
-    from torch.nn import functional
-
-    towers = {torch.float32: tower, torch.bfloat16: copy.deepcopy(tower).to(torch.bfloat16)}
-    batches = {dtype: images.to(dtype) for dtype in towers}
-    features: dict[torch.dtype, torch.Tensor] = {}
-
-    def run(dtype: torch.dtype) -> None:
-        features[dtype] = functional.normalize(_first(towers[dtype](batches[dtype])).float(), dim=-1)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    with torch.inference_mode():
-        chosen, reason = dtype_trial.choose_dtype(lambda: run(torch.float32), lambda: run(torch.bfloat16))
-        cosine = float((features[torch.float32] * features[torch.bfloat16]).sum(dim=-1).min())
-    reason += f" on {device.type}, lowest cosine {cosine:.4f}"
-    return (chosen if cosine >= 0.999 else "float32"), reason
 
 
 def _build(files: TeacherFiles) -> tuple[Any, Any]:
@@ -197,8 +171,3 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
                 "Fetch the file again or use other weights.",
             )
     return model, tokenizer
-
-
-def _first(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """The pooled feature of a tower: most return it alone, CoCa's a tuple that starts with it."""
-    return output[0] if isinstance(output, tuple) else output
