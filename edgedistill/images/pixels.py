@@ -3,10 +3,8 @@
 Images are stored ragged, at a short side that covers the larger of the two models' inputs (`short_side_for`) and never
 enlarged. Teacher and student are served by the same function, so a view is the same box for both, each at its own size.
 
-Resizing is torch's antialiased bilinear on uint8: within one grey level of Pillow's on the same crop, and three to
-four times as fast (0.12 against 0.42 ms for a 224 px crop on one core). The device's rule, Pillow's resize with a box,
-differs from it in the outermost pixels alone, where Pillow also sees what lies beyond the box. Neither cropping nor
-resizing starts threads of its own, so `crops` may be called from several threads at once.
+How a box becomes a crop stands in crops.py. torch is imported only there: the processes that decode photos read this
+file, and each of them would need seconds and hundreds of megabytes for it.
 """
 
 from __future__ import annotations
@@ -14,13 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
 
-from .views import View, view_box
+from .views import view_box
+
+if TYPE_CHECKING:
+    import torch
 
 
 def short_side_for(*input_sizes: int) -> int:
@@ -48,15 +48,6 @@ def shrink(image: Image.Image, short_side: int) -> np.ndarray:
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(image)
-
-
-def write_crop(image: np.ndarray, view: View, out: np.ndarray) -> None:
-    """Resize the part of `image` (uint8 [h, w, 3]) that `view` names into `out` (uint8 [S, S, 3])."""
-    size = out.shape[0]
-    part = np.array(image[view.top : view.bottom, view.left : view.right])  # torch wants writable, packed rows
-    nchw = torch.from_numpy(part).permute(2, 0, 1).unsqueeze(0)
-    resized = F.interpolate(nchw, size=(size, size), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
-    out[...] = resized[:, ::-1] if view.flip else resized  # by numpy: a torch copy would start a thread team
 
 
 class PixelCache:
@@ -97,6 +88,10 @@ class PixelCache:
 
         The result does not depend on `threads`, which only shares the work.
         """
+        import torch
+
+        from .crops import write_crop
+
         pairs = [(int(row), int(view)) for row, view in zip(rows, views, strict=True)]
         batch = np.empty((len(pairs), size, size, 3), np.uint8)
 

@@ -23,8 +23,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from ..images.crops import write_crop
 from ..images.duplicates import difference_hash
-from ..images.pixels import cached_size, shrink, write_crop
+from ..images.pixels import cached_size, shrink
 from ..images.views import view_box
 from ..targets.machine import physical_cores
 from ..targets.preprocess import BadImage, decode

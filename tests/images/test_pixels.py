@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from tiny_images import make_photo
 
-from edgedistill.images.pixels import PixelCache, cached_size, short_side_for, shrink, write_crop
-from edgedistill.images.views import View, view_box
+from edgedistill.images.crops import write_crop
+from edgedistill.images.pixels import PixelCache, cached_size, short_side_for, shrink
+from edgedistill.images.views import view_box
 from edgedistill.targets.preprocess import to_pixels
 
 
@@ -46,21 +47,6 @@ def test_a_cached_image_comes_back_as_it_was(photos):
     cache = cache_of(photos)
     for row, photo in enumerate(photos):
         assert np.array_equal(cache.image(row), photo)
-
-
-def test_a_crop_is_what_pillow_makes_of_the_same_box(photos):
-    box = View(5, 3, 50, 41, False)
-    crop = np.empty((24, 24, 3), np.uint8)
-    write_crop(photos[0], box, crop)
-    expected = Image.fromarray(photos[0]).crop(box[:4]).resize((24, 24), Image.Resampling.BILINEAR)
-    assert np.abs(crop.astype(int) - np.asarray(expected)).max() <= 1
-
-
-def test_a_flipped_crop_is_the_mirror_image(photos):
-    plain, flipped = np.empty((2, 24, 24, 3), np.uint8)
-    write_crop(photos[0], View(5, 3, 50, 41, False), plain)
-    write_crop(photos[0], View(5, 3, 50, 41, True), flipped)
-    assert np.array_equal(flipped, plain[:, ::-1])
 
 
 def test_view_0_is_what_the_device_makes_of_the_image_but_for_the_outermost_pixels(photos):
