@@ -23,8 +23,8 @@ from torch import Tensor
 from .cuts import Cuts
 from .views import View
 
-# Bounds what `cut` works on at once; an element of it takes up to 6 bytes on the way, 400 MB together.
-_ELEMENTS = 1 << 26
+# Bounds what `cut` works on at once, to some 400 MB on a GPU: 199 crops of 224 pixels from boxes of 264 x 352.
+_ELEMENTS = 1 << 27
 
 
 def write_crop(image: np.ndarray, view: View, out: np.ndarray) -> None:
@@ -102,7 +102,7 @@ def _weights(extent: np.ndarray, flip: np.ndarray, size: int, most: int, device:
     inputs = torch.arange(0.5, most, device=device)
     centres = torch.addcmul(sides[2], sides[3], torch.arange(float(size), device=device))
     places = (inputs * sides[1]).masked_fill_(inputs > sides[0], torch.inf)  # infinitely far: beyond the side
-    weights = (places[:, None] - centres[..., None]).abs_().neg_().add_(1).clamp_min_(0)
+    weights = (1 - (places[:, None] - centres[..., None]).abs_()).clamp_min_(0)
     return weights.div_(weights.sum(-1, keepdim=True))
 
 
