@@ -10,7 +10,8 @@ differs from it in the outermost pixels alone, where Pillow also sees what lies 
 resizing starts threads of its own, so `write_crop` may be called from several threads at once.
 
 `cut`, many crops on a GPU, takes them from pixels that already lie there: a crop's weights are two matrices, one for
-its rows and one for its columns, so that all crops together are two batched matrix products.
+its rows and one for its columns, so that all crops together are two batched matrix products. Most of a weight matrix is
+nothing, which a CPU would feel: there it takes over ten times as long.
 """
 
 from __future__ import annotations
