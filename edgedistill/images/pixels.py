@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .views import view_box
+from .cuts import Cuts
+from .sharing import share
+from .views import Boxes, view_boxes
 
 if TYPE_CHECKING:
     import torch
@@ -76,10 +78,28 @@ class PixelCache:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def image(self, row: int) -> np.ndarray:
+    def image(self, row: int | np.integer) -> np.ndarray:
         """uint8 [h, w, 3], read-only: image `row` as it is cached."""
         width, height, start = int(self._widths[row]), int(self._heights[row]), int(self._offsets[row])
         return self._pixels[start : start + 3 * width * height].reshape(height, width, 3)
+
+    @property
+    def flat(self) -> np.ndarray:
+        """uint8 [bytes], read-only: the pixels of all images, one after another."""
+        return self._pixels
+
+    @property
+    def widest(self) -> int:
+        """Width of the widest image, in pixels."""
+        return int(self._widths.max(initial=0))
+
+    def boxes(self, rows: np.ndarray, views: np.ndarray) -> Boxes:
+        """Where view `views[k]` of image `rows[k]` lies in that image."""
+        return view_boxes(self._seed, self._hashes[rows], views, self._widths[rows], self._heights[rows])
+
+    def cuts(self, rows: np.ndarray, views: np.ndarray) -> Cuts:
+        """Where view `views[k]` of image `rows[k]` lies in `flat`."""
+        return Cuts.of(self.boxes(rows, views), self._offsets[rows], self._widths[rows])
 
     def crops(
         self, rows: Iterable[int], views: Iterable[int], size: int, threads: Executor | None = None
@@ -92,19 +112,13 @@ class PixelCache:
 
         from .crops import write_crop
 
-        pairs = [(int(row), int(view)) for row, view in zip(rows, views, strict=True)]
-        batch = np.empty((len(pairs), size, size, 3), np.uint8)
+        which = np.fromiter(rows, np.int64)
+        boxes = self.boxes(which, np.fromiter(views, np.int64))
+        batch = np.empty((len(boxes), size, size, 3), np.uint8)
 
         def fill(part: range) -> None:
             for k in part:
-                row, view = pairs[k]
-                image = self.image(row)
-                box = view_box(self._seed, self._hashes[row].tobytes(), view, image.shape[1], image.shape[0])
-                write_crop(image, box, batch[k])
+                write_crop(self.image(which[k]), boxes[k], batch[k])
 
-        if threads is None:
-            fill(range(len(pairs)))
-        else:
-            chunk = 16
-            list(threads.map(fill, [range(k, min(k + chunk, len(pairs))) for k in range(0, len(pairs), chunk)]))
+        share(fill, len(boxes), threads)
         return torch.from_numpy(batch)

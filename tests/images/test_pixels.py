@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_cache import cache_of
 from tiny_images import make_photo
 
 from edgedistill.images.crops import write_crop
-from edgedistill.images.pixels import PixelCache, cached_size, short_side_for, shrink
-from edgedistill.images.views import view_box
+from edgedistill.images.pixels import cached_size, short_side_for, shrink
 from edgedistill.targets.preprocess import to_pixels
-
-
-def cache_of(images: list[np.ndarray], seed: int = 0) -> PixelCache:
-    hashes = np.random.default_rng(0).integers(0, 256, (len(images), 32), dtype=np.uint8)
-    sizes = np.array([image.size for image in images])
-    heights, widths = np.array([image.shape[:2] for image in images]).T
-    return PixelCache(
-        np.concatenate([image.ravel() for image in images]), np.cumsum(sizes) - sizes, widths, heights, hashes, seed
-    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +53,7 @@ def test_teacher_and_student_get_the_same_box_each_at_its_own_size(photos):
     cache = cache_of(photos, seed=5)
     for size in (16, 48):
         crops = cache.crops([4], [3], size).numpy()
-        box = view_box(5, cache._hashes[4].tobytes(), 3, 40, 90)
+        box = cache.boxes(np.array([4]), np.array([3]))[0]
         expected = np.empty((size, size, 3), np.uint8)
         write_crop(photos[4], box, expected)
         assert np.array_equal(crops[0], expected)
@@ -81,3 +74,20 @@ def test_crops_do_not_depend_on_threads_nor_on_their_company(photos):
 def test_rows_and_views_of_unequal_number_are_refused(photos):
     with pytest.raises(ValueError, match="shorter"):
         cache_of(photos).crops([0, 1], [0], 16)
+
+
+def test_a_cut_points_at_the_pixels_of_its_box(photos: list[np.ndarray]) -> None:
+    cache, rows, views = cache_of(photos), np.arange(45) % 9, np.arange(45) % 5
+    boxes, cuts = cache.boxes(rows, views), cache.cuts(rows, views)
+    for k, row in enumerate(rows):
+        left, top, right, bottom, flip = boxes[k]
+        assert (cuts.width[k], cuts.height[k], cuts.flip[k]) == (right - left, bottom - top, flip)
+        shape = (bottom - top, right - left, 3)
+        part = np.lib.stride_tricks.as_strided(cache.flat[cuts.start[k] :], shape, (cuts.stride[k], 3, 1))
+        assert np.array_equal(part, photos[row][top:bottom, left:right])
+
+
+def test_reading_pixels_loads_no_torch() -> None:
+    """The processes that decode photos import this file: torch would cost each of them seconds and memory."""
+    program = "import sys, edgedistill.images.pixels; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedistill.images.views import RATIO, SCALE, view_box
+from edgedistill.images.views import RATIO, SCALE, view_box, view_boxes
 
 sides = st.integers(min_value=1, max_value=5000)
 hashes = st.binary(min_size=32, max_size=32)
@@ -54,6 +55,17 @@ def test_neither_the_order_of_views_nor_other_images_matter(seed, asked, random)
 
 def test_a_view_is_the_same_in_every_release():
     assert view_box(0, content(1), 1, 640, 480) == (198, 173, 473, 473, False)
+
+
+def test_many_boxes_at_once_are_the_boxes_one_by_one() -> None:
+    """To the last bit, small and odd sizes included: what a GPU asks for is what the stores hold."""
+    random, n = np.random.default_rng(0), 50_000
+    contents, asked = random.integers(0, 256, (n, 32), np.uint8), random.integers(0, 20, n)
+    widths, heights = np.exp(random.uniform(0, 8.5, (2, n))).astype(np.uint32)  # as a store records them
+    boxes = view_boxes(11, contents, asked, widths, heights)
+    assert boxes.corners.dtype == np.int64
+    questions = zip(contents, asked.tolist(), widths.tolist(), heights.tolist(), strict=True)
+    assert [boxes[k] for k in range(n)] == [view_box(11, content.tobytes(), *rest) for content, *rest in questions]
 
 
 @pytest.mark.parametrize("change", ["seed", "image", "view"])
