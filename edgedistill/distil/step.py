@@ -46,7 +46,7 @@ class Learner:
         self.norm = norm_for(start) if config.norm == "auto" else config.norm
         self.state = lesson.method.prepare(lesson.store, lesson.bank, lesson.classes).to(device)
         self.live = placed(start, device).train()
-        if is_folded(self.live.backbone):
+        if is_folded(start.backbone):
             log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
             unfold(self.live.backbone, self._sample_of_pixels(lesson))
         if self.norm == "start":
@@ -102,6 +102,19 @@ class Learner:
         self.live.load_state_dict(_under("live.", tensors))
         self.average.load_state_dict(_under("average.", tensors))
         self._load_optimiser(_under("optimiser.", tensors))
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go back to what `tensors` gave, in place, and without gradients. State of the optimiser that is not among
+        them was not there yet: it begins at zero."""
+        self.forget_gradients()
+        for name, value in self.tensors().items():
+            if name in tensors:
+                value.detach().copy_(tensors[name])
+            else:
+                value.zero_()
+
+    def forget_gradients(self) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
         """Moments take their parameter's memory format: the fused step walks both in the same order."""

@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from edgedistill.distil import loop as training
 from edgedistill.distil.evaluate import evaluate
-from edgedistill.distil.loop import TrainResult, stalled, train
+from edgedistill.distil.loop import TrainResult, train
 from edgedistill.distil.methods.base import Method, NonFiniteLoss
 from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.methods.prg import PRG
+from edgedistill.distil.run import TIMES, stalled
 from edgedistill.distil.students import Student, load_student
 from edgedistill.errors import InputError
 from edgedistill.teacher.store import TeacherStore
@@ -34,7 +35,7 @@ def run(
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without its times."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in training.TIMES} for row in rows]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 
 class StopAfter:

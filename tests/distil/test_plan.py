@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def images(steps: list[Step]) -> np.ndarray:
     return np.concatenate([rows for rows, _ in steps])
 
 
-def shown(steps: list[Step]) -> list[tuple[int, int]]:
+def shown(steps: Iterable[Step]) -> list[tuple[int, int]]:
     """(row, view), in the order in which a run sees them."""
     return [(int(row), int(view)) for rows, views in steps for row, view in zip(rows, views)]
 
@@ -30,9 +31,9 @@ def test_an_epoch_of_equal_parts_holds_every_image_once_and_v_epochs_every_view(
     steps = [plan().epoch(epoch) for epoch in range(4)]
     assert all(sorted(images(epoch)) == sorted(ROWS) for epoch in steps)
     assert {len(rows) for epoch in steps for rows, _ in epoch} == {3, 4}
-    seen = Counter(pair for epoch in steps for pair in shown(epoch))
+    seen = Counter(shown(chain(*steps)))
     assert seen == Counter((int(row), view) for row in ROWS for view in range(4))
-    orders = {tuple(view for row, view in sum(map(shown, steps), []) if row == mine) for mine in ROWS}
+    orders = {tuple(view for row, view in shown(chain(*steps)) if row == mine) for mine in ROWS}
     assert len(orders) > 1
 
 
@@ -54,8 +55,8 @@ def test_fixed_batches_are_one_stream_of_whole_epochs(count: int, batch: int, vi
     assert ends == [fixed.end(epoch) for epoch in range(-1, epochs)]
     assert all(later > earlier for earlier, later in pairwise(ends))
     assert fixed.steps == ends[-1] == -(-epochs * count // fixed.batch)
-    stream = sum(map(shown, by_epoch), [])
-    same = sum((shown(parts.epoch(epoch)) for epoch in range(epochs + 1)), [])
+    stream = shown(chain(*by_epoch))
+    same = shown(chain(*(parts.epoch(epoch) for epoch in range(epochs + 1))))
     assert stream == same[: len(stream)]
     assert len(stream) >= epochs * count
 
@@ -63,7 +64,7 @@ def test_fixed_batches_are_one_stream_of_whole_epochs(count: int, batch: int, vi
 @pytest.mark.parametrize("fixed", [False, True])
 def test_every_view_of_an_image_comes_before_one_comes_again(fixed: bool) -> None:
     taken = plan(epochs=8, fixed=fixed)
-    stream = sum((shown(taken.epoch(epoch)) for epoch in range(8)), [])
+    stream = shown(chain(*(taken.epoch(epoch) for epoch in range(8))))
     for mine in ROWS:
         views = [view for row, view in stream if row == mine]
         assert sorted(views[:4]) == sorted(views[4:8]) == [0, 1, 2, 3]
