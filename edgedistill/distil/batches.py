@@ -35,13 +35,14 @@ class Batch:
     row: Tensor
     view: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        def move(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=True)
+    def tensors(self) -> list[Tensor]:
+        """All of them, in one order."""
+        found = [self.images, self.teacher.u, self.teacher.u_mean, self.row, self.view]
+        return [tensor for tensor in found if tensor is not None]
 
-        u_mean = self.teacher.u_mean
-        teacher = TeacherOut(u=move(self.teacher.u), u_mean=None if u_mean is None else move(u_mean))
-        return Batch(move(self.images), teacher, move(self.row), move(self.view))
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """A batch of what `change` makes of each."""
+        return Batch(change(self.images), self.teacher.map(change), change(self.row), change(self.view))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from .batches import Batch
-from .methods.base import TeacherOut
 from .schedule import Rates
 from .step import Learner
 
@@ -36,20 +35,24 @@ class CapturedStep:
     """
 
     def __init__(self, learner: Learner, batch: Batch, rates: Rates) -> None:
-        self._learner, self._batch, self._rates = learner, _copied(batch), rates
-        kept = {name: value.detach().clone() for name, value in learner.tensors().items()}
-        with _aside(learner.device):
-            for _ in range(WARM_UP_STEPS):
-                self._as_it_is()
-        learner.restore(kept)
+        self._learner, self._batch, self._rates = learner, batch.map(torch.clone), rates
+        self._warm_up()
         self._run = self._recorded() if learner.device.type == "cuda" else self._as_it_is
 
     def __call__(self, batch: Batch, rates: Rates) -> dict[str, Tensor]:
         """Learn from this batch at these rates (numbers): what `Learner.step` returns, valid until the next call."""
-        for mine, given in zip(_tensors(self._batch), _tensors(batch), strict=True):
+        for mine, given in zip(self._batch.tensors(), batch.tensors(), strict=True):
             mine.copy_(given, non_blocking=True)
         self._rates.fill(rates)
         return self._run()
+
+    def _warm_up(self) -> None:
+        """Some steps for nothing make what is made at first use: handles, workspaces, the optimiser's state."""
+        kept = {name: value.detach().clone() for name, value in self._learner.tensors().items()}
+        with _aside(self._learner.device):
+            for _ in range(WARM_UP_STEPS):
+                self._as_it_is()
+        self._learner.restore(kept)
 
     def _as_it_is(self) -> dict[str, Tensor]:
         return self._learner.step(self._batch, self._rates)
@@ -91,17 +94,6 @@ def _aside(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[torch.cuda.current_device()]), torch.cuda.stream(side):
         yield
     usual.wait_stream(side)
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    found = [batch.images, batch.teacher.u, batch.teacher.u_mean, batch.row, batch.view]
-    return [tensor for tensor in found if tensor is not None]
-
-
-def _copied(batch: Batch) -> Batch:
-    mean = batch.teacher.u_mean
-    teacher = TeacherOut(u=batch.teacher.u.clone(), u_mean=None if mean is None else mean.clone())
-    return Batch(batch.images.clone(), teacher, batch.row.clone(), batch.view.clone())
 
 
 def _first_line(error: Exception) -> str:

@@ -41,7 +41,7 @@ class CardRun(Run):
     def batches(self, steps: Sequence[Step]) -> Iterator[Batch]:
         sent = _InFlight(self.device)
         for batch in prefetch(self.reader.read, steps, AHEAD):
-            yield batch.to(self.device)
+            yield batch.map(lambda x: x.to(self.device, non_blocking=True))
             sent.one_more()
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 30.0
 LEAST_BATCH = 2
+AGAIN = "run the same command: training goes on from its last checkpoint."
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def train(
     `student` itself is the start and is not changed. Same inputs, config and thread count: same student.safetensors
     on a CPU, however often the run was interrupted; a finished one is read back. Where a GPU's memory does not hold a
     step, the run is one with a smaller batch. Raises InputError for a GPU that is not there, NonFiniteLoss naming the
-    part of the loss and the step, OutOfMemory.
+    part of the loss and the step, OutOfMemory, GpuLost.
     """
     device = choose_device(config.train_on)
     with reproducible(device, config.threads):
@@ -70,7 +71,8 @@ def train(
             config = dataclasses.replace(config, dtype=dtype)
         while (run := _taught(student, lesson, dataclasses.replace(config, batch=batch), folder, progress)) is None:
             batch = smaller(batch)
-            gc.collect()  # what holds on to the GPU's memory is gone, but for circles
+            gc.collect()  # of the run that did not fit, circles still hold some of the GPU's memory
+            torch.cuda.empty_cache()
         shipped = run.learner.average.cpu().eval().requires_grad_(False)
     return TrainResult(shipped, run.metrics, run.epochs, run.batch, device.type, config.dtype, run.warnings)
 
@@ -94,6 +96,11 @@ def _taught(
             run.save()
     except torch.OutOfMemoryError:
         return None
+    except torch.AcceleratorError as error:
+        raise GpuLost(
+            f"the GPU stopped working: {str(error).splitlines()[0]}",
+            f"See with nvidia-smi whether it is back, then {AGAIN}",
+        ) from error
     return run
 
 
@@ -110,12 +117,15 @@ def _to_the_end(run: Run, progress: Progress) -> None:
         if run.epoch > first:  # the step did fit: another program took the memory since
             raise OutOfMemory(
                 f"the GPU's memory ran out in epoch {run.epoch + 1}, after epochs that it was enough for",
-                "See with nvidia-smi what else uses the GPU, then run the same command: training goes on from its last "
-                "checkpoint.",
+                f"See with nvidia-smi what else uses the GPU, then {AGAIN}",
             ) from error
         progress.done()
         raise
     progress.done()
+
+
+class GpuLost(EdgeDistillError):
+    """The GPU or its driver failed."""
 
 
 class OutOfMemory(EdgeDistillError):

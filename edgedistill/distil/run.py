@@ -140,7 +140,7 @@ class Run:
             count = len(batch.row)
             sums.add(k, self.step(batch, done + k), count)
             seen += count
-            lr += count * (self.schedule.at(done + k).lr * self.learner.lr)
+            lr += count * float(self.schedule.at(done + k).lr * self.learner.lr)
             agreement = self.agreement(sums)
             known = "" if agreement is None else f", agreement {agreement:.3f}"
             progress.advance(count, note=f"epoch {epoch + 1}{known}")

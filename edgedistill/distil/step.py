@@ -79,7 +79,8 @@ class Learner:
     @torch.no_grad()
     def update_average(self, decay: float | Tensor) -> None:
         """Weights move by 1 − decay towards the live ones; buffers (BatchNorm's statistics) are copied."""
-        mine, theirs = list(self.average.parameters()), list(self.live.parameters())
+        mine: list[Tensor] = list(self.average.parameters())
+        theirs: list[Tensor] = list(self.live.parameters())
         if isinstance(decay, Tensor):  # torch's lerp over a list takes no tensor for all of it
             way = torch._foreach_sub(theirs, mine)
             torch._foreach_mul_(way, _in_float32(1 - decay))

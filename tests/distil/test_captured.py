@@ -89,7 +89,7 @@ def test_a_step_with_rates_in_tensors_reads_no_value(store: TeacherStore, method
     learner, given = Learner(fresh_student(), lesson(store, method), config(dtype="bfloat16"), CPU), batch(store)
     sums = SumsOnCard(steps=Steps(0, 1))
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        faked = Batch(fake.from_tensor(given.images), given.teacher, given.row, given.view)
+        faked = given.map(fake.from_tensor)
         found = learner.step(faked, schedule("blend").in_tensors(3, CPU))
         sums.add(0, found, 12)
         for read in (lambda: found["total"].item(), lambda: bool(found["agreement"] > 0)):
@@ -109,7 +109,7 @@ def test_a_step_makes_no_tensor_beside_its_device(
     learner = Learner(fresh_student(), lesson(store, method), config(), META)
     learner.optimiser = NoStep(groups(learner.live, learner.config, learner.lr))
     rates, sums = schedule("blend").in_tensors(3, META), SumsOnCard(steps=Steps(0, 1))
-    found = learner.step(batch(store).to(META), rates)
+    found = learner.step(batch(store).map(lambda x: x.to(META)), rates)
     sums.add(0, found, 12)
     assert {value.device.type for value in found.values()} == {"meta"}
     assert all(parameter.grad is not None for parameter in learner.live.parameters())

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from edgedistill.distil import loop
+from edgedistill.distil.captured import WARM_UP_STEPS
 from edgedistill.distil.card_run import CardRun
-from edgedistill.distil.loop import OutOfMemory, train
+from edgedistill.distil.loop import GpuLost, OutOfMemory, train
 from edgedistill.distil.methods.base import NonFiniteLoss
 from edgedistill.distil.run import TIMES
 from edgedistill.distil.step import Learner
@@ -100,9 +101,11 @@ def test_a_loss_that_is_not_finite_names_part_and_step_when_the_epoch_ends(
 
 
 class SmallCard:
-    """Steps of a learner on a GPU whose memory holds `images` of a batch."""
+    """Steps of a learner on a GPU whose memory holds `images` of a batch, and which fails at its step number `last`."""
 
-    def __init__(self, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, images: int = IMAGES, last: int = -1, error: Exception | None = None
+    ) -> None:
         self.tried: list[int] = []
         step = Learner.step
 
@@ -110,6 +113,8 @@ class SmallCard:
             self.tried.append(len(batch.row))
             if len(batch.row) > images:
                 raise torch.OutOfMemoryError("CUDA out of memory")
+            if len(self.tried) == last:
+                raise error or torch.OutOfMemoryError("CUDA out of memory")
             return step(learner, batch, rates)
 
         monkeypatch.setattr(Learner, "step", limited)
@@ -122,7 +127,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(
     for name in ("asked", "found"):
         (tmp_path / name).mkdir()
     asked = train(fresh_student(), lesson(store), config(batch=10, epochs=2), tmp_path / "asked")
-    card = SmallCard(12, monkeypatch)
+    card = SmallCard(monkeypatch, images=12)
     found = train(fresh_student(), lesson(store), config(batch=40, epochs=2), tmp_path / "found")
     assert list(dict.fromkeys(card.tried)) == [40, 20, 10]
     assert card.tried.count(40) == 1
@@ -139,7 +144,7 @@ def test_a_run_on_a_small_card_goes_on_where_it_was(
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    SmallCard(12, monkeypatch)
+    SmallCard(monkeypatch, images=12)
     arguments = (fresh_student(), lesson(store), config(batch=20), tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(*arguments, StopAfterImages(2 * IMAGES + 15))
@@ -147,14 +152,34 @@ def test_a_run_on_a_small_card_goes_on_where_it_was(
     assert "goes on after epoch 2" in caplog.text
 
 
-def test_memory_for_not_even_two_images_or_lost_on_the_way_ends_in_two_lines(
+def test_memory_for_not_even_two_images_ends_in_two_lines(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = SmallCard(1, monkeypatch)
+    card = SmallCard(monkeypatch, images=1)
     with pytest.raises(OutOfMemory, match="a training step of 2 images") as caught:
         train(fresh_student(), lesson(store), config(batch=12), tmp_path)
     assert card.tried == [12, 6, 3, 2]
     assert "nvidia-smi" in caught.value.todo
+
+
+IN_EPOCH_2 = WARM_UP_STEPS + 3 + 1
+
+
+def test_memory_that_runs_out_after_an_epoch_is_not_the_batchs_fault(
+    store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SmallCard(monkeypatch, last=IN_EPOCH_2)
+    with pytest.raises(OutOfMemory, match="ran out in epoch 2") as caught:
+        train(fresh_student(), lesson(store), config(batch=BATCH), tmp_path)
+    assert "run the same command" in caught.value.todo
+
+
+def test_a_gpu_that_fails_ends_in_two_lines(
+    store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SmallCard(monkeypatch, last=IN_EPOCH_2, error=torch.AcceleratorError("CUDA error: launch failure\nand more"))
+    with pytest.raises(GpuLost, match="stopped working: CUDA error: launch failure\n"):
+        train(fresh_student(), lesson(store), config(batch=BATCH), tmp_path)
 
 
 def test_fixed_batches_are_no_larger_than_the_pool(store: TeacherStore, tmp_path: Path) -> None:

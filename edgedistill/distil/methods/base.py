@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -57,6 +58,10 @@ class TeacherOut:
 
     u: Tensor
     u_mean: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> TeacherOut:
+        """What `change` makes of each."""
+        return TeacherOut(u=change(self.u), u_mean=None if self.u_mean is None else change(self.u_mean))
 
 
 @dataclass(frozen=True, kw_only=True)
