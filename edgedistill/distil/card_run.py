@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .batches import Batch, prefetch
 from .captured import CapturedStep
+from .card import CardReader, free_half
 from .plan import Step
 from .run import Run
 from .sums import Steps, SumsAtOnce, SumsOnCard
@@ -31,17 +32,26 @@ class CardRun(Run):
 
     def prepare(self) -> None:
         """The first batch, the warm-up and the recording: this is when it shows whether the memory is enough."""
-        super().prepare()
         began = time.perf_counter()
+        self._card = CardReader(
+            self.lesson.store,
+            self.config.size,
+            with_mean=self.schedule.needs_mean,
+            device=self.device,
+            room=free_half(self.device),  # with the student on the card already
+        )
         step = self.plan.end(self.epoch - 1)
         rates = self.schedule.in_tensors(step, self.device)
         self._step = CapturedStep(self.learner, self.first_batch(), rates)
         self._warm_up_s: float | None = time.perf_counter() - began
 
+    def first_batch(self) -> Batch:
+        return self._card.place(self._card.read(*self.plan.epoch(self.epoch)[0]))
+
     def batches(self, steps: Sequence[Step]) -> Iterator[Batch]:
         sent = _InFlight(self.device)
-        for batch in prefetch(self.reader.read, steps, AHEAD):
-            yield batch.map(lambda x: x.to(self.device, non_blocking=True))
+        for ready in prefetch(self._card.read, steps, AHEAD):
+            yield self._card.place(ready)
             sent.one_more()
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:

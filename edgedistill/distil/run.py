@@ -100,16 +100,16 @@ class Run:
 
     def prepare(self) -> None:
         """What comes once before the first epoch of this process, after `resume`."""
-        self.reader = BatchReader(store=self.lesson.store, size=self.config.size, with_mean=self.schedule.needs_mean)
+        self._reader = BatchReader(store=self.lesson.store, size=self.config.size, with_mean=self.schedule.needs_mean)
 
     def first_batch(self) -> Batch:
         """A batch as the steps take it, on the device: the next epoch's first."""
-        return self.reader.read(*self.plan.epoch(self.epoch)[0])
+        return self._reader.read(*self.plan.epoch(self.epoch)[0])
 
     def batches(self, steps: Sequence[Step]) -> Iterator[Batch]:
         """The batches of these steps, on the device."""
         with ThreadPoolExecutor(torch.get_num_threads()) as cores:
-            yield from prefetch(dataclasses.replace(self.reader, threads=cores).read, steps, ahead=0)
+            yield from prefetch(dataclasses.replace(self._reader, threads=cores).read, steps, ahead=0)
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """What `Learner.step` returns of this batch at the rates of `step`, counted from 0 over all epochs."""
