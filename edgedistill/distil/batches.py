@@ -64,9 +64,7 @@ class BatchReader:
         images = store.pixels.crops(rows, views, self.size, self.threads)
         return Batch(
             images=images,
-            teacher=TeacherOut(
-                u=torch.from_numpy(u), u_mean=None if u_mean is None else torch.from_numpy(u_mean)
-            ),
+            teacher=TeacherOut(u=torch.from_numpy(u), u_mean=None if u_mean is None else torch.from_numpy(u_mean)),
             row=torch.from_numpy(rows),
             view=torch.from_numpy(views),
         )

@@ -11,6 +11,7 @@ back, an optimiser made for it. The random numbers of dropout follow the generat
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -49,7 +50,8 @@ class CapturedStep:
     def _warm_up(self) -> None:
         """Some steps for nothing make what is made at first use: handles, workspaces, the optimiser's state."""
         kept = {name: value.detach().clone() for name, value in self._learner.tensors().items()}
-        with _aside(self._learner.device):
+        with _aside(self._learner.device), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # and is not yet
             for _ in range(WARM_UP_STEPS):
                 self._as_it_is()
         self._learner.restore(kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,6 @@ from .card import CardReader, free_half
 from .plan import Step
 from .run import Run
 from .sums import Steps, SumsAtOnce, SumsOnCard
-
-log = logging.getLogger(__name__)
 
 AHEAD = 2
 """Batches that are read before they are needed."""

@@ -83,9 +83,7 @@ def begin(student: Student, lesson: Lesson, config: TrainConfig, folder: Path) -
     return kind(student, lesson, config, folder)
 
 
-def _taught(
-    student: Student, lesson: Lesson, config: TrainConfig, folder: Path, progress: Progress
-) -> Run | None:
+def _taught(student: Student, lesson: Lesson, config: TrainConfig, folder: Path, progress: Progress) -> Run | None:
     """The run of this config, at its end; None if the GPU's memory did not hold its steps."""
     try:
         run = begin(student, lesson, config, folder)

@@ -52,8 +52,9 @@ class Learner:
         if self.norm == "start":
             hold_statistics(self.live.backbone)
         self.average = copy.deepcopy(self.live).eval()
-        # `capturable` allows rates in tensors to be recorded; the fused arithmetic is the same with it and without.
-        self.optimiser = torch.optim.AdamW(groups(self.live, config, self.lr), fused=True, capturable=True)
+        # `capturable` allows a GPU to record the step; the fused arithmetic is the same with it and without.
+        recordable = device.type == "cuda"
+        self.optimiser = torch.optim.AdamW(groups(self.live, config, self.lr), fused=True, capturable=recordable)
 
     def step(self, batch: Batch, rates: Rates) -> dict[str, Tensor]:
         """Learn from one batch, which lies on the device.
