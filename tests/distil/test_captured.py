@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from edgedistill.distil.batches import Batch, BatchReader
 from edgedistill.distil.captured import CapturedStep
@@ -101,20 +104,37 @@ def test_a_step_with_rates_in_tensors_reads_no_value(store: TeacherStore, method
 def test_a_step_makes_no_tensor_beside_its_device(
     store: TeacherStore, method: Method, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On torch's `meta` device, the only one beside the CPU that every machine has: mixed devices are an error.
-
-    It has neither an autocast nor the fused AdamW: those two are left out.
+    """On torch's `meta` device, the only one beside the CPU that every machine has; not even a number in a tensor on
+    the CPU may take part, which a GPU would wait for. It has neither an autocast nor the fused AdamW.
     """
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     learner = Learner(fresh_student(), lesson(store, method), config(), META)
     learner.optimiser = NoStep(groups(learner.live, learner.config, learner.lr))
     rates, sums = schedule("blend").in_tensors(3, META), SumsOnCard(steps=Steps(0, 1))
-    found = learner.step(batch(store).map(lambda x: x.to(META)), rates)
-    sums.add(0, found, 12)
-    assert {value.device.type for value in found.values()} == {"meta"}
+    given, beside = batch(store).map(lambda x: x.to(META)), Devices()
+    with beside:
+        for step in range(2):
+            found = learner.step(given, rates)
+            sums.add(step, found, 12)
+            rates.fill(schedule("blend").at(step))
+    assert beside.seen == {"meta"}
     assert all(parameter.grad is not None for parameter in learner.live.parameters())
-    with pytest.raises(RuntimeError, match="device"):
-        learner.step(batch(store), rates)
+    with beside:
+        given.images + torch.ones(())
+    assert beside.seen == {"meta", "cpu"}
+
+
+class Devices(TorchDispatchMode):
+    """On which devices the tensors lie that operators take and make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.seen |= {x.device.type for x in tree_leaves((args, kwargs, made)) if isinstance(x, torch.Tensor)}
+        return made
 
 
 class NoStep(torch.optim.AdamW):
