@@ -38,8 +38,11 @@ from torch import nn
 from edgedistill.distil import arithmetic, batches
 from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.lesson import Lesson
-from edgedistill.distil.loop import Run
+from edgedistill.distil.loop import begin
+from edgedistill.distil.methods.base import check_finite
 from edgedistill.distil.methods.prg import PRG
+from edgedistill.distil.plan import Plan
+from edgedistill.distil.run import Run
 from edgedistill.distil.students import Student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.teacher.fill import TeacherPass, build_store
@@ -97,7 +100,8 @@ def measure(
     with arithmetic.reproducible(device, options.threads):
         bank, classes = random_classes()
         lesson = Lesson(store=store, rows=np.arange(len(store)), method=PRG(), classes=classes, bank=bank)
-        run = Run(student, lesson, config, folder)
+        run = begin(student, lesson, config, folder)
+        run.prepare()
         candidates: dict[str, Callable[[], object]] = {
             "distil": lambda: run.one_epoch(SILENT),
             "supervised": supervised(student, store, config, device),
@@ -142,7 +146,7 @@ def supervised(
         return images.pin_memory() if pin else images
 
     def epoch() -> None:
-        plan = batches.epoch_plan(0, 0, every, store.views, config.batch or 1)
+        plan = Plan(seed=0, rows=every, views=store.views, batch=config.batch or 1, epochs=1).epoch(0)
         for (part, _), images in zip(plan, batches.prefetch(crops, plan, ahead=2 if pin else 0)):
             with arithmetic.autocast(device, config.dtype):
                 f = backbone.backbone(backbone.normalise(images.to(device, non_blocking=True)))
@@ -157,24 +161,24 @@ def supervised(
 
 def bare(run: Run, steps: int) -> Callable[[], None]:
     """The product's own step on one fixed batch."""
-    batch = first_batch(run)
+    batch = run.first_batch()
 
     def epoch() -> None:
         for _ in range(steps):
-            run.step(batch, 0, "the bare step")
+            check_finite(run.step(batch, 0), "the bare step")
 
     return epoch
 
 
 def live(run: Run, tower: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
     """One of the product's steps, the teacher's features computed on the spot instead of read."""
-    batch = first_batch(run)
+    batch = run.first_batch()
     images = torch.rand(len(batch.row), 3, TEACHER_SIZE, TEACHER_SIZE, device=run.device).to(dtype)
 
     def step() -> None:
         with torch.inference_mode():
             tower(images)
-        run.step(batch, 0, "the live step")
+        check_finite(run.step(batch, 0), "the live step")
 
     return step
 
@@ -190,11 +194,6 @@ def vit_b_32(device: torch.device) -> tuple[nn.Module, torch.dtype]:
     name, _ = choose_dtype(tower, torch.rand(16, 3, TEACHER_SIZE, TEACHER_SIZE, device=device), device)
     dtype = getattr(torch, name)
     return tower.to(dtype), dtype
-
-
-def first_batch(run: Run) -> batches.Batch:
-    every = np.arange(run.batch)
-    return run.reader.read(every, np.ones_like(every)).to(run.device)
 
 
 def synchronised(call: Callable[[], object]) -> Callable[[], None]:

@@ -69,7 +69,10 @@ def autocast(device: torch.device, dtype: str) -> torch.autocast:
 
 @contextmanager
 def reproducible(device: torch.device, threads: int | None) -> Iterator[None]:
-    """On a CPU: deterministic algorithms and a fixed number of threads. On a GPU: the fastest convolutions instead."""
+    """On a CPU: deterministic algorithms and a fixed number of threads. On a GPU: convolutions by rule of thumb.
+
+    cuDNN's search for the fastest ones takes up to a minute, which a training of some minutes never gets back.
+    """
     before = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -81,7 +84,7 @@ def reproducible(device: torch.device, threads: int | None) -> Iterator[None]:
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         else:
-            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.benchmark = False
         yield
     finally:
         torch.set_num_threads(before)

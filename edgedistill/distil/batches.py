@@ -1,9 +1,8 @@
-"""The training loop's input: which image in which view at which step, and the pixels and targets that go with it.
+"""The training loop's input: the pixels and targets of a step's images (which ones: plan.py).
 
-A step's batch is a pure function of (seed, epoch, step), so nothing about it is kept in a checkpoint. For a GPU, a
-background thread reads a few steps ahead. On a CPU a thread beside the step would take a core from it, and all cores
-wait for the slowest: there they share the crops between two steps (benchmarks/step_time.py). The crops come from the
-store's cached pixels, so nothing is decoded here.
+For a GPU, a background thread reads a few steps ahead. On a CPU a thread beside the step would take a core from it, and
+all cores wait for the slowest: there they share the crops between two steps (benchmarks/step_time.py). The crops come
+from the store's cached pixels, so nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -36,38 +35,26 @@ class Batch:
     row: Tensor
     view: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        def move(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=True)
+    def tensors(self) -> list[Tensor]:
+        """All of them, in one order."""
+        found = [self.images, self.teacher.u, self.teacher.u_mean, self.row, self.view]
+        return [tensor for tensor in found if tensor is not None]
 
-        u_mean = self.teacher.u_mean
-        teacher = TeacherOut(u=move(self.teacher.u), u_mean=None if u_mean is None else move(u_mean))
-        return Batch(move(self.images), teacher, move(self.row), move(self.view))
-
-
-def epoch_plan(seed: int, epoch: int, rows: np.ndarray, views: int, batch: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The (rows, views) of every step of one epoch: each image once, in batches of nearly equal size.
-
-    An image goes through all its V views, in an order of its own, before it sees one again.
-    """
-    rounds, turn = divmod(epoch, views)
-    order = np.random.default_rng([seed, 1, rounds]).random((len(rows), views), dtype=np.float32).argsort(axis=1)
-    shuffled = np.random.default_rng([seed, 2, epoch]).permutation(len(rows))
-    parts = np.array_split(shuffled, max(1, round(len(rows) / batch)))
-    return [(rows[part], order[part, turn]) for part in parts]
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """A batch of what `change` makes of each."""
+        return Batch(change(self.images), self.teacher.map(change), change(self.row), change(self.view))
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchReader:
     """Reads batches from a store: crops at `size`, u and, `with_mean`, u_mean.
 
-    `pin` puts them where a GPU can fetch them by itself. `threads` share the crops; the result does not depend on them.
+    `threads` share the crops; the result does not depend on them.
     """
 
     store: TeacherStore
     size: int
     with_mean: bool
-    pin: bool
     threads: Executor | None = None
 
     def read(self, rows: np.ndarray, views: np.ndarray) -> Batch:
@@ -76,14 +63,11 @@ class BatchReader:
         u, u_mean = store.view_targets(rows, views) if self.with_mean else (store.features(rows, views), None)
         images = store.pixels.crops(rows, views, self.size, self.threads)
         return Batch(
-            images=images.pin_memory() if self.pin else images,
-            teacher=TeacherOut(u=self._tensor(u), u_mean=None if u_mean is None else self._tensor(u_mean)),
-            row=self._tensor(rows),
-            view=self._tensor(views),
+            images=images,
+            teacher=TeacherOut(u=torch.from_numpy(u), u_mean=None if u_mean is None else torch.from_numpy(u_mean)),
+            row=torch.from_numpy(rows),
+            view=torch.from_numpy(views),
         )
-
-    def _tensor(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).pin_memory() if self.pin else torch.from_numpy(x)
 
 
 def prefetch(make: Callable[..., T], jobs: Iterable[tuple[Any, ...]], ahead: int = 2) -> Iterator[T]:

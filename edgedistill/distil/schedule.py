@@ -1,9 +1,15 @@
-"""What changes from step to step: learning rate, blend of views, decay of the moving average; plain arithmetic."""
+"""What changes from step to step: learning rate, blend of views, decay of the moving average; plain arithmetic.
+
+A step that is recorded once and replayed reads its rates from tensors; `in_tensors` makes such, `fill` sets them.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from .config import TrainConfig
 
@@ -13,11 +19,17 @@ LEAST_VIEWS_TO_BLEND = 4
 @dataclass(frozen=True)
 class Rates:
     """One step's: `lr`, a factor on every group's peak rate; `eta`, the share of the mean-view target; `decay`, how
-    much of itself the moving average keeps."""
+    much of itself the moving average keeps. Each a number, or a float64 tensor [] where the step is recorded."""
 
-    lr: float
-    eta: float
-    decay: float
+    lr: float | Tensor
+    eta: float | Tensor
+    decay: float | Tensor
+
+    def fill(self, values: Rates) -> None:
+        """Set the tensors among these rates to numbers, in place; on a GPU, without waiting for it."""
+        for mine, value in ((self.lr, values.lr), (self.eta, values.eta), (self.decay, values.decay)):
+            if isinstance(mine, Tensor):
+                mine.fill_(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +44,23 @@ class Schedule:
         """The rates of this step, counted from 0 over all epochs."""
         return Rates(
             lr=self._lr(step), eta=self._eta(step), decay=min(self.config.ema, (1 + step) / (10 + step))
+        )
+
+    def in_tensors(self, step: int, device: torch.device) -> Rates:
+        """The rates of this step in tensors on `device`, for a step that is recorded and serves every other, too.
+
+        `eta` is one where the run blends; where it never does, it stays the number 0 or 1, which leaves one of the two
+        losses out.
+        """
+        rates = self.at(step)
+
+        def tensor(value: float | Tensor) -> Tensor:
+            return torch.full((), float(value), dtype=torch.float64, device=device)
+
+        return Rates(
+            lr=tensor(rates.lr),
+            eta=tensor(rates.eta) if self._blends else rates.eta,
+            decay=tensor(rates.decay),
         )
 
     @property

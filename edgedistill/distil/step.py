@@ -1,8 +1,9 @@
 """One step of training: forward, loss, backward, clipping, AdamW, moving average.
 
 `Learner` holds what a step changes. Its `step` is a function of a batch and of that step's rates and reads no value
-back from the device: what it returns are tensors, for whoever counts them. The loop (loop.py) knows epochs, files and
-progress; nothing of that is here.
+back from the device: what it returns are tensors, for whoever counts them. With rates in tensors it has no number in
+it that changes from step to step, so that a GPU can record it once and replay it (captured.py); it is the same step.
+The run (run.py) knows epochs, files and progress; nothing of that is here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,15 @@ class Learner:
         self.norm = norm_for(start) if config.norm == "auto" else config.norm
         self.state = lesson.method.prepare(lesson.store, lesson.bank, lesson.classes).to(device)
         self.live = placed(start, device).train()
-        if is_folded(self.live.backbone):
+        if is_folded(start.backbone):
             log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
             unfold(self.live.backbone, self._sample_of_pixels(lesson))
         if self.norm == "start":
             hold_statistics(self.live.backbone)
         self.average = copy.deepcopy(self.live).eval()
-        self.optimiser = torch.optim.AdamW(groups(self.live, config, self.lr), fused=True)
+        # `capturable` allows a GPU to record the step; the fused arithmetic is the same with it and without.
+        recordable = device.type == "cuda"
+        self.optimiser = torch.optim.AdamW(groups(self.live, config, self.lr), fused=True, capturable=recordable)
 
     def step(self, batch: Batch, rates: Rates) -> dict[str, Tensor]:
         """Learn from one batch, which lies on the device.
@@ -59,7 +62,7 @@ class Learner:
         Returns scalar tensors without gradient: the parts of the loss, agreement with the teacher, gradient norm.
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = rates.lr * group["peak"]
+            group["lr"] = _in_float32(rates.lr * group["peak"])
         with autocast(self.device, self.config.dtype):
             f, h = self.live(batch.images)
         out = StudentOut.of(f, h, batch.row, batch.view)
@@ -75,11 +78,18 @@ class Learner:
         return {name: value.detach() for name, value in found.items()}
 
     @torch.no_grad()
-    def update_average(self, decay: float) -> None:
+    def update_average(self, decay: float | Tensor) -> None:
         """Weights move by 1 − decay towards the live ones; buffers (BatchNorm's statistics) are copied."""
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), 1 - decay)
-        for mine, theirs in zip(self.average.buffers(), self.live.buffers()):
-            mine.copy_(theirs)
+        mine: list[Tensor] = list(self.average.parameters())
+        theirs: list[Tensor] = list(self.live.parameters())
+        if isinstance(decay, Tensor):  # torch's lerp over a list takes no tensor for all of it
+            way = torch._foreach_sub(theirs, mine)
+            torch._foreach_mul_(way, _in_float32(1 - decay))
+            torch._foreach_add_(mine, way)
+        else:
+            torch._foreach_lerp_(mine, theirs, 1 - decay)
+        for kept, new in _by_dtype(self.average.buffers(), self.live.buffers()):
+            torch._foreach_copy_(kept, new)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that the steps to come depend on, by name: live.*, average.*, optimiser.<parameter>.*."""
@@ -94,6 +104,19 @@ class Learner:
         self.live.load_state_dict(_under("live.", tensors))
         self.average.load_state_dict(_under("average.", tensors))
         self._load_optimiser(_under("optimiser.", tensors))
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go back to what `tensors` gave, in place, and without gradients. State of the optimiser that is not among
+        them was not there yet: it begins at zero."""
+        self.forget_gradients()
+        for name, value in self.tensors().items():
+            if name in tensors:
+                value.detach().copy_(tensors[name])
+            else:
+                value.zero_()
+
+    def forget_gradients(self) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
         """Moments take their parameter's memory format: the fused step walks both in the same order."""
@@ -132,6 +155,21 @@ def groups(student: Student, config: TrainConfig, lr: float) -> list[dict[str, A
             params = [p for p in part.parameters() if (p.ndim <= 1) == vectors]
             found.append({"params": params, "peak": peak, "lr": peak, "weight_decay": decay})
     return [group for group in found if group["params"]]
+
+
+def _in_float32(rate: float | Tensor) -> float | Tensor:
+    """The fused optimiser on a GPU reads a rate that is a tensor as float32, whatever it is."""
+    return rate.float() if isinstance(rate, Tensor) else rate
+
+
+def _by_dtype(mine: Iterable[Tensor], theirs: Iterable[Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """The pairs in lists of one dtype each: torch copies such a list at once, a mixed one tensor by tensor."""
+    found: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for one, other in zip(mine, theirs, strict=True):
+        ones, others = found.setdefault(one.dtype, ([], []))
+        ones.append(one)
+        others.append(other)
+    return list(found.values())
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

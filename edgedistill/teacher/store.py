@@ -81,6 +81,11 @@ class TeacherStore:
         """D."""
         return int(self._features.shape[2])
 
+    @property
+    def halves(self) -> np.ndarray:
+        """float16 [N, V, D], memory-mapped: the features as they are kept, unit only once they are normalised again."""
+        return self._features
+
     def features(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
         """float32 [n, D], unit: the teacher's feature of view `views[k]` of image `rows[k]`."""
         return _unit(self._features[rows, views])

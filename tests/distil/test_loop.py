@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from edgedistill.distil import loop as training
 from edgedistill.distil.evaluate import evaluate
-from edgedistill.distil.loop import TrainResult, stalled, train
+from edgedistill.distil.loop import TrainResult, train
 from edgedistill.distil.methods.base import Method, NonFiniteLoss
 from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.methods.prg import PRG
+from edgedistill.distil.run import TIMES
 from edgedistill.distil.students import Student, load_student
 from edgedistill.errors import InputError
 from edgedistill.teacher.store import TeacherStore
@@ -34,7 +35,7 @@ def run(
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without its times."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in training.TIMES} for row in rows]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 
 class StopAfter:
@@ -219,12 +220,3 @@ def test_too_few_images_and_a_missing_gpu_are_input_errors(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="finds no GPU"):
         run(store, tmp_path, train_on="cuda")
-
-
-def test_a_stall_is_warned_about_only_where_there_is_one() -> None:
-    rising, flat, good = [0.2 + 0.02 * e for e in range(30)], [0.4] * 30, [0.95] * 30
-    assert stalled(flat, 50) is not None
-    assert "0.40" in (stalled(flat, 50) or "")
-    assert stalled(rising, 50) is None
-    assert stalled(good, 50) is None
-    assert stalled(flat[:8], 50) is None

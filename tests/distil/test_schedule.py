@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from edgedistill.distil.schedule import Schedule
 
@@ -20,3 +21,14 @@ def test_the_mean_view_target_rises_over_the_first_fifth(views: int, policy: str
     schedule = Schedule(config=config(views=policy), steps=100, views=views)
     assert [schedule.at(step).eta for step in (0, 10, 20, 99)] == pytest.approx(etas)
     assert schedule.needs_mean == (max(etas) > 0)
+
+
+@pytest.mark.parametrize("policy", ["match", "mean", "blend"])
+def test_rates_in_tensors_are_those_in_numbers_and_a_policy_without_a_blend_stays_a_number(policy: str) -> None:
+    schedule = Schedule(config=config(views=policy), steps=100, views=8)
+    rates = schedule.in_tensors(0, torch.device("cpu"))
+    assert isinstance(rates.eta, torch.Tensor) == (policy == "blend")
+    for step in (0, 7, 60):
+        rates.fill(schedule.at(step))
+        expected = schedule.at(step)
+        assert (float(rates.lr), float(rates.eta), float(rates.decay)) == (expected.lr, expected.eta, expected.decay)

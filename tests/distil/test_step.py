@@ -30,7 +30,7 @@ def test_a_step_reads_nothing_back_and_leaves_its_start_alone(store: TeacherStor
     start, every = fresh_student(), np.arange(12)
     before = {k: v.clone() for k, v in start.state_dict().items()}
     learner = Learner(start, lesson(store), config(), torch.device("cpu"))
-    batch = BatchReader(store=store, size=SIZE, with_mean=True, pin=False).read(every, every % VIEWS)
+    batch = BatchReader(store=store, size=SIZE, with_mean=True).read(every, every % VIEWS)
     found = learner.step(batch, Rates(lr=1.0, eta=0.5, decay=0.5))
     assert {"total", "node", "agreement", "grad_norm"} <= set(found)
     assert all(value.ndim == 0 and not value.requires_grad for value in found.values())

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -57,6 +58,10 @@ class TeacherOut:
 
     u: Tensor
     u_mean: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> TeacherOut:
+        """What `change` makes of each."""
+        return TeacherOut(u=change(self.u), u_mean=None if self.u_mean is None else change(self.u_mean))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,9 @@ class NonFiniteLoss(EdgeDistillError):
     """A part of the loss is NaN or infinite."""
 
 
-def view_loss(method: Method, student: StudentOut, teacher: TeacherOut, state: State, eta: float) -> dict[str, Tensor]:
+def view_loss(
+    method: Method, student: StudentOut, teacher: TeacherOut, state: State, eta: float | Tensor
+) -> dict[str, Tensor]:
     """(1−eta)·L(u) + eta·L(u_mean), part by part: L against this view's feature and against the mean of all views.
 
     eta 0 is the policy `match`, 1 is `mean`, between them `blend`. It is always the losses that are blended, never the
@@ -115,19 +122,27 @@ def view_loss(method: Method, student: StudentOut, teacher: TeacherOut, state: S
     both distances are linear in u up to a constant. Nothing of the kind holds for a correlation (prg's edges) or a
     best class (its cross-entropy): there the student is pulled by two targets at once.
 
+    A tensor `eta`, float64 [], is a blend whatever it holds: both losses are computed, and it is not read back.
+
     A method sees the mean as `teacher.u`; `student.view` still names the crop that the student saw. Leaves autocast:
     matrix products of a loss in bfloat16 would blur the logits by whole units at CLIP's scale.
     """
     with torch.autocast(student.h.device.type, enabled=False):
-        if eta == 0:
+        blended = isinstance(eta, Tensor)
+        if not blended and eta == 0:
             return method.loss(student, teacher, state)
         if teacher.u_mean is None:
             raise ValueError("the mean-view target needs teacher.u_mean")
         mean = method.loss(student, dataclasses.replace(teacher, u=teacher.u_mean), state)
-        if eta == 1:
+        if not blended and eta == 1:
             return mean
         match = method.loss(student, teacher, state)
-        return {part: (1 - eta) * match[part] + eta * mean[part] for part in match}
+        return {part: _times(1 - eta, match[part]) + _times(eta, mean[part]) for part in match}
+
+
+def _times(share: float | Tensor, part: Tensor) -> Tensor:
+    """In the part's dtype: a number rounds like that by itself, a float64 tensor would widen the product."""
+    return (share.to(part.dtype) if isinstance(share, Tensor) else share) * part
 
 
 def in_float32(x: Tensor) -> Tensor:

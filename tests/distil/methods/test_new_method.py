@@ -138,7 +138,7 @@ def test_a_build_may_ask_for_it_by_flag_or_in_its_file(tmp_path: Path) -> None:
 def test_it_trains(store: TeacherStore) -> None:
     taught = lesson(store, make("toy", GIVEN))
     learner = Learner(fresh_student(), taught, config(), torch.device("cpu"))
-    reader = BatchReader(store=store, size=SIZE, with_mean=True, pin=False)
+    reader = BatchReader(store=store, size=SIZE, with_mean=True)
     batch = reader.read(taught.rows, taught.rows * 0 + 1)
     losses = [learner.step(batch, Rates(lr=1.0, eta=0.5, decay=0.5))["best"].item() for _ in range(5)]
     assert losses[-1] < losses[0]

@@ -1,0 +1,143 @@
+"""A GPU's batches: the teacher's features lie on the card, pixels come to it ahead of use.
+
+What the host does for a batch (`read`) may run in a thread ahead of use. What the card does (`place`) runs beside the
+step before: on a stream of its own, which the step's stream waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .batches import Batch
+from .methods.base import TeacherOut
+
+if TYPE_CHECKING:
+    from ..images.pixels import PixelCache
+    from ..teacher.store import TeacherStore
+
+CHUNK_ROWS = 4096  # of features copied at once
+
+
+class Pixels(Protocol):
+    """Where views are cut for a GPU, in two parts."""
+
+    def page(self, rows: np.ndarray, views: np.ndarray) -> Any:
+        """The host's part: what `crops` needs of these rows [B] in these views [B]."""
+
+    def crops(self, page: Any, size: int) -> Tensor:
+        """The device's part: uint8 [B, size, size, 3] on it."""
+
+
+class HostPixels:
+    """Cuts views of `size` pixels on the host, by as many threads as torch uses."""
+
+    def __init__(self, pixels: PixelCache, size: int, device: torch.device) -> None:
+        self._pixels, self._size, self._device = pixels, size, device
+        self._threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="crops")
+
+    def page(self, rows: np.ndarray, views: np.ndarray) -> Tensor:
+        return pinned(self._pixels.crops(rows, views, self._size, self._threads), self._device)
+
+    def crops(self, page: Tensor, size: int) -> Tensor:
+        assert size == self._size
+        return page.to(self._device, non_blocking=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """The host's part of a batch: `teacher` is None where the features lie on the card."""
+
+    page: Any
+    row: Tensor
+    view: Tensor
+    teacher: TeacherOut | None
+
+
+class CardReader:
+    """Reads batches of a store: crops at `size`, u and, `with_mean`, u_mean, on `device`.
+
+    `room` bytes of the device may be filled with the features; where they do not fit, they are copied batch by batch.
+    """
+
+    def __init__(self, store: TeacherStore, size: int, *, with_mean: bool, device: torch.device, room: int) -> None:
+        self._store, self._size, self._with_mean, self._device = store, size, with_mean, device
+        self._features = _copied(store.halves, device) if store.halves.nbytes <= room else None
+        self._pixels: Pixels = HostPixels(store.pixels, size, device)
+        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self._side is not None:
+            self._side.wait_stream(torch.cuda.current_stream(device))
+
+    def read(self, rows: np.ndarray, views: np.ndarray) -> Ready:
+        """What the host has to do for these int64 rows [B] in these views [B]."""
+        teacher = None
+        if self._features is None:
+            store = self._store
+            u, mean = store.view_targets(rows, views) if self._with_mean else (store.features(rows, views), None)
+            teacher = TeacherOut(u=self._pinned(u), u_mean=None if mean is None else self._pinned(mean))
+        row, view = self._pinned(rows), self._pinned(views)
+        return Ready(self._pixels.page(rows, views), row, view, teacher)
+
+    def place(self, ready: Ready) -> Batch:
+        """The batch on the device; the current stream waits for it, the host does not."""
+        with self._beside():
+            row, view = (x.to(self._device, non_blocking=True) for x in (ready.row, ready.view))
+            images = self._pixels.crops(ready.page, self._size)
+            batch = Batch(images, self._teacher(ready, row, view), row, view)
+        if self._side is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_stream(self._side)
+            for tensor in batch.tensors():
+                tensor.record_stream(current)
+        return batch
+
+    def _teacher(self, ready: Ready, row: Tensor, view: Tensor) -> TeacherOut:
+        if ready.teacher is not None:
+            return ready.teacher.map(lambda x: x.to(self._device, non_blocking=True))
+        assert self._features is not None  # for mypy: one of the two is there
+        if not self._with_mean:
+            return TeacherOut(u=_unit(self._features[row, view]))
+        every = _unit(self._features[row])
+        return TeacherOut(u=every[torch.arange(len(row), device=self._device), view], u_mean=_unit(every.mean(1)))
+
+    def _pinned(self, x: np.ndarray) -> Tensor:
+        return pinned(torch.from_numpy(x), self._device)
+
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        if self._side is None:
+            yield
+            return
+        with torch.cuda.stream(self._side):
+            yield
+
+
+def pinned(x: Tensor, device: torch.device) -> Tensor:
+    """Where a GPU can fetch it by itself; for a CPU, as it is."""
+    return x.pin_memory() if device.type == "cuda" else x
+
+
+def free_half(device: torch.device) -> int:
+    """Half of the device's free memory, in bytes; on a CPU, where everything is in memory already, none."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
+
+
+def _copied(halves: np.ndarray, device: torch.device) -> Tensor:
+    found = torch.empty(halves.shape, dtype=torch.float16, device=device)
+    for start in range(0, len(halves), CHUNK_ROWS):
+        part = np.array(halves[start : start + CHUNK_ROWS])  # out of the memory-mapped file, which is read-only
+        found[start : start + len(part)].copy_(torch.from_numpy(part))
+    return found
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """float32, as `TeacherStore` normalises: float16 rounds."""
+    vectors = vectors.float()
+    return vectors / vectors.norm(dim=-1, keepdim=True)

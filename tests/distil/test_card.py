@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgedistill.distil.batches import BatchReader
+from edgedistill.distil.card import CardReader
+from edgedistill.teacher.store import TeacherStore
+
+from .colours import SIZE, VIEWS
+
+CPU = torch.device("cpu")
+ROWS = np.random.default_rng(0).permutation(48)[:20]
+TAKEN = ROWS * 3 % VIEWS
+
+
+@pytest.mark.parametrize("with_mean", [False, True])
+@pytest.mark.parametrize("room", [0, 10**9], ids=["features on the host", "features on the card"])
+def test_a_gpus_batch_is_that_of_a_cpu(store: TeacherStore, room: int, with_mean: bool) -> None:
+    card = CardReader(store, SIZE, with_mean=with_mean, device=CPU, room=room)
+    batch = card.place(card.read(ROWS, TAKEN))
+    expected = BatchReader(store=store, size=SIZE, with_mean=with_mean).read(ROWS, TAKEN)
+    assert (batch.teacher.u_mean is not None) == with_mean
+    for mine, theirs in zip(batch.tensors(), expected.tensors(), strict=True):
+        assert mine.dtype == theirs.dtype
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+
+
+def test_features_that_fit_are_not_read_from_the_store_again(
+    store: TeacherStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits, too_large = (
+        CardReader(store, SIZE, with_mean=True, device=CPU, room=room)
+        for room in (store.halves.nbytes, store.halves.nbytes - 1)
+    )
+
+    def no_more(*_: object) -> None:
+        raise AssertionError("read from the store")
+
+    monkeypatch.setattr(store, "view_targets", no_more)
+    assert fits.read(ROWS, TAKEN).teacher is None
+    with pytest.raises(AssertionError, match="read from the store"):
+        too_large.read(ROWS, TAKEN)
