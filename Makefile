@@ -3,6 +3,7 @@ PYTHON   ?= python3
 PIP_ARGS ?=
 SEED     ?= 0
 DEMO     ?= .edgedistill/demo
+BUILD_TESTS := tests/test_commands.py tests/test_line.py tests/export
 BIN      := .venv/bin
 PIP      := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt $(PIP_ARGS)
 
@@ -12,7 +13,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: help demo test check lint types package slow lowest lowest-light clean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z%-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 .venv/installed: pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv .venv
@@ -55,11 +56,17 @@ slow: .venv/installed  ## the tests that take minutes
 # onnx is for the tests, which write their graphs with it. Without build isolation setuptools is the lowest, too.
 lowest: lowest-light  ## the tests of a build with the lowest versions that pyproject.toml allows, after lowest-light
 	$(call lowest-environment,-e ".[build]" pytest hypothesis)
-	OMP_NUM_THREADS=1 .edgedistill/$@/bin/python -m pytest -q tests/test_commands.py tests/test_line.py tests/export
+	OMP_NUM_THREADS=1 .edgedistill/$@/bin/python -m pytest -q $(BUILD_TESTS)
 
 lowest-light: .venv/installed  ## the tests of the light half with its lowest versions, where there is no torch
 	$(call lowest-environment,-e . pytest hypothesis onnx packaging)
 	OMP_NUM_THREADS=1 PYTHONPATH=tests .edgedistill/$@/bin/python -m pytest -q -rfE -p without_workshop
+
+# GPU machines often hold an older torch. From PyPI it is the CUDA build, 7 GB, which computes on the CPU here.
+torch-%:  ## the tests of a build with another torch: make torch-2.11
+	$(PYTHON) -m venv --clear .edgedistill/$@
+	.edgedistill/$@/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) "torch==$*.*" -e ".[build]" pytest hypothesis
+	OMP_NUM_THREADS=1 .edgedistill/$@/bin/python -m pytest -q $(BUILD_TESTS) tests/distil tests/teacher
 
 # A fresh environment named after the target; $(1): what to install.
 define lowest-environment

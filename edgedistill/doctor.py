@@ -23,7 +23,10 @@ from rich.text import Text
 from .choices import DEFAULT_TEACHER
 from .errors import InputError
 from .profiles import list_profiles, load_profile
-from .targets import machine
+from .targets import cudart, machine
+from .targets.cudart import Gpu
+from .work import torch_probe
+from .work.torch_probe import TorchGpu
 
 WORKSHOP = ("torch", "torchvision", "open_clip_torch", "timm", "onnx", "onnxscript", "safetensors")
 LIGHT = ("numpy", "pillow", "onnxruntime")
@@ -98,18 +101,41 @@ def _packages(wants_build: bool) -> Iterator[Finding]:
 
 
 def _accelerator() -> Iterator[Finding]:
-    gpu = machine.gpu_name()
-    if gpu is None:
+    gpus = cudart.gpus()
+    if gpus is None:
+        remedy = "Run nvidia-smi: it says why. In a container: start it with --gpus all."
+        yield Finding("gpu", "note", "the driver is there but refuses", remedy)
+        return
+    if not gpus:
         yield Finding("gpu", "note", "none seen", "Training runs on the CPU; engines are built on the board itself.")
         return
-    yield Finding("gpu", "ok", gpu)
-    torch_version = _version("torch")
-    if torch_version and "+cpu" in torch_version:
-        remedy = "Install torch without constraints-cpu.txt."
-        yield Finding("torch", "note", f"{torch_version} cannot use the GPU", remedy)
+    yield Finding("gpu", "ok", _gpu(gpus[0]))
+    if _version("torch"):
+        yield _torch(torch_probe.ask())
     if not _version("tensorrt"):
         remedy = 'pip install "edgedistill[tensorrt]"; on a Jetson: a venv with --system-site-packages'
         yield Finding("tensorrt", "note", "not installed", remedy)
+
+
+def _gpu(gpu: Gpu) -> str:
+    """Name, compute capability, memory, and how much of it is free before a build."""
+    found = f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_mb / 1024:.1f} GB"
+    if gpu.integrated:
+        return f"{found} shared with the processor, {machine.memory_available_mb() / 1024:.1f} free"
+    free_mb = machine.gpu_free_mb(gpu)
+    return found if free_mb is None else f"{found}, {free_mb / 1024:.1f} free"
+
+
+def _torch(asked: TorchGpu) -> Finding:
+    """Whether torch computes on the GPU that was found; --train-on auto takes the CPU where it does not see it."""
+    if not asked.problem:
+        return Finding("torch", "ok", f"computes on the GPU with CUDA {asked.cuda}")
+    if asked.cuda is None:
+        remedy = "Install a CUDA build: without constraints-cpu.txt; on a Jetson the one of its JetPack."
+    else:
+        major = asked.cuda.partition(".")[0]
+        remedy = f"Run nvidia-smi: the driver has to know CUDA {major}, and the card needs free memory."
+    return Finding("torch", "note", f"cannot use the GPU: {asked.problem}", remedy)
 
 
 def _board() -> Finding:

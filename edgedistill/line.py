@@ -43,6 +43,7 @@ from .verdict.verdict import Verdict
 from .verdict.verify import verify
 from .work.compute import Compute, torch_as_it_was
 from .work.console import SILENT, Progress
+from .work.gpu import card_failures_told
 from .work.stage import WorkFolder
 
 log = logging.getLogger(__name__)
@@ -72,10 +73,11 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
 @contextlib.contextmanager
 def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Line]:
     """The line of a build, alone in its work folder. Until the folder is held, files are read and none is written, no
-    hub is asked and no thread count is set. Raises InputError, also while another build is at work there."""
+    hub is asked and no thread count is set. Raises InputError, also while another build is at work there, and where the
+    graphics card fails."""
     request = Request.read(settings)
     work = WorkFolder(settings.work)
-    with work.locked(), torch_as_it_was():
+    with card_failures_told(), work.locked(), torch_as_it_was():
         yield Line(request, work, progress)
 
 

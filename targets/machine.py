@@ -147,10 +147,13 @@ def device_name(facts: Facts | None = None, *, gpu: bool = False) -> str:
     return name
 
 
-def gpu_name() -> str | None:
-    """The first NVIDIA GPU with its compute capability, or None."""
-    found = cudart.gpus()
-    return f"{found[0].name}, compute capability {found[0].compute_capability}" if found else None
+def gpu_free_mb(gpu: Gpu) -> float | None:
+    """Free memory of a GPU in MiB, by nvidia-smi. None where it does not tell: a Jetson, a slice of a card (MIG)."""
+    fields = "--query-gpu=memory.total,memory.free"
+    done = _run("nvidia-smi", f"--id={gpu.bus_id}", fields, "--format=csv,noheader,nounits")
+    if done is None or done.returncode != 0:
+        return None
+    return parse_gpu_free_mb(done.stdout, gpu.memory_mb)
 
 
 def memory_total_mb(root: Path = ROOT) -> int:
@@ -250,6 +253,15 @@ def parse_gpu_state(text: str) -> dict[str, Any]:
     return state
 
 
+def parse_gpu_free_mb(text: str, memory_mb: int) -> float | None:
+    """Free MiB from a line "total, free" of nvidia-smi. None without numbers, and where the total is far above the
+    driver's `memory_mb`: of a slice of a card nvidia-smi tells what the whole card has free."""
+    found = re.fullmatch(r"(\d+), *(\d+)", text.strip())
+    if found is None or int(found.group(1)) > 1.1 * memory_mb:
+        return None
+    return float(found.group(2))
+
+
 _GPU_FIELDS = {
     "pstate": "pstate",
     "temperature.gpu": "temperature_c",
@@ -344,12 +356,17 @@ def _text(path: Path) -> str:
 
 def _tool(*command: str) -> str:
     """What a command prints on stdout and stderr, "" when it is not there or hangs."""
+    done = _run(*command)
+    return "" if done is None else done.stdout + done.stderr
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """A command that has ended, None when it is not there or hangs."""
     if shutil.which(command[0]) is None:
-        return ""
+        return None
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_S, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout + done.stderr
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,13 @@ from tiny_images import CLASSES, make_photo, write_photos
 
 from edgedistill import doctor
 from edgedistill.doctor import Finding, examine
+from edgedistill.targets import cudart, machine
+from edgedistill.targets.cudart import Gpu
+from edgedistill.work import torch_probe
+from edgedistill.work.torch_probe import TorchGpu
+
+H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 132, 81_079, False, "0000:3b:00.0")
+ORIN = Gpu("Orin", "8.7", 16, 62_841, True, "0000:00:00.0")
 
 
 def finding(findings: list[Finding], what: str) -> Finding:
@@ -53,6 +61,56 @@ def test_what_is_missing_comes_with_a_remedy(tmp_path: Path) -> None:
 def test_the_light_half_alone_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "WORKSHOP", ("a-package-nobody-has",))
     assert finding(examine(), "workshop").state == "note"
+
+
+@pytest.fixture
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Gpu] | None, TorchGpu], list[Finding]]:
+    """What doctor finds where the driver tells of these GPUs, and torch this."""
+
+    def found(gpus: list[Gpu] | None, asked: TorchGpu) -> list[Finding]:
+        monkeypatch.setattr(cudart, "gpus", lambda: gpus)
+        monkeypatch.setattr(torch_probe, "ask", lambda: asked)
+        return list(doctor._accelerator())
+
+    return found
+
+
+def test_a_gpu_is_shown_with_its_memory_and_what_of_it_is_free(
+    with_gpu: Callable[..., list[Finding]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "gpu_free_mb", lambda gpu: 40_960.0)
+    found = finding(with_gpu([H100], TorchGpu("13.0", "")), "gpu").found
+    assert found == "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.2 GB, 40.0 free"
+    monkeypatch.setattr(machine, "gpu_free_mb", lambda gpu: None)
+    assert finding(with_gpu([H100], TorchGpu("13.0", "")), "gpu").found.endswith(", 79.2 GB")
+    monkeypatch.setattr(machine, "memory_available_mb", lambda: 51_200.0)
+    shared = finding(with_gpu([ORIN], TorchGpu("12.6", "")), "gpu").found
+    assert shared.endswith("61.4 GB shared with the processor, 50.0 free")
+
+
+@pytest.mark.workshop
+@pytest.mark.parametrize(
+    ("asked", "state", "remedy"),
+    [
+        (TorchGpu("13.0", ""), "ok", ""),
+        (TorchGpu("13.0", "Your NVIDIA driver is too old (found version 12020)"), "note", "know CUDA 13,"),
+        (TorchGpu(None, "torch 2.13.0+cpu is built without CUDA"), "note", "Install a CUDA build"),
+    ],
+)
+def test_a_torch_that_cannot_use_the_gpu_comes_with_a_remedy(
+    asked: TorchGpu, state: str, remedy: str, with_gpu: Callable[..., list[Finding]]
+) -> None:
+    found = finding(with_gpu([H100], asked), "torch")
+    assert found.state == state
+    assert asked.problem in found.found
+    assert remedy in found.remedy
+
+
+def test_a_driver_that_refuses_is_not_taken_for_none(with_gpu: Callable[..., list[Finding]]) -> None:
+    assert finding(with_gpu([], TorchGpu(None, "")), "gpu").found == "none seen"
+    refused = finding(with_gpu(None, TorchGpu(None, "")), "gpu")
+    assert refused.found == "the driver is there but refuses"
+    assert "nvidia-smi" in refused.remedy
 
 
 def test_the_command_exits_with_2_when_something_named_is_missing(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.distil.students import Plan
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
-from edgedistill.line import at_work, build
+from edgedistill.line import Line, at_work, build
 from edgedistill.settings import BuildSettings
 from edgedistill.targets.preprocess import decode
 from edgedistill.teacher.tower import Teacher
@@ -248,6 +248,22 @@ def test_headers_and_broken_photos_are_counted_together(
         asked = settings(inputs, tiny_teacher_folder, images=tmp_path / "photos", check=check, work=tmp_path / "work")
         with pytest.raises(InputError, match=r"files in .* cannot be used: 30 not an image"), at_work(asked) as line:
             line.store(line.gather())
+
+
+def test_a_card_that_is_lost_ends_in_two_lines_and_the_next_build_goes_on(
+    inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_card(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for `cudaErrorLaunchFailure'")
+
+    before, asked = stages(inputs), settings(inputs, tiny_teacher_folder)
+    with monkeypatch.context() as lost:
+        lost.setattr(Line, "check_set", lose_the_card)
+        with pytest.raises(InputError) as error:
+            build(asked)
+    assert error.value.wrong == "the GPU failed: CUDA error: unspecified launch failure"
+    assert build(asked).agreement is not None
+    assert stages(inputs) == before
 
 
 @pytest.fixture

@@ -181,6 +181,32 @@ def test_gpu_numbers_that_are_not_told_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "code", "free"),
+    [
+        ("143771, 120000", 0, 120_000.0),
+        ("[N/A], [N/A]", 0, None),
+        ("Unable to determine the device handle for GPU0: 0000:3B:00.0: Unknown Error", 0, None),
+        ("143771, 120000", 9, None),
+        ("", 0, None),
+    ],
+)
+def test_the_free_memory_of_a_gpu_is_a_number_or_not_told(
+    said: str, code: int, free: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.gpu_free_mb(H200) == free
+    tool.unlink()
+    assert machine.gpu_free_mb(H200) is None
+
+
+def test_what_a_whole_card_has_free_is_not_taken_for_that_of_a_slice() -> None:
+    assert machine.parse_gpu_free_mb("143771, 120000\n", 17_000) is None
+
+
+@pytest.mark.parametrize(
     ("before", "after", "flaws"),
     [
         ({}, {}, []),
