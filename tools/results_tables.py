@@ -204,6 +204,24 @@ def gentle_start(results: Path) -> str:
     return with_origin(markdown(["", "accuracy on study"], [[row["figure"], cell(row)] for row in rows]), rows)
 
 
+def budget(results: Path) -> str:
+    """A line for each set in each cell of image-steps and views, beside the cell that all are compared with."""
+    rows = rows_of(results, "budget")
+    if not rows:
+        return NOTHING
+    columns = {
+        "student": ("accuracy", cell),
+        "gain over x1 with 8 views, points": ("gain", _points),
+        "agreement": ("agreement", cell),
+    }
+    lines = []
+    for name, figures in _by_group(rows).items():
+        for steps, views in dict.fromkeys(tuple(figure.split()[:2]) for figure in figures):
+            told = (_told(figures, f"{steps} {views} {figure}", shown) for figure, shown in columns.values())
+            lines.append([name, steps, views.removeprefix("V"), *told])
+    return with_origin(markdown(["set", "image-steps", "views", *columns], lines), rows)
+
+
 # ---- costs -----------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +251,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "photos-seeds": photos_seeds,
     "zero-shot": zero_shot,
     "gentle-start": gentle_start,
+    "budget": budget,
     "step-time": benchmark("step_time"),
     "targets": benchmark("targets"),
     "runtime-overhead": benchmark("runtime_overhead"),

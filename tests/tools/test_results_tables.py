@@ -183,6 +183,24 @@ def test_photos_are_shown_over_seeds_and_seed_by_seed(tmp_path: Path) -> None:
     assert "| pass |" in lines[1]
 
 
+def test_a_budget_is_shown_by_its_steps_and_views_and_the_mean_last(tmp_path: Path) -> None:
+    rows = [
+        row("shells/x1 V8 accuracy", 0.5, 0.4, 0.6),
+        row("shells/x1 V8 agreement", 0.7, 0.6, 0.8),
+        row("shells/x5 V16 accuracy", 0.52, 0.42, 0.62),
+        row("shells/x5 V16 agreement", 0.75, 0.65, 0.85),
+        row("shells/x5 V16 gain", 2.0, -1.5, 5.5),
+        row("mean/x5 V16 gain", 2.0, 2.0, 2.0),
+    ]
+    write(tmp_path, "budget", rows)
+    text = results_tables.budget(tmp_path)
+    assert [line for line in text.splitlines() if line.startswith("| ")][1:] == [
+        "| shells | x1 | 8 | 0.500 (0.400 .. 0.600) | – | 0.700 (0.600 .. 0.800) |",
+        "| shells | x5 | 16 | 0.520 (0.420 .. 0.620) | +2.0 (−1.5 .. +5.5) | 0.750 (0.650 .. 0.850) |",
+        "| mean | x5 | 16 | – | +2.0 (+2.0 .. +2.0) | – |",
+    ]
+
+
 def test_a_benchmark_shows_its_spread_and_whether_the_bar_is_met(tmp_path: Path) -> None:
     write(tmp_path, "step_time", [row("a / b", 1.25, 1.0, 1500.4, unit="ratio", bar="<= 1.10", met=False)])
     text = results_tables.TABLES["step-time"](tmp_path)
