@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -112,7 +113,7 @@ def command() -> str:
     script = Path(sys.argv[0]).resolve()
     root = Path(__file__).resolve().parents[1]
     shown = script.relative_to(root).as_posix() if script.is_relative_to(root) else script.name
-    return " ".join(["python", shown, *sys.argv[1:]])
+    return shlex.join(["python", shown, *sys.argv[1:]])
 
 
 def report(rows: Sequence[Row], json_path: Path | None) -> None:

@@ -10,52 +10,27 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..images.card import CardPixels, Page
 from .batches import Batch
 from .methods.base import TeacherOut
 
 if TYPE_CHECKING:
-    from ..images.pixels import PixelCache
     from ..teacher.store import TeacherStore
 
 CHUNK_ROWS = 4096  # of features copied at once
-
-
-class Pixels(Protocol):
-    """Where views are cut for a GPU, in two parts."""
-
-    def page(self, rows: np.ndarray, views: np.ndarray) -> Any:
-        """The host's part: what `crops` needs of these rows [B] in these views [B]."""
-
-    def crops(self, page: Any, size: int) -> Tensor:
-        """The device's part: uint8 [B, size, size, 3] on it."""
-
-
-class HostPixels:
-    """Cuts views of `size` pixels on the host, by as many threads as torch uses."""
-
-    def __init__(self, pixels: PixelCache, size: int, device: torch.device) -> None:
-        self._pixels, self._size, self._device = pixels, size, device
-        self._threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="crops")
-
-    def page(self, rows: np.ndarray, views: np.ndarray) -> Tensor:
-        return pinned(self._pixels.crops(rows, views, self._size, self._threads), self._device)
-
-    def crops(self, page: Tensor, size: int) -> Tensor:
-        assert size == self._size
-        return page.to(self._device, non_blocking=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Ready:
     """The host's part of a batch: `teacher` is None where the features lie on the card."""
 
-    page: Any
+    page: Page
     row: Tensor
     view: Tensor
     teacher: TeacherOut | None
@@ -64,13 +39,16 @@ class Ready:
 class CardReader:
     """Reads batches of a store: crops at `size`, u and, `with_mean`, u_mean, on `device`.
 
-    `room` bytes of the device may be filled with the features; where they do not fit, they are copied batch by batch.
+    `room` bytes of the device may be filled: with the features, then with the pixels. What does not fit is sent batch
+    by batch.
     """
 
     def __init__(self, store: TeacherStore, size: int, *, with_mean: bool, device: torch.device, room: int) -> None:
         self._store, self._size, self._with_mean, self._device = store, size, with_mean, device
         self._features = _copied(store.halves, device) if store.halves.nbytes <= room else None
-        self._pixels: Pixels = HostPixels(store.pixels, size, device)
+        left = room - (0 if self._features is None else store.halves.nbytes)
+        self._pixels = CardPixels.of(store.pixels, device, left)
+        self._threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pages")
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
         if self._side is not None:
             self._side.wait_stream(torch.cuda.current_stream(device))
@@ -83,7 +61,7 @@ class CardReader:
             u, mean = store.view_targets(rows, views) if self._with_mean else (store.features(rows, views), None)
             teacher = TeacherOut(u=self._pinned(u), u_mean=None if mean is None else self._pinned(mean))
         row, view = self._pinned(rows), self._pinned(views)
-        return Ready(self._pixels.page(rows, views), row, view, teacher)
+        return Ready(self._pixels.page(rows, views, self._threads), row, view, teacher)
 
     def place(self, ready: Ready) -> Batch:
         """The batch on the device; the current stream waits for it, the host does not."""

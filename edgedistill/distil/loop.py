@@ -60,7 +60,7 @@ def train(
     `student` itself is the start and is not changed. Same inputs, config and thread count: same student.safetensors
     on a CPU, however often the run was interrupted; a finished one is read back. Where a GPU's memory does not hold a
     step, the run is one with a smaller batch. Raises InputError for a GPU that is not there, NonFiniteLoss naming the
-    part of the loss and the step, OutOfMemory, GpuLost.
+    part of the loss and the step, OutOfMemory.
     """
     device = choose_device(config.train_on)
     with reproducible(device, config.threads):
@@ -94,11 +94,6 @@ def _taught(student: Student, lesson: Lesson, config: TrainConfig, folder: Path,
             run.save()
     except torch.OutOfMemoryError:
         return None
-    except torch.AcceleratorError as error:
-        raise GpuLost(
-            f"the GPU stopped working: {str(error).splitlines()[0]}",
-            f"See with nvidia-smi whether it is back, then {AGAIN}",
-        ) from error
     return run
 
 
@@ -120,10 +115,6 @@ def _to_the_end(run: Run, progress: Progress) -> None:
         progress.done()
         raise
     progress.done()
-
-
-class GpuLost(EdgeDistillError):
-    """The GPU or its driver failed."""
 
 
 class OutOfMemory(EdgeDistillError):
