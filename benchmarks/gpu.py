@@ -82,6 +82,11 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
         command += ["--dtype", "bfloat16"] if options.train_on == "cuda" else []
         command += ["--batch", "8", "--steps", "1", "--rounds", "1"] if options.quick else []
         yield Part(f"step {name} {size}", [*command, "--json", str(file)], 60, file)
+    if not options.quick:
+        file = out / "step-searched.json"
+        command = [str(scripts / "step_time.py"), *on, "--student", STUDENTS[0][0], "--sizes", str(STUDENTS[0][1])]
+        command += ["--no-live", "--cudnn-search", "--dtype", "bfloat16", "--json", str(file)]
+        yield Part("step searched", command, 90, file)
     for name in ("tiny",) if options.quick else TOWERS:
         file = out / f"pass-{name}.json"
         command = [str(scripts / "targets.py"), *on, "--tower", name]

@@ -26,12 +26,15 @@ from tiny_images import CLASSES
 
 from edgedistill.bundle.checkset import read_check
 from edgedistill.classes.class_vectors import ClassVectors
+from edgedistill.distil import loop
+from edgedistill.distil.card_run import CardRun
 from edgedistill.distil.students import Plan
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
 from edgedistill.line import Line, at_work, build
 from edgedistill.settings import BuildSettings
 from edgedistill.targets.preprocess import decode
+from edgedistill.teacher.in_use import TeacherInUse
 from edgedistill.teacher.tower import Teacher
 from edgedistill.work.stage import SCRATCH, WorkFolder
 
@@ -264,6 +267,22 @@ def test_a_card_that_is_lost_ends_in_two_lines_and_the_next_build_goes_on(
     assert error.value.wrong == "the GPU failed: CUDA error: unspecified launch failure"
     assert build(asked).agreement is not None
     assert stages(inputs) == before
+
+
+def test_a_build_as_on_a_gpu_is_as_good_as_the_cpus(
+    inputs: Path, built: dict[str, Any], tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes decode, views are cut in batches, the step has a fixed shape: all but the recording, on a CPU."""
+    monkeypatch.setattr(TeacherInUse, "card_batch", lambda self, dtype: 64)
+    monkeypatch.setattr(loop, "begin", CardRun)
+    changed = {"work": tmp_path / "work", "out": tmp_path / "out"}
+    verdict = build(settings(inputs, tiny_teacher_folder, **changed))
+    found, agreement = verdict.agreement, built["agreement"]
+    assert found is not None
+    assert found.low <= agreement["high"]
+    assert found.high >= agreement["low"]
+    (metrics,) = (tmp_path / "work").glob("distil-*/metrics.jsonl")
+    assert "warm_up_s" in json.loads(metrics.read_text().splitlines()[1])
 
 
 @pytest.fixture

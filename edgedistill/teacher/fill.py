@@ -24,15 +24,17 @@ import numpy as np
 from PIL import Image
 
 from ..images.crops import write_crop
-from ..images.duplicates import difference_hash
-from ..images.pixels import cached_size, shrink
+from ..images.pixels import cached_size
 from ..images.views import view_box
 from ..targets.machine import physical_cores
-from ..targets.preprocess import BadImage, decode
+from ..targets.preprocess import BadImage
 from ..work import atomic
 from ..work.console import SILENT, Progress
 from ..work.tally import Tally
-from .journal import DATA, FORMAT, JOURNAL, RECORD, Journal
+from . import decoders
+from .decoding import Preparation, Prepared
+from .journal import FORMAT, JOURNAL, RECORD, Journal
+from .shards import Shards
 
 BLOCK_IMAGES = 64
 BATCH_VIEWS = 64  # a ViT-B/32 on two cores gains nothing above this, and 64 crops of 224 px are 10 MB
@@ -65,6 +67,8 @@ class TeacherPass:
     views       V >= 1; view 0 is the centre view, so a check set takes V = 1
     seed        of the other views' crops
     short_side  of the cached pixels; `pixels.short_side_for(teacher size, student size)`
+    card_batch  views that a GPU takes at once (card.best_batch); then photos are decoded by processes and crops are cut
+                there. None: a CPU, which decodes and cuts in threads
     """
 
     pool: ImageSource
@@ -72,6 +76,7 @@ class TeacherPass:
     views: int
     seed: int
     short_side: int
+    card_batch: int | None = None
 
     def inputs(self) -> dict[str, Any]:
         """The journal's first line: all that the store's bytes depend on."""
@@ -100,20 +105,27 @@ class TeacherPass:
                 sizes.append(3 * width * height)
         return sum(sizes) // len(sizes) if sizes else 0
 
-    def prepare(self, row: int) -> _Prepared | BadImage:
-        """Everything that happens to one image before the teacher sees it; runs in the decoding threads."""
-        try:
-            image = decode(self.pool.read(row))
-        except BadImage as error:
-            return error
-        size = self.teacher.image_size
+    @property
+    def preparation(self) -> Preparation:
+        """What happens to each file before the teacher sees it."""
+        return Preparation(self.teacher.centre, self.short_side)
+
+    def look(self, row: int) -> Looked:
+        """Image `row` and all its views, uint8 [V, S, S, 3]; runs in the decoding threads."""
+        image = self.preparation(self.pool.read(row))
+        if isinstance(image, BadImage):
+            return image
+        size, pixels = self.teacher.image_size, image.pixels
         content_hash = self.pool.hashes[row].tobytes()
-        pixels = shrink(image, self.short_side)
         views = np.empty((self.views, size, size, 3), np.uint8)
-        views[0] = self.teacher.centre(image)
+        views[0] = image.centre
         for view in range(1, self.views):
             write_crop(pixels, view_box(self.seed, content_hash, view, pixels.shape[1], pixels.shape[0]), views[view])
-        return _Prepared(pixels, difference_hash(pixels), views)
+        return image, views
+
+
+Looked = tuple[Prepared, np.ndarray] | BadImage
+"""An image and its views, or why it is none."""
 
 
 def build_store(
@@ -127,7 +139,7 @@ def build_store(
     """Run the teacher over every view of every image, into `folder`; go on where a killed pass stopped.
 
     tally    of the folder that the pool comes from, what was skipped there before; all of it counts as usable if None
-    workers  decoding threads, as many as this process may use cores unless given; the result does not depend on it
+    workers  decoding threads, for a GPU processes; by default by the number of cores; the result does not depend on it
 
     Raises InputError when the disk is too small (before the pass where it can be foreseen) or when more than half of
     the folder's files cannot be used.
@@ -143,13 +155,9 @@ def build_store(
     progress.start("teacher", total)
     progress.advance(min(done, total))
     try:
-        with contextlib.ExitStack() as stack:
-            shard = stack.enter_context(_Appender(folder, journal))
-            images = _in_order(work, range(done, total), workers)
-            stack.callback(images.close)
-            for start in range(done, total, BLOCK_IMAGES):
-                _fill(shard, images, work.pool.hashes[start : start + BLOCK_IMAGES], work.teacher, progress)
-                tally.losing(journal.skipped()).refuse_mostly_bad()
+        with Shards(folder, journal) as shards:
+            fill = _by_cpu if work.card_batch is None else _by_card
+            fill(work, shards, _Rest(range(done, total), tally, journal, workers, progress))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             left = work.bytes_needed(len(journal.blocks) * BLOCK_IMAGES)
@@ -159,23 +167,48 @@ def build_store(
     progress.done()
 
 
-@dataclass
-class _Prepared:
-    """One decoded image, on its way from a decoding thread to the teacher."""
+@dataclass(frozen=True, eq=False)
+class _Rest:
+    """What is left of a pass: these rows."""
 
-    pixels: np.ndarray  # uint8 [h, w, 3]
-    dhash: int
-    views: np.ndarray  # uint8 [V, S, S, 3]
+    rows: range
+    tally: Tally
+    journal: Journal
+    workers: int | None
+    progress: Progress
+
+    def check(self) -> None:
+        """After each block. Raises InputError when more than half of the folder's files cannot be used."""
+        self.tally.losing(self.journal.skipped()).refuse_mostly_bad()
 
 
-def _in_order(work: TeacherPass, rows: range, workers: int | None) -> Generator[_Prepared | BadImage, None, None]:
+def _by_card(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
+    from .card import CardEncoder, CardPass  # with torch, which the light half never loads
+
+    encoder = CardEncoder(work.teacher, work.views, work.seed)  # type: ignore[arg-type]  # a Teacher: it has a card
+    images = decoders.decoded(work.pool, rest.rows, work.preparation, rest.workers)
+    batch_images = max(1, (work.card_batch or 1) // work.views)
+    with contextlib.closing(images):
+        CardPass(shards, work.pool.hashes, BLOCK_IMAGES, rest.progress.advance, rest.check).run(
+            rest.rows, images, encoder, batch_images
+        )
+
+
+def _by_cpu(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
+    with contextlib.closing(_in_order(work, rest.rows, rest.workers)) as images:
+        for start in range(rest.rows.start, rest.rows.stop, BLOCK_IMAGES):
+            _fill(shards, images, work.pool.hashes[start : start + BLOCK_IMAGES], work.teacher, rest.progress)
+            rest.check()
+
+
+def _in_order(work: TeacherPass, rows: range, workers: int | None) -> Generator[Looked, None, None]:
     """Prepared images in the order of `rows`, made by threads that run at most two batches ahead."""
     ahead = 2 * max(1, BATCH_VIEWS // work.views)
-    waiting: deque[Future[_Prepared | BadImage]] = deque()
+    waiting: deque[Future[Looked]] = deque()
     with ThreadPoolExecutor(workers or physical_cores(), thread_name_prefix="decode") as threads:
         try:
             for row in rows:
-                waiting.append(threads.submit(work.prepare, row))
+                waiting.append(threads.submit(work.look, row))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -185,8 +218,8 @@ def _in_order(work: TeacherPass, rows: range, workers: int | None) -> Generator[
 
 
 def _fill(
-    shard: _Appender,
-    images: Iterator[_Prepared | BadImage],
+    shard: Shards,
+    images: Iterator[Looked],
     hashes: np.ndarray,
     teacher: ImageTeacher,
     progress: Progress,
@@ -205,67 +238,11 @@ def _fill(
             shard.skip(content_hash, image.reason)
             progress.advance(1)
             continue
-        shard.add_image(content_hash, image)
-        waiting.append(image.views)
-        if (len(waiting) + 1) * len(image.views) > BATCH_VIEWS:
+        prepared, views = image
+        shard.add_image(content_hash, prepared)
+        waiting.append(views)
+        if (len(waiting) + 1) * len(views) > BATCH_VIEWS:
             encode()
     if waiting:
         encode()
     shard.close_block()
-
-
-class _Appender:
-    """Appends one block after another to the data files, and each block's line, with its sums, to the journal."""
-
-    def __init__(self, folder: Path, journal: Journal) -> None:
-        self._journal = journal
-        self._open = contextlib.ExitStack()
-        self._files = {k: self._open.enter_context(open(folder / name, "ab")) for k, name in DATA.items()}  # noqa: SIM115
-        self._offset = journal.sizes()["pixels"]
-        self._begin_block()
-
-    def __enter__(self) -> _Appender:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # closing flushes: what a full disk refuses here it refused before
-            self._open.close()
-
-    def add_image(self, content_hash: np.ndarray, image: _Prepared) -> None:
-        height, width = image.pixels.shape[:2]
-        record = np.array([(content_hash, image.dhash, self._offset, width, height)], RECORD)
-        self._append("images", record)
-        self._append("pixels", image.pixels)
-        self._offset += image.pixels.size
-        self._images += 1
-
-    def add_features(self, features: np.ndarray) -> None:
-        self._append("features", features.astype("<f2"))
-
-    def skip(self, content_hash: np.ndarray, reason: str) -> None:
-        self._skipped.setdefault(reason, []).append(content_hash.tobytes().hex())
-
-    def close_block(self) -> None:
-        for file in self._files.values():
-            file.flush()
-        self._journal.append(
-            {
-                "images": self._images,
-                "bytes": self._bytes,
-                "sha256": {kind: total.hexdigest() for kind, total in self._sums.items()},
-                "skipped": self._skipped,
-            }
-        )
-        self._begin_block()
-
-    def _begin_block(self) -> None:
-        self._images = 0
-        self._bytes = dict.fromkeys(DATA, 0)
-        self._sums = {kind: hashlib.sha256() for kind in DATA}
-        self._skipped: dict[str, list[str]] = {}
-
-    def _append(self, kind: str, values: np.ndarray) -> None:
-        data = np.ascontiguousarray(values).view(np.uint8).ravel().data
-        self._files[kind].write(data)
-        self._sums[kind].update(data)
-        self._bytes[kind] += len(data)

@@ -6,6 +6,7 @@ import gc
 
 from ..work.compute import Compute
 from ..work.stage import WorkFolder
+from .card import best_batch
 from .files import TeacherFiles
 from .tower import Teacher
 
@@ -41,3 +42,18 @@ class TeacherInUse:
         if self._asked != "auto":
             return self._asked
         return self.compute.choice(self._work, "teacher-dtype", {"teacher": self.files.weight_hash}, decide)
+
+    def card_batch(self, dtype: str) -> int | None:
+        """Views a batch on a GPU: what a short measurement chose when this work folder first met this teacher.
+
+        None on a CPU.
+        """
+        if self.compute.device == "cpu":
+            return None
+        inputs = {"teacher": self.files.weight_hash, "dtype": dtype}
+
+        def decide() -> tuple[str, str]:
+            views, reason = best_batch(self.load(dtype))
+            return str(views), reason
+
+        return int(self.compute.choice(self._work, "teacher-batch", inputs, decide))

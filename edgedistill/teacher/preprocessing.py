@@ -75,12 +75,3 @@ def read_json_object(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{what} {path} holds {type(value).__name__}, not an object", 'Write {"mean": [...], ...}.')
     return value
-
-
-def geometric_part(preprocess: dict[str, Any]) -> Any:
-    """open_clip's own evaluation transform up to the pixels: resize and crop, without conversion and normalisation."""
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-    from torchvision.transforms import Compose
-
-    steps = image_transform_v2(PreprocessCfg(**preprocess), is_train=False).transforms
-    return Compose(steps[:-3])  # the last three: to RGB, to tensor, normalise

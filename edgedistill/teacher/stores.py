@@ -57,7 +57,9 @@ def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: V
 
     Raises InputError where more than half of a folder's files cannot be used, and StoreDamaged.
     """
-    fill = _Fill(work, teacher, teacher.dtype(), short_side_for(teacher.files.image_size, plan.size), progress)
+    dtype = teacher.dtype()
+    short_side = short_side_for(teacher.files.image_size, plan.size)
+    fill = _Fill(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
     train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally)
     train = TeacherStore.open(train_stage.path)
     tally = _refuse_mostly_bad("photos", images.train, train, images.tally)
@@ -76,6 +78,7 @@ class _Fill:
     work: WorkFolder
     teacher: TeacherInUse
     dtype: str
+    card_batch: int | None
     short_side: int
     progress: Progress
 
@@ -94,13 +97,14 @@ class _Fill:
                 "seed": seed,
                 "views": views,
                 "short_side": self.short_side,
+                **({} if self.card_batch is None else {"card_batch": self.card_batch}),
             },
             version=STORE,
         )
         if not stage.done:
             teacher = self.teacher.load(self.dtype)
             teacher.free_text()
-            made_from = TeacherPass(pool, teacher, views, seed, self.short_side)
+            made_from = TeacherPass(pool, teacher, views, seed, self.short_side, self.card_batch)
             build_store(stage.begin(), made_from, tally=tally, progress=self.progress)
             stage.finish()
         return stage

@@ -15,13 +15,12 @@ import numpy as np
 from ..choices import TEACHER_DTYPES
 from ..errors import EdgeDistillError, InputError
 from . import trials
+from .centre_view import CentreView
 from .files import TeacherFiles
-from .preprocessing import geometric_part
 from .tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,8 @@ class Teacher:
     """A frozen open_clip model: unit text and image features in one space of `dim` coordinates.
 
     The text tower stays in float32 (it runs once and shapes every class vector); the image tower runs in `dtype`
-    (`torch_dtype` is the same as torch names it). `model` is open_clip's own, for whoever times the bare forward pass.
+    (`torch_dtype` is the same as torch names it). `model` is open_clip's own, for whoever times the bare forward pass;
+    `centre` makes uint8 [S, S, 3] of an upright RGB image: the geometric half of the teacher's own preprocessing.
     Same input, same batch, same threads: same bytes. Raises InputError if the weights do not fit, are damaged, or hold
     a value that is not finite.
     """
@@ -44,7 +44,7 @@ class Teacher:
         self.model, self._tokenizer = _build(files)
         self.model.eval().requires_grad_(False).to(self.device)
         self.scale = float(self.model.logit_scale.exp())
-        self._geometry = geometric_part(files.preprocess)
+        self.centre = CentreView.of(files.preprocess)
         self._mean = torch.tensor(files.preprocess["mean"], device=self.device).view(3, 1, 1)
         self._std = torch.tensor(files.preprocess["std"], device=self.device).view(3, 1, 1)
         # A vision transformer has one convolution and gains nothing; a convolutional tower likes its channels last.
@@ -76,10 +76,6 @@ class Teacher:
             tokens = self._tokenizer(list(texts)).to(self.device)
             features = functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
         return self.finite(features.cpu().numpy(), "text")
-
-    def centre(self, image: Image.Image) -> np.ndarray:
-        """uint8 [S, S, 3]: an upright RGB image through the geometric half of the teacher's own preprocessing."""
-        return np.array(self._geometry(image), dtype=np.uint8)
 
     def encode_images(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
         """float32 [N, D], unit rows, from uint8 [N, S, S, 3] RGB at the teacher's size; one forward pass.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..work import dtype_trial
@@ -106,7 +107,7 @@ def choose_batch(
     speed: dict[int, float] = {}
     for size in sizes:
         try:
-            seconds = dtype_trial.best_seconds({"views": lambda size=size: run(size)}, rounds=rounds, clock=clock)
+            seconds = dtype_trial.best_seconds({"views": partial(run, size)}, rounds=rounds, clock=clock)
         except torch.OutOfMemoryError:
             if not speed:
                 raise
