@@ -254,6 +254,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "budget": budget,
     "step-time": benchmark("step_time"),
     "targets": benchmark("targets"),
+    "gpu": benchmark("gpu"),
     "runtime-overhead": benchmark("runtime_overhead"),
 }
 

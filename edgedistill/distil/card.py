@@ -104,7 +104,10 @@ def pinned(x: Tensor, device: torch.device) -> Tensor:
 
 def free_half(device: torch.device) -> int:
     """Half of the device's free memory, in bytes; on a CPU, where everything is in memory already, none."""
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
+    if device.type == "cpu":
+        return 0
+    torch.cuda.empty_cache()  # what the teacher's pass left with torch is free, too
+    return torch.cuda.mem_get_info(device)[0] // 2
 
 
 def _copied(halves: np.ndarray, device: torch.device) -> Tensor:

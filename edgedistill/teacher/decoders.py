@@ -16,7 +16,8 @@ import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from io import BufferedReader
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -83,7 +84,7 @@ class _Child:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._in, self._out = self._process.stdin, self._process.stdout
+        self._in, self._out = self._process.stdin, cast("BufferedReader", self._process.stdout)
         for pipe in (self._in, self._out):
             _widen(pipe.fileno())
         self._feeder = ThreadPoolExecutor(1, thread_name_prefix="feed")
