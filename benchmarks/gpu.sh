@@ -20,7 +20,7 @@ trap 'rm -rf "$site"' EXIT
 
 cp -r edgedistill "$site/edgedistill"
 cp -r targets profiles "$site/edgedistill/"
-if ! "$python" -c "import open_clip" 2>/dev/null; then
+if ! "$python" -c "import importlib.util, sys; sys.exit(not importlib.util.find_spec('open_clip'))"; then
     "$python" -m pip install -q --no-index --no-deps --no-compile --target "$site" "${WHEELS:-.wheels}"/*.whl
 fi
 export PYTHONPATH="$site" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1

@@ -8,11 +8,21 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
+
+
+@pytest.fixture
+def cuda() -> Any:
+    """A GPU, as torch names it. Tests that ask for one are skipped where there is none; benchmarks/gpu.sh runs them."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    return torch.device("cuda")
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,25 @@ def test_rates_in_tensors_make_the_step_that_numbers_make(store: TeacherStore, m
         torch.testing.assert_close(same[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("method", METHODS[:3], ids=lambda method: method.name)
+def test_on_cuda_the_recorded_step_is_the_one_that_is_not(
+    store: TeacherStore, method: Method, cuda: torch.device, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rates = schedule("blend")
+    plain, other = (Learner(fresh_student(), lesson(store, method), config(), cuda) for _ in range(2))
+    recorded = CapturedStep(other, batch(store).map(lambda x: x.to(cuda)), rates.in_tensors(0, cuda))
+    assert "without a recorded step" not in caplog.text
+    for step in range(STEPS):
+        given = batch(store, step).map(lambda x: x.to(cuda))
+        found, same = plain.step(given, rates.at(step)), recorded(given, rates.at(step))
+        for name, value in found.items():
+            torch.testing.assert_close(same[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    found, same = (without_noise(learner.tensors()) for learner in (plain, other))
+    for name, value in found.items():
+        torch.testing.assert_close(same[name], value, rtol=1e-3, atol=1e-3, msg=name)
+
+
 def test_a_warm_up_leaves_the_learner_as_it_was_at_the_start_and_in_the_middle(store: TeacherStore) -> None:
     rates = schedule("blend")
     learner = Learner(fresh_student(), lesson(store), config(), CPU)

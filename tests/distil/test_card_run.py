@@ -62,6 +62,15 @@ def test_a_run_learns_as_on_a_cpu(store: TeacherStore, tmp_path: Path) -> None:
     assert not any("warm_up_s" in row for row in result.metrics[1:])
 
 
+def test_on_cuda_a_run_learns_and_says_what_memory_it_took(
+    store: TeacherStore, tmp_path: Path, cuda: torch.device
+) -> None:
+    on_card = config(batch=BATCH, epochs=10, lr=3e-3, train_on=cuda.type)
+    result = train(fresh_student(), lesson(store), on_card, tmp_path)
+    assert result.metrics[-1]["agreement"] >= 0.9
+    assert all(row["gpu_mb"] > 0 for row in result.metrics)
+
+
 def test_a_run_that_goes_on_ends_as_an_unbroken_one(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,3 +71,14 @@ def test_rows_and_views_of_unequal_number_are_refused(cache: PixelCache) -> None
     for room in (0, room_for(cache)):
         with pytest.raises(ValueError, match="shorter"):
             CardPixels.of(cache, CPU, room).page(np.array([0, 1]), np.array([0]))
+
+
+@pytest.mark.parametrize("room", [0, 10**9], ids=["paged", "whole"])
+def test_on_cuda_crops_are_those_of_the_cache_within_a_grey_level(
+    cache: PixelCache, cuda: torch.device, room: int
+) -> None:
+    pixels = CardPixels.of(cache, cuda, room)
+    assert pixels.paged == (room == 0)
+    for size in (16, 48, 224):
+        found = pixels.crops(pixels.page(ROWS, VIEWS), size).cpu()
+        assert (found.int() - cache.crops(ROWS, VIEWS, size).int()).abs().max() <= 1

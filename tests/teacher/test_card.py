@@ -18,6 +18,7 @@ from edgedistill.images.pool import Pool, scan
 from edgedistill.teacher import shards
 from edgedistill.teacher.card import CardEncoder, best_batch
 from edgedistill.teacher.fill import BLOCK_IMAGES, TeacherPass, build_store
+from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.tower import Teacher
 from edgedistill.work.tally import Tally
@@ -108,3 +109,14 @@ def test_the_batch_is_chosen_on_the_teachers_own_tower(
     chosen, reason = best_batch(tiny_teacher)
     assert chosen in (4, 8)
     assert "4: " in reason
+
+
+def test_on_cuda_a_store_is_the_cpus_but_for_the_last_digits(
+    tmp_path: Path, pool: Pool, tiny_teacher_folder: Path, by_cpu: Path, cuda: torch.device
+) -> None:
+    teacher = Teacher(find_teacher(f"local-dir:{tiny_teacher_folder}"), cuda.type, "float32")
+    build_store(tmp_path, work(pool, teacher, card_batch=best_batch(teacher)[0]))
+    mine, theirs = TeacherStore.open(tmp_path), TeacherStore.open(by_cpu)
+    assert filecmp.cmpfiles(tmp_path, by_cpu, SAME, shallow=False)[0] == list(SAME)
+    rows = np.arange(len(mine))
+    assert (mine.all_views(rows) * theirs.all_views(rows)).sum(axis=-1).min() > 0.999
