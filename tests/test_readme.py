@@ -100,6 +100,9 @@ def test_a_shown_command_can_be_run(page: str, command: str) -> None:
             assert not extras or set(extras[1].split(",")) <= EXTRAS, f"{package}: no such extra"
     elif program in ("python", "python3"):
         parse_python(words[1:])
+    elif program == "sh":
+        (script,) = words[1:]
+        subprocess.run(["sh", "-n", script], cwd=ROOT, check=True, capture_output=True)
     elif program == "hf":
         parse_download(words[1:], page)
     elif program == "cd":
