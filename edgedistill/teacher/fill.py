@@ -3,7 +3,8 @@
 The pool is worked through in its order, by content hash, in blocks of 64 images, and the teacher always sees the same
 batches, whatever the number of decoding threads. A block is a shard of the three data files: it exists when its line,
 with its SHA-256 sums, stands in store.jsonl. A killed pass goes on after the last block whose sums hold, so a resumed
-store equals an unbroken one byte for byte; nothing needs an fsync on the way, because a sum tells a torn write.
+store equals an unbroken one, on a CPU byte for byte; nothing needs an fsync on the way, because a sum tells a torn
+write. What a GPU does otherwise stands in card.py: its batches need not end where blocks do.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ..work import atomic
 from ..work.console import SILENT, Progress
 from ..work.tally import Tally
 from . import decoders
+from .card import CardEncoder, CardPass
 from .decoding import Preparation, Prepared
 from .journal import FORMAT, JOURNAL, RECORD, Journal
 from .shards import Shards
@@ -183,8 +185,6 @@ class _Rest:
 
 
 def _by_card(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
-    from .card import CardEncoder, CardPass  # with torch, which the light half never loads
-
     encoder = CardEncoder(work.teacher, work.views, work.seed)  # type: ignore[arg-type]  # a Teacher: it has a card
     images = decoders.decoded(work.pool, rest.rows, work.preparation, rest.workers)
     batch_images = max(1, (work.card_batch or 1) // work.views)
