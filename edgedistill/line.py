@@ -135,7 +135,12 @@ class Line:
     ) -> Trained:
         """Train one student from the store, to the last epoch; only then the check set is looked at."""
         lesson = Lesson(
-            store=stores.train, rows=kept.rows, method=self.request.method, classes=classes, bank=bank
+            store=stores.train,
+            rows=kept.rows,
+            method=self.request.method,
+            classes=classes,
+            bank=bank,
+            mean_feature=self.teacher.files.mean_feature,
         )
         questions = distil_stages.Questions(check.images, stores.check_stage)
         stage = distil_stages.train(
@@ -146,20 +151,21 @@ class Line:
 
     def config(self, seed: int, images: int) -> TrainConfig:
         """How `images` photos train this seed, every choice settled."""
-        settings = self.settings
-        batch = settings.batch or batch_for(images)
+        settings, recipe = self.settings, self.request.method.recipe
+        batch = settings.batch or recipe.batch or batch_for(images)
         dtype: str = settings.student_dtype
         if dtype == "auto":
             dtype = distil_stages.student_dtype(self.work, self.start, batch, self.compute)
         return TrainConfig(
             size=self.size,
-            epochs=settings.epochs or epochs_for(images),
+            epochs=settings.epochs or recipe.epochs or epochs_for(images),
             batch=batch,
             views=settings.view_targets,
             seed=seed,
             train_on=cast(Literal["cpu", "cuda"], self.compute.device),
             dtype=cast(Literal["float32", "bfloat16"], dtype),
             threads=self.compute.threads,
+            **recipe.rates(),
         )
 
     def bundle(

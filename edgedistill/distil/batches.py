@@ -37,8 +37,7 @@ class Batch:
 
     def tensors(self) -> list[Tensor]:
         """All of them, in one order."""
-        found = [self.images, self.teacher.u, self.teacher.u_mean, self.row, self.view]
-        return [tensor for tensor in found if tensor is not None]
+        return [self.images, *self.teacher.tensors(), self.row, self.view]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """A batch of what `change` makes of each."""
@@ -60,14 +59,25 @@ class BatchReader:
     def read(self, rows: np.ndarray, views: np.ndarray) -> Batch:
         """The batch of these int64 rows [B] in these views [B]."""
         store = self.store
-        u, u_mean = store.view_targets(rows, views) if self.with_mean else (store.features(rows, views), None)
         images = store.pixels.crops(rows, views, self.size, self.threads)
         return Batch(
             images=images,
-            teacher=TeacherOut(u=torch.from_numpy(u), u_mean=None if u_mean is None else torch.from_numpy(u_mean)),
+            teacher=read_teacher(store, rows, views, self.with_mean),
             row=torch.from_numpy(rows),
             view=torch.from_numpy(views),
         )
+
+
+def read_teacher(store: TeacherStore, rows: np.ndarray, views: np.ndarray, with_mean: bool) -> TeacherOut:
+    """What the store holds of these rows [B] in these views [B]."""
+    u, u_mean = store.view_targets(rows, views) if with_mean else (store.features(rows, views), None)
+    facts = store.facts
+    return TeacherOut(
+        u=torch.from_numpy(u),
+        u_mean=None if u_mean is None else torch.from_numpy(u_mean),
+        weight=None if facts is None else torch.from_numpy(facts.weight[rows]),
+        prompt_class=None if facts is None else torch.from_numpy(facts.prompt_class[rows]),
+    )
 
 
 def prefetch(make: Callable[..., T], jobs: Iterable[tuple[Any, ...]], ahead: int = 2) -> Iterator[T]:

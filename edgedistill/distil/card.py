@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..images.card import CardPixels, Page
-from .batches import Batch
+from .batches import Batch, read_teacher
 from .methods.base import TeacherOut
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class CardReader:
     def __init__(self, store: TeacherStore, size: int, *, with_mean: bool, device: torch.device, room: int) -> None:
         self._store, self._size, self._with_mean, self._device = store, size, with_mean, device
         self._features = _copied(store.halves, device) if store.halves.nbytes <= room else None
+        facts = store.facts
+        self._facts = {} if facts is None else {
+            name: torch.from_numpy(values).to(device) for name, values in vars(facts).items()
+        }  # fmt: skip
         left = room - (0 if self._features is None else store.halves.nbytes)
         self._pixels = CardPixels.of(store.pixels, device, left)
         self._threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pages")
@@ -57,9 +61,8 @@ class CardReader:
         """What the host has to do for these int64 rows [B] in these views [B]."""
         teacher = None
         if self._features is None:
-            store = self._store
-            u, mean = store.view_targets(rows, views) if self._with_mean else (store.features(rows, views), None)
-            teacher = TeacherOut(u=self._pinned(u), u_mean=None if mean is None else self._pinned(mean))
+            found = read_teacher(self._store, rows, views, self._with_mean)
+            teacher = found.map(lambda x: pinned(x, self._device))
         row, view = self._pinned(rows), self._pinned(views)
         return Ready(self._pixels.page(rows, views, self._threads), row, view, teacher)
 
@@ -80,10 +83,12 @@ class CardReader:
         if ready.teacher is not None:
             return ready.teacher.map(lambda x: x.to(self._device, non_blocking=True))
         assert self._features is not None  # for mypy: one of the two is there
+        facts = {name: values[row] for name, values in self._facts.items()}
         if not self._with_mean:
-            return TeacherOut(u=_unit(self._features[row, view]))
+            return TeacherOut(u=_unit(self._features[row, view]), **facts)
         every = _unit(self._features[row])
-        return TeacherOut(u=every[torch.arange(len(row), device=self._device), view], u_mean=_unit(every.mean(1)))
+        own = every[torch.arange(len(row), device=self._device), view]
+        return TeacherOut(u=own, u_mean=_unit(every.mean(1)), **facts)
 
     def _pinned(self, x: np.ndarray) -> Tensor:
         return pinned(torch.from_numpy(x), self._device)

@@ -33,7 +33,7 @@ class CardRun(Run):
         self._card = CardReader(
             self.lesson.store,
             self.config.size,
-            with_mean=self.schedule.needs_mean,
+            with_mean=self.needs_mean,
             device=self.device,
             room=free_half(self.device),  # with the student on the card already
         )

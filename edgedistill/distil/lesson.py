@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .methods.base import Material
 
 if TYPE_CHECKING:
     from ..classes.class_vectors import ClassVectors
@@ -23,6 +24,7 @@ class Lesson:
     """`rows` of `store`, taught by `method` towards `classes`, which were made of the prompts in `bank`.
 
     rows: int64 row numbers of the store, each once. Raises InputError for fewer than LEAST_IMAGES.
+    mean_feature: float32 [D], the teacher's mean unit feature over a broad image set, or None.
     """
 
     store: TeacherStore
@@ -30,6 +32,7 @@ class Lesson:
     method: Method
     classes: ClassVectors
     bank: TextBank
+    mean_feature: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", np.asarray(self.rows, dtype=np.int64))
@@ -38,3 +41,14 @@ class Lesson:
                 f"{len(self.rows)} images are left to train on",
                 f"Give more photos: at least {LEAST_IMAGES}, better 200 or more.",
             )
+
+    def material(self, width: int) -> Material:
+        """What the method may prepare itself from, for a student of this width."""
+        return Material(
+            store=self.store,
+            rows=self.rows,
+            bank=self.bank,
+            classes=self.classes,
+            width=width,
+            mean_feature=self.mean_feature,
+        )

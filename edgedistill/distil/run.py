@@ -58,22 +58,26 @@ class Run:
         self.device = choose_device(config.train_on)
         if self.device.type == "cpu":
             keep_freed_memory()
-        images = len(lesson.rows)
+        images, recipe = len(lesson.rows), lesson.method.recipe
+        views = min(recipe.views or lesson.store.views, lesson.store.views)
         self.epochs = config.epochs or epochs_for(images)
         self.plan = Plan(
             seed=config.seed,
             rows=lesson.rows,
-            views=lesson.store.views,
+            views=views,
             batch=config.batch or batch_for(images),
             epochs=self.epochs,
             fixed=self.fixed,
         )
         self.batch = self.plan.batch
-        self.schedule = Schedule(config=config, steps=self.plan.steps, views=lesson.store.views)
+        self.schedule = Schedule(config=config, steps=self.plan.steps, views=views)
         self.learner = Learner(student, lesson, config, self.device)
         self.header = self._header()
         start = {name: _checksum(value) for name, value in student.state_dict().items()}
         inputs = {"start": start, "store": lesson.store.inputs, "rows": _checksum(lesson.rows)}
+        facts = lesson.store.facts
+        if facts is not None:
+            inputs["facts"] = [_checksum(facts.weight), _checksum(facts.prompt_class)]
         self.key = atomic.digest({**self.header, **inputs})
         self.header["run"] = self.key
         self.epoch = 0
@@ -96,11 +100,16 @@ class Run:
             "torch": torch.__version__,
         }
 
+    @property
+    def needs_mean(self) -> bool:
+        """Whether any step reads the mean over views."""
+        return self.schedule.needs_mean or self.lesson.method.needs_mean
+
     # ---- what a device does its own way ------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """What comes once before the first epoch of this process, after `resume`."""
-        self._reader = BatchReader(store=self.lesson.store, size=self.config.size, with_mean=self.schedule.needs_mean)
+        self._reader = BatchReader(store=self.lesson.store, size=self.config.size, with_mean=self.needs_mean)
 
     def first_batch(self) -> Batch:
         """A batch as the steps take it, on the device: the next epoch's first."""

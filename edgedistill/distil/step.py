@@ -44,7 +44,7 @@ class Learner:
         self.config, self.device, self.method = config, device, lesson.method
         self.lr = config.lr or lr_for(start)
         self.norm = norm_for(start) if config.norm == "auto" else config.norm
-        self.state = lesson.method.prepare(lesson.store, lesson.bank, lesson.classes).to(device)
+        self.state = lesson.method.prepare(lesson.material(start.width)).to(device)
         self.live = placed(start, device).train()
         if is_folded(start.backbone):
             log.info("the start's BatchNorm is folded away: giving it the pool's statistics before training")
@@ -54,7 +54,7 @@ class Learner:
         self.average = copy.deepcopy(self.live).eval()
         # `capturable` allows a GPU to record the step; the fused arithmetic is the same with it and without.
         recordable = device.type == "cuda"
-        self.optimiser = torch.optim.AdamW(groups(self.live, config, self.lr), fused=True, capturable=recordable)
+        self.optimiser = torch.optim.AdamW(self._groups(), fused=True, capturable=recordable)
 
     def step(self, batch: Batch, rates: Rates) -> dict[str, Tensor]:
         """Learn from one batch, which lies on the device.
@@ -69,10 +69,11 @@ class Learner:
         parts = view_loss(self.method, out, batch.teacher, self.state, rates.eta)
         self.optimiser.zero_grad(set_to_none=True)
         parts["total"].backward()
-        norm = nn.utils.clip_grad_norm_(self.live.parameters(), self.config.clip)
+        norm = nn.utils.clip_grad_norm_([*self.live.parameters(), *self.state.parameters()], self.config.clip)
         self.optimiser.step()
         self.update_average(rates.decay)
         with torch.no_grad():
+            self.method.advance(out, batch.teacher, self.state)
             same = self.state.logits(out.g).argmax(-1) == self.state.logits(batch.teacher.u).argmax(-1)
         found = {**parts, "agreement": same.float().mean(), "grad_norm": norm}
         return {name: value.detach() for name, value in found.items()}
@@ -92,9 +93,11 @@ class Learner:
             torch._foreach_copy_(kept, new)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that the steps to come depend on, by name: live.*, average.*, optimiser.<parameter>.*."""
+        """Everything that the steps to come depend on, by name: live.*, average.*, method.* and
+        optimiser.<parameter>.*."""
         found = {f"live.{name}": value for name, value in self.live.state_dict().items()}
         found |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        found |= {f"method.{name}": value for name, value in self.state.changing().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             found |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
         return found
@@ -103,6 +106,8 @@ class Learner:
         """Take over what `tensors` gave, wherever the tensors lie now."""
         self.live.load_state_dict(_under("live.", tensors))
         self.average.load_state_dict(_under("average.", tensors))
+        for name, value in _under("method.", tensors).items():
+            self.state.changing()[name].detach().copy_(value)
         self._load_optimiser(_under("optimiser.", tensors))
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -117,6 +122,14 @@ class Learner:
 
     def forget_gradients(self) -> None:
         self.optimiser.zero_grad(set_to_none=True)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The student's, and what the method trains beside it."""
+        found = groups(self.live, self.config, self.lr)
+        if self.state.parameters():
+            peak, decay = self.config.head_lr, self.config.weight_decay
+            found.append({"params": self.state.parameters(), "peak": peak, "lr": peak, "weight_decay": decay})
+        return found
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
         """Moments take their parameter's memory format: the fused step walks both in the same order."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..images.pixels import PixelCache
 from .journal import DATA, JOURNAL, RECORD, Journal, damaged, mapped
+from .row_facts import RowFacts
 
 
 class TeacherStore:
@@ -32,6 +33,7 @@ class TeacherStore:
     pixels   PixelCache over the same rows
     skipped  reason -> content hashes (hex) of pool images that could not be decoded
     inputs   what the store was made from
+    facts    RowFacts, or None: every row counts alike and was made to show nothing (row_facts.py)
     """
 
     def __init__(self, folder: Path, journal: Journal) -> None:
@@ -40,6 +42,7 @@ class TeacherStore:
         records = np.fromfile(folder / DATA["images"], RECORD)
         self.hashes = np.ascontiguousarray(records["hash"])
         self.dhash = np.ascontiguousarray(records["dhash"])
+        self.facts = RowFacts.read(folder, len(records))
         shape = (len(records), journal.inputs["views"], journal.inputs["dim"])
         self._features = mapped(folder / DATA["features"]).view("<f2").reshape(shape)
         self.pixels = PixelCache(

@@ -1,15 +1,21 @@
 """What every distillation method is: a frozen set of options, a `prepare` that runs once, and a pure loss.
 
+Two things a method may have beside: parameters of its own that learn with the student (`State.trained`), and memory
+of the steps before (`State.moving`), which `advance` renews after a step. Both lie in the state, so that a checkpoint
+keeps them and a recorded step finds them in their place.
+
 Shapes (one legend for the whole package):
 
     B batch, C classes, P prompts, D teacher joint space, d student backbone width
     f [B,d]  student pooled feature        h [B,D]  projector output        g = h/|h|
     u [B,D]  teacher feature of the very view the student saw, unit norm
     W [C,D]  class vectors (what is exported), s = exp(logit_scale)
+    weight [B]  how much a row counts (None: all alike)
+    prompt_class [B]  the class an image was made to show (-1: unknown)
     zt = s·u·Wᵀ, zs = s·g·Wᵀ [B,C]  teacher and student logits
 
-A method reads no pixels, calls no teacher and keeps no state of its own; all loss arithmetic is float32 (float64 stays
-float64, for the gradient checks), in autocast too. The loop knows no method by name.
+A method reads no pixels, calls no teacher and keeps nothing outside its state; all loss arithmetic is float32 (float64
+stays float64, for the gradient checks), in autocast too. The loop knows no method by name.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,6 +40,22 @@ if TYPE_CHECKING:
     from ...teacher.store import TeacherStore
 
 StateT = TypeVar("StateT", bound="State")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """What a method may learn from before the first step: the pool's stored features, prompts and class vectors.
+
+    rows: int64, the rows of `store` that train; no other may be looked at. width: d of the student's pooled feature.
+    mean_feature: float32 [D], the teacher's mean unit feature over a broad image set, where it comes with one.
+    """
+
+    store: TeacherStore
+    rows: np.ndarray
+    bank: TextBank
+    classes: ClassVectors
+    width: int
+    mean_feature: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,30 +77,75 @@ class StudentOut:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherOut:
-    """The teacher's stored features of the same batch: u of the view, and the mean over views (None: not read)."""
+    """What the store holds of the same batch: u of the view, the mean over views (None: not read), and, of a store that
+    has them (teacher/row_facts.py), float32 weights and int64 prompt classes of the rows."""
 
     u: Tensor
     u_mean: Tensor | None = None
+    weight: Tensor | None = None
+    prompt_class: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """Those that are there, in one order."""
+        return [value for value in vars(self).values() if value is not None]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> TeacherOut:
         """What `change` makes of each."""
-        return TeacherOut(u=change(self.u), u_mean=None if self.u_mean is None else change(self.u_mean))
+        return TeacherOut(**{name: value if value is None else change(value) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What `prepare` made: tensors without gradient. Every method needs at least the exported head."""
+    """What `prepare` made. Every method needs at least the exported head."""
+
+    trained: ClassVar[tuple[str, ...]] = ()
+    """Fields that learn with the student, at the projector's rate. They are not exported."""
+    moving: ClassVar[tuple[str, ...]] = ()
+    """Fields that `advance` changes in place."""
 
     head: Tensor
     scale: float
 
+    @classmethod
+    def of(cls: type[StateT], classes: ClassVectors, **more: Tensor) -> StateT:
+        """With the exported head, and whatever else the state of this method holds."""
+        return cls(head=torch.tensor(classes.baked), scale=float(classes.scale), **more)
+
     def to(self: StateT, device: torch.device) -> StateT:
+        """On the device, `trained` fields as leaves that take a gradient."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved |= {name: moved[name].detach().clone().requires_grad_() for name in self.trained}
         return dataclasses.replace(self, **moved)  # type: ignore[arg-type]  # mypy takes a name for `scale`
+
+    def parameters(self) -> list[Tensor]:
+        """What learns, in the order of `trained`."""
+        return [getattr(self, name) for name in self.trained]
+
+    def changing(self) -> dict[str, Tensor]:
+        """All that steps change, by name."""
+        return {name: getattr(self, name) for name in (*self.trained, *self.moving)}
 
     def logits(self, unit: Tensor) -> Tensor:
         """scale · unit · Wᵀ of unit features [B,D] -> [B,C], as the exported graph computes them."""
         return self.scale * unit @ self.head.to(unit.dtype).T
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a method's own source trains, where that is part of the method. None: as every other one. What the user asks
+    for wins. `views`: how many of the store's views train, the centre view being the first."""
+
+    lr: float | None = None
+    head_lr: float | None = None
+    weight_decay: float | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    views: int | None = None
+
+    def rates(self) -> dict[str, float]:
+        """Those of its rates that it states, by their names in TrainConfig."""
+        stated = {"lr": self.lr, "head_lr": self.head_lr, "weight_decay": self.weight_decay}
+        return {name: value for name, value in stated.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +157,7 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    recipe: ClassVar[Recipe] = Recipe()
 
     def __post_init__(self) -> None:
         records.conform(self, self.name)
@@ -97,13 +166,23 @@ class Method(ABC):
     def check(self) -> None:  # noqa: B027 - most have nothing to check
         """Raise InputError for an option out of its range, or for options that do not go together."""
 
+    @property
+    def needs_mean(self) -> bool:
+        """Whether `loss` reads `teacher.u_mean`."""
+        return False
+
     @abstractmethod
-    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
-        """What `loss` needs beside the batch; run once, before the first step."""
+    def prepare(self, material: Material) -> State:
+        """What `loss` needs beside the batch; run once, before the first step. Raises InputError where the method
+        cannot work with this many classes."""
 
     @abstractmethod
     def loss(self, student: StudentOut, teacher: TeacherOut, state: Any) -> dict[str, Tensor]:
         """The weighted parts and their sum under "total", each a scalar tensor. A pure function of its arguments."""
+
+    def advance(self, student: StudentOut, teacher: TeacherOut, state: Any) -> None:  # noqa: B027 - most have no memory
+        """Renew the `moving` fields of the state in place, after the step that this batch made. No value is read back:
+        a GPU records it with the step."""
 
 
 class NonFiniteLoss(EdgeDistillError):
@@ -150,16 +229,35 @@ def in_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def kl(target_logits: Tensor, logits: Tensor, tau: float = 1.0) -> Tensor:
-    """(τ²/B)·Σ_i Σ_c qt·(log qt − log qs) over rows [B,C]: never divided by C, so its weight is the same for any C."""
+def summed(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The parts behind their sum, as `loss` returns them."""
+    return {"total": torch.stack(list(parts.values())).sum(), **parts}
+
+
+def mean_of_rows(each: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Σ w_i·each_i / Σ w_i of values [B], so a row of weight 0 is not there; the plain mean without weights. 0 where
+    every weight is 0."""
+    if weight is None:
+        return each.mean()
+    weight = weight.to(each.dtype)
+    return (weight * each).sum() / weight.sum().clamp_min(torch.finfo(each.dtype).tiny)
+
+
+def kl(target_logits: Tensor, logits: Tensor, tau: float = 1.0, weight: Tensor | None = None) -> Tensor:
+    """(τ²/B)·Σ_i Σ_c qt·(log qt − log qs) over rows [B,C]: never divided by C, so its weight is the same for any C.
+
+    With weights [B] the mean over rows is a weighted one.
+    """
     target = F.log_softmax(in_float32(target_logits) / tau, dim=-1)
     log_q = F.log_softmax(in_float32(logits) / tau, dim=-1)
-    return tau**2 * F.kl_div(log_q, target, reduction="batchmean", log_target=True)
+    if weight is None:
+        return tau**2 * F.kl_div(log_q, target, reduction="batchmean", log_target=True)
+    return tau**2 * mean_of_rows(F.kl_div(log_q, target, reduction="none", log_target=True).sum(-1), weight)
 
 
-def cosine_distance(u: Tensor, g: Tensor) -> Tensor:
-    """mean_i (1 − ⟨u_i,g_i⟩) of unit rows [B,D]."""
-    return (1 - (in_float32(u) * in_float32(g)).sum(-1)).mean()
+def cosine_distance(u: Tensor, g: Tensor, weight: Tensor | None = None) -> Tensor:
+    """mean_i (1 − ⟨u_i,g_i⟩) of unit rows [B,D], weighted by `weight` [B]."""
+    return mean_of_rows(1 - (in_float32(u) * in_float32(g)).sum(-1), weight)
 
 
 def check_finite(parts: dict[str, Tensor], where: str) -> dict[str, float]:

@@ -10,15 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
-from .base import Method, State, StudentOut, TeacherOut, cosine_distance, in_float32
+from .base import Material, Method, State, StudentOut, TeacherOut, cosine_distance, in_float32, mean_of_rows
 
 if TYPE_CHECKING:
-    from ...classes.class_vectors import ClassVectors
-    from ...classes.text_bank import TextBank
-    from ...teacher.store import TeacherStore
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +24,13 @@ class Embedding(Method):
 
     distance: Literal["cosine", "mse"] = "cosine"
 
-    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
-        return State(head=torch.tensor(classes.baked), scale=float(classes.scale))
+    def prepare(self, material: Material) -> State:
+        return State.of(material.classes)
 
     def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
         if self.distance == "cosine":
-            distance = cosine_distance(teacher.u, student.g)
+            distance = cosine_distance(teacher.u, student.g, teacher.weight)
         else:
-            distance = (in_float32(student.g) - in_float32(teacher.u)).square().sum(-1).mean()
+            apart = (in_float32(student.g) - in_float32(teacher.u)).square().sum(-1)
+            distance = mean_of_rows(apart, teacher.weight)
         return {"total": distance, self.distance: distance}

@@ -11,16 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
 from ...errors import InputError
-from .base import Method, State, StudentOut, TeacherOut, cosine_distance, kl
+from .base import Material, Method, State, StudentOut, TeacherOut, cosine_distance, kl, summed
 
 if TYPE_CHECKING:
-    from ...classes.class_vectors import ClassVectors
-    from ...classes.text_bank import TextBank
-    from ...teacher.store import TeacherStore
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +33,11 @@ class KD(Method):
         if not self.cosine >= 0:
             raise InputError(f"kd: cosine is {self.cosine}", "It must be 0 or more.")
 
-    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
-        return State(head=torch.tensor(classes.baked), scale=float(classes.scale))
+    def prepare(self, material: Material) -> State:
+        return State.of(material.classes)
 
     def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
-        parts = {"kl": kl(state.logits(teacher.u), state.logits(student.g), self.tau)}
+        parts = {"kl": kl(state.logits(teacher.u), state.logits(student.g), self.tau, teacher.weight)}
         if self.cosine:
-            parts["cosine"] = self.cosine * cosine_distance(teacher.u, student.g)
-        return {"total": torch.stack(list(parts.values())).sum(), **parts}
+            parts["cosine"] = self.cosine * cosine_distance(teacher.u, student.g, teacher.weight)
+        return summed(parts)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,12 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
-from .base import Method, State, StudentOut, TeacherOut, cosine_distance, in_float32, kl
-
-if TYPE_CHECKING:
-    from ...classes.class_vectors import ClassVectors
-    from ...classes.text_bank import TextBank
-    from ...teacher.store import TeacherStore
+from .base import Material, Method, State, StudentOut, TeacherOut, cosine_distance, in_float32, kl, summed
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +77,12 @@ class PRG(Method):
         if not 0 <= self.confident < 1:
             raise InputError(f"prg: confident is {self.confident}", "It is a probability: 0 or more, below 1.")
 
-    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> PRGState:
+    def prepare(self, material: Material) -> PRGState:
         """Targets and proxies: the class vectors' text, and for PT1 the text bank [C,P,D].
 
         Raises InputError for fewer than two classes.
         """
+        bank, classes = material.bank, material.classes
         count = len(bank.vectors)
         if count < 2:
             raise InputError(f"prg needs at least two classes, the list has {count}", "Add a class to the labels file.")
@@ -100,12 +96,8 @@ class PRG(Method):
                 self.edge_loss,
             )
         text = torch.tensor(classes.text)
-        return PRGState(
-            head=torch.tensor(classes.baked),
-            scale=scale,
-            target=text,
-            proxies=text if self.proxies == "PT2" else prompt_means(bank.vectors),
-        )
+        proxies = text if self.proxies == "PT2" else prompt_means(bank.vectors)
+        return PRGState.of(classes, target=text, proxies=proxies)
 
     def _is_kd_plus_cosine(self, scale: float) -> bool:
         same_temperature = abs(self.tau_edge * scale - 1) < 1e-3
@@ -127,7 +119,7 @@ class PRG(Method):
             parts["edge"] = self.alpha * self._edges(u, g, state.proxies.to(u.dtype))
         if self.gamma:
             parts["ce"] = self.gamma * self._cross_entropy(z_teacher, z_student)
-        return {"total": torch.stack(list(parts.values())).sum(), **parts}
+        return summed(parts)
 
     def _edges(self, u: Tensor, g: Tensor, proxies: Tensor) -> Tensor:
         blocks = []

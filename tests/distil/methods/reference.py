@@ -71,25 +71,49 @@ def cross_entropy(z_teacher: np.ndarray, z_student: np.ndarray, threshold: float
 
 
 def problem(seed: int = 0, batch: int = 7, classes: int = 5, prompts: int = 3, dim: int = 16) -> SimpleNamespace:
-    """A text bank, class vectors with uneven prompt weights, and one batch of teacher and student features."""
+    """A text bank, class vectors with uneven prompt weights, and one batch of teacher and student features.
+
+    It is what a method prepares itself from (`Material`), too: `store` has the teacher's features of this very batch.
+    """
     draw = np.random.default_rng(seed)
     vectors = unit(draw.normal(size=(classes, prompts, dim)) + 2 * draw.normal(size=(classes, 1, dim)))
     vectors = vectors.astype(np.float32)
     weights = np.array(softmax(draw.normal(size=prompts)))
     text = np.einsum("p,cpd->cd", weights, vectors).astype(np.float32)
+    u = unit(draw.normal(size=(batch, dim)))
     return SimpleNamespace(
         bank=SimpleNamespace(vectors=vectors, scale=20.0),
         classes=SimpleNamespace(
             text=text, baked=text, prompt_weights=weights, scale=20.0
         ),
-        u=unit(draw.normal(size=(batch, dim))),
+        u=u,
+        store=Features(u),
+        rows=np.arange(batch),
+        width=dim,
+        mean_feature=None,
         h=3 * draw.normal(size=(batch, dim)),
     )
 
 
+class Features:
+    """A store of one view an image, as far as `prepare` looks at it."""
+
+    def __init__(self, u: np.ndarray) -> None:
+        self.u = u
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+    def centre(self, rows: np.ndarray) -> np.ndarray:
+        return self.u[rows].astype(np.float32)
+
+    def all_views(self, rows: np.ndarray) -> np.ndarray:
+        return self.centre(rows)[:, None]
+
+
 def loss_of(method: Any, p: SimpleNamespace, h: torch.Tensor | None = None, u: torch.Tensor | None = None) -> Any:
     """The method's parts on the problem, in float64."""
-    state = method.prepare(None, p.bank, p.classes)
+    state = method.prepare(p)
     h = torch.from_numpy(p.h) if h is None else h
     u = torch.from_numpy(p.u) if u is None else u
     return method.loss(student_out(h), TeacherOut(u=u), state)

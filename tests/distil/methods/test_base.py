@@ -19,7 +19,7 @@ ALL = [PRG(), PRG(edge_loss="col"), KD(), KD(cosine=1), Embedding(), Embedding(d
 @pytest.mark.parametrize("method", ALL, ids=str)
 def test_loss_is_float32_whatever_autocast_says(method: Method) -> None:
     p = problem()
-    state = method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    state = method.prepare(p)
     teacher, h = TeacherOut(u=torch.from_numpy(p.u).float()), torch.from_numpy(p.h).float()
     plain = view_loss(method, student_out(h), teacher, state, eta=0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -34,7 +34,7 @@ def test_every_method_names_its_parts_and_their_sum(method: Method) -> None:
     parts = method.loss(
         student_out(torch.from_numpy(p.h)),
         TeacherOut(u=torch.from_numpy(p.u)),
-        method.prepare(None, p.bank, p.classes),  # type: ignore[arg-type]
+        method.prepare(p),  # type: ignore[arg-type]
     )
     total = parts.pop("total")
     assert parts
@@ -56,7 +56,7 @@ def test_view_policies_are_the_losses_against_two_targets_and_the_line_between_t
     p, eta = problem(), 0.25
     teacher, h = two_views(p), torch.from_numpy(p.h).requires_grad_(True)
     assert teacher.u_mean is not None
-    state = method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    state = method.prepare(p)
     match, blend, mean = (view_loss(method, student_out(h), teacher, state, x) for x in (0, eta, 1))
     for policy, u in ((match, teacher.u), (mean, teacher.u_mean)):
         assert policy["total"].item() == method.loss(student_out(h), TeacherOut(u=u), state)["total"].item()
@@ -73,7 +73,7 @@ def test_blended_kl_has_the_gradient_of_blended_probabilities(tau: float) -> Non
     teacher, h = two_views(p), torch.from_numpy(p.h).requires_grad_(True)
     assert teacher.u_mean is not None
     method = KD(tau=tau)
-    state = method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    state = method.prepare(p)
     of_view, of_mean = ((state.logits(u) / tau).softmax(-1) for u in (teacher.u, teacher.u_mean))
     target = (1 - eta) * of_view + eta * of_mean
     log_q = (state.logits(student_out(h).g) / tau).log_softmax(-1)
@@ -87,7 +87,7 @@ def test_blended_distances_have_the_gradient_of_a_blended_feature(method: Embedd
     p, eta = problem(), 0.3
     teacher, h = two_views(p), torch.from_numpy(p.h).requires_grad_(True)
     assert teacher.u_mean is not None
-    state = method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    state = method.prepare(p)
     target = TeacherOut(u=(1 - eta) * teacher.u + eta * teacher.u_mean)
     direct = gradient(method.loss(student_out(h), target, state)["total"], h)
     ours = gradient(view_loss(method, student_out(h), teacher, state, eta)["total"], h)
@@ -96,7 +96,7 @@ def test_blended_distances_have_the_gradient_of_a_blended_feature(method: Embedd
 
 def test_the_mean_view_has_to_be_read_where_it_is_asked_for() -> None:
     p = problem()
-    state = KD().prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    state = KD().prepare(p)
     with pytest.raises(ValueError, match="u_mean"):
         view_loss(KD(), student_out(torch.from_numpy(p.h)), TeacherOut(u=torch.from_numpy(p.u)), state, 0.5)
 

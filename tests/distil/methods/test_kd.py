@@ -83,4 +83,4 @@ def test_the_exported_vectors_are_the_ones_trained_against() -> None:
     q: SimpleNamespace = copy.deepcopy(p)
     q.classes.baked = unit(q.classes.baked)
     assert loss_of(KD(), p)["kl"].item() != pytest.approx(loss_of(KD(), q)["kl"].item(), rel=1e-3)
-    assert not KD().prepare(None, p.bank, p.classes).head.requires_grad  # type: ignore[arg-type]
+    assert not KD().prepare(p).head.requires_grad  # type: ignore[arg-type]

@@ -30,16 +30,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
 from ...errors import InputError
-from .base import Method, State, StudentOut, TeacherOut
+from .base import Material, Method, State, StudentOut, TeacherOut
 
 if TYPE_CHECKING:
-    from ...classes.class_vectors import ClassVectors
-    from ...classes.text_bank import TextBank
-    from ...teacher.store import TeacherStore
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +52,8 @@ class Toy(Method):
         if self.best < 1:
             raise InputError(f"toy: best is {self.best}", "It must be at least 1.")
 
-    def prepare(self, store: TeacherStore, bank: TextBank, classes: ClassVectors) -> State:
-        return State(head=torch.tensor(classes.baked), scale=float(classes.scale))
+    def prepare(self, material: Material) -> State:
+        return State.of(material.classes)
 
     def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
         zt, best = state.logits(teacher.u).topk(self.best, dim=-1)

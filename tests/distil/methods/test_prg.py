@@ -151,7 +151,7 @@ def test_order_of_images_classes_and_prompts_does_not_matter(method: PRG) -> Non
 
 def test_targets_are_weighted_averages_of_the_prompts_logits() -> None:
     p = problem()
-    state = PRG().prepare(None, p.bank, p.classes)
+    state = PRG().prepare(p)
     combined = p.bank.scale * p.u @ state.target.double().numpy().T
     averaged = np.einsum("p,cpd,bd->bc", p.classes.prompt_weights, p.bank.vectors, p.bank.scale * p.u)
     assert np.abs(combined - averaged).max() < 1e-5
@@ -160,7 +160,7 @@ def test_targets_are_weighted_averages_of_the_prompts_logits() -> None:
 def test_refined_class_vectors_move_the_student_and_not_the_targets() -> None:
     p = problem()
     p.classes.baked = unit(p.classes.baked)
-    state = PRG().prepare(None, p.bank, p.classes)
+    state = PRG().prepare(p)
     assert torch.equal(state.head, torch.from_numpy(p.classes.baked))
     assert torch.equal(state.target, torch.from_numpy(p.classes.text))
     assert torch.equal(state.proxies, state.target)
@@ -189,7 +189,7 @@ def test_a_duplicated_class_changes_kl_but_not_the_mse_of_the_other_edges() -> N
 
 def test_class_vectors_receive_no_gradient() -> None:
     p = problem()
-    state = PRG().prepare(None, p.bank, p.classes)
+    state = PRG().prepare(p)
     assert not any(tensor.requires_grad for tensor in (state.head, state.target, state.proxies))
 
 
@@ -206,7 +206,7 @@ def test_two_classes_train_on_columns_and_say_so_once(caplog: pytest.LogCaptureF
 def test_one_class_is_refused() -> None:
     p = problem(classes=1)
     with pytest.raises(InputError, match="at least two classes"):
-        PRG().prepare(None, p.bank, p.classes)
+        PRG().prepare(p)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_edges_that_only_repeat_the_nodes_are_warned_about(
     method: PRG, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     p = problem()
-    method.prepare(None, p.bank, p.classes)  # type: ignore[arg-type]
+    method.prepare(p)
     assert any("plain kd plus a cosine" in record.message for record in caplog.records) == warned
 
 
