@@ -142,7 +142,7 @@ def class_list(options: argparse.Namespace) -> tuple[TextBank, ClassVectors]:
     """The prompts, weighed on the pool as a build weighs them."""
     bank, store = TextBank.load(options.work / "text"), TeacherStore.open(options.work / "pool")
     mean = find_teacher(options.teacher).mean_feature
-    weighting = "W3-pool" if mean is None else "W3"
+    weighting = "zero-shot-pool" if mean is None else "zero-shot"
     weights = prompt_weights(bank, weighting, store.centre_views(np.arange(len(store))), mean)
     return bank, class_vectors(bank, weights, weighting=weighting)
 

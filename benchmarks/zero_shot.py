@@ -6,7 +6,7 @@
 
 One row a folder, with Wilson's 95 % interval; per class below it. A class is called by its folder's name, `_` read as
 space; synonyms come only from benchmarks/names/FOLDER.txt (lines `name | synonym | ...`), the same for every teacher.
-Class vectors are the plain mean over prompts (W1), normalised; view 0, the teacher's own preprocessing. Nothing is
+Class vectors are the plain mean over prompts (uniform), normalised; view 0, the teacher's own preprocessing. Nothing is
 fitted to the photos.
 
 `conse-minilm` is the baseline without any training (ConSE, Norouzi 2014): the ImageNet probabilities of

@@ -76,7 +76,7 @@ def build(
     teacher_preprocess  of a checkpoint file: JSON with size, mean, std, interpolation, resize_mode
     teacher_dtype       "auto" (a short measurement), "float32", "bfloat16" or "float16"
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
-    prompt_weights      "W1" uniform, "W3" zero-shot prompt ensembling, "W3-pool"
+    prompt_weights      "uniform", "zero-shot" prompt ensembling, "zero-shot-pool" (by the pool's mean alone)
     views               stored views an image, 1 to 64
     student             a timm name; None: the one of `student_weights`, else the profile's
     student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors

@@ -23,7 +23,7 @@ TEACHER_DTYPES: tuple[str, ...] = get_args(TeacherDtype)
 TrainOn = Literal["auto", "cpu", "cuda"]
 TRAIN_ON: tuple[str, ...] = get_args(TrainOn)
 
-PromptWeights = Literal["W1", "W3", "W3-pool"]
+PromptWeights = Literal["uniform", "zero-shot", "zero-shot-pool"]
 """How the prompts of a class are weighed (classes/prompt_weights.py)."""
 PROMPT_WEIGHTS: tuple[str, ...] = get_args(PromptWeights)
 

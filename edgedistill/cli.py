@@ -109,8 +109,8 @@ def build(
         flag(
             "--prompt-weights",
             TEACHER,
-            f"{', '.join(PROMPT_WEIGHTS)}: uniform, zero-shot prompt ensembling, or that by the pool's mean alone.",
-            "W3",
+            f"{', '.join(PROMPT_WEIGHTS)}: prompt ensembling, or that by the pool's mean alone.",
+            "zero-shot",
         ),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,

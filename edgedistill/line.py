@@ -160,7 +160,7 @@ class Line:
             size=self.size,
             epochs=settings.epochs or recipe.epochs or epochs_for(images),
             batch=batch,
-            views=settings.view_targets,
+            views=settings.view_targets or recipe.view_targets or "blend",
             seed=seed,
             train_on=cast(Literal["cpu", "cuda"], self.compute.device),
             dtype=cast(Literal["float32", "bfloat16"], dtype),

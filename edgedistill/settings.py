@@ -44,7 +44,8 @@ RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """One build, as asked for. None means "from the profile" or, for threads, "all cores".
+    """One build, as asked for. None means "from the profile", for threads "all cores", for epochs, batch and view
+    targets "as the method trains".
 
     A path may be given as a string, a name that may be a path as a Path, a float as an int. Raises InputError for any
     other type, a word that is not on its list, and a number out of its range.
@@ -59,7 +60,7 @@ class BuildSettings:
     teacher_preprocess: Path | None = None
     teacher_dtype: TeacherDtype = "auto"
     templates: str = "general"
-    prompt_weights: PromptWeights = "W3"
+    prompt_weights: PromptWeights = "zero-shot"
     views: int = 8
     student: str | None = None
     student_weights: str = "auto"
@@ -67,7 +68,7 @@ class BuildSettings:
     input_size: int | None = None
     method: str = "prg"
     option: tuple[str, ...] = ()
-    view_targets: ViewTargets = "blend"
+    view_targets: ViewTargets | None = None
     epochs: int | None = None
     batch: int | None = None
     seed: int = 0
@@ -88,7 +89,7 @@ class BuildSettings:
             object.__setattr__(self, name, _path_or_text(name, hint, getattr(self, name)))
         for name, allowed in ONE_OF.items():
             value = getattr(self, name)
-            if value not in tuple(allowed):
+            if value is not None and value not in tuple(allowed):
                 raise InputError(f"{_flag(name)} is {value!r}", f"Use one of: {', '.join(allowed)}.")
         records.conform(self, "build")
         for name, (least, most) in RANGES.items():
@@ -105,7 +106,12 @@ class BuildSettings:
 
 ONE_OF: dict[str, Collection[str]] = {
     "method": METHODS,
-    **{name: get_args(hint) for name, hint in get_type_hints(BuildSettings).items() if get_origin(hint) is Literal},
+    **{
+        name: get_args(kind)
+        for name, hint in get_type_hints(BuildSettings).items()
+        for kind in (hint, *get_args(hint))  # of an optional one, too
+        if get_origin(kind) is Literal
+    },
 }
 """Name -> the words that it may be."""
 

@@ -223,7 +223,7 @@ def test_names_and_folders_of_the_photos_change_nothing(
 def test_an_option_that_the_method_does_not_have_is_refused_at_once(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
-    asked = settings(inputs, tiny_teacher_folder, option=("targets=W3",), work=tmp_path / "work")
+    asked = settings(inputs, tiny_teacher_folder, option=("targets=zero-shot",), work=tmp_path / "work")
     with pytest.raises(InputError, match=r"prg has no option 'targets'"):
         build(asked)
     assert not (tmp_path / "work").exists()

@@ -70,7 +70,7 @@ def make_start(options: argparse.Namespace, photos: Sequence[Path], parts: Seque
     # The loop reports agreement on some list; the embedding method does not train on it.
     some = Labels(tuple(Label(name) for name in ("animal", "food", "tool", "vehicle", "building", "clothes", "plant")))
     bank = build_text_bank(teacher, some, template_set("general"))
-    classes = class_vectors(bank, prompt_weights(bank, "W1"), weighting="W1")
+    classes = class_vectors(bank, prompt_weights(bank, "uniform"), weighting="uniform")
 
     torch.manual_seed(options.seed)
     student = Student(TIMM_NAME, teacher.dim, size=SIZE)

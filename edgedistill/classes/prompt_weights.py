@@ -10,7 +10,7 @@ from ..choices import PROMPT_WEIGHTS
 from .text_bank import TextBank
 
 _ROWS_A_PIECE = 4096
-_SCORED = 200_000_000  # logits that W3 looks at: some seconds; a larger pool is sampled evenly
+_SCORED = 200_000_000  # logits that zero-shot looks at: some seconds; a larger pool is sampled evenly
 
 
 class Features(Protocol):
@@ -28,19 +28,19 @@ def prompt_weights(
 ) -> np.ndarray:
     """How much each template counts: float64 [P], sum 1. No label takes part.
 
-    W1       all alike.
-    W3       ZPE (Allingham et al., ICML 2023), our reading: score_p = mean_i max_c ẑ_icp over the pool, weights
-             softmax(score); ẑ is the logit less the mean of its averages over the pool and over a broad image set.
-             Without that, prompts made of frequent words would win for being frequent.
-    W3-pool  the same without the broad image set: the logit less its average over the pool only. For a teacher that
-             comes without a broad mean feature.
+    uniform         (W1 in our notes) all alike.
+    zero-shot       (W3) ZPE (Allingham et al., ICML 2023), our reading: score_p = mean_i max_c ẑ_icp over the pool,
+                    weights softmax(score); ẑ is the logit less the mean of its averages over the pool and over a broad
+                    image set. Without that, prompts made of frequent words would win for being frequent.
+    zero-shot-pool  the same without the broad image set: the logit less its average over the pool only. For a teacher
+                    that comes without a broad mean feature.
 
     features: float32 or float16 [N, D], unit rows, the pool's centre views; read in pieces, never whole.
-    mean_feature: [D], the teacher's mean unit feature over a broad image set (W3). Logits are linear in the image
-    feature, so this one vector is all that the pre-training average takes.
+    mean_feature: [D], the teacher's mean unit feature over a broad image set (zero-shot). Logits are linear in the
+    image feature, so this one vector is all that the pre-training average takes.
     """
     count = bank.vectors.shape[1]
-    if weighting == "W1":
+    if weighting == "uniform":
         return np.full(count, 1 / count)
     if weighting not in PROMPT_WEIGHTS:
         raise ValueError(f"prompt weighting {weighting!r} is not one of {PROMPT_WEIGHTS}")
@@ -48,9 +48,9 @@ def prompt_weights(
         raise ValueError(f"{weighting} weighs prompts on the pool and needs its features")
     pieces = (features[begin : begin + _ROWS_A_PIECE] for begin in range(0, len(features), _ROWS_A_PIECE))
     reference = sum(rows.sum(axis=0, dtype=np.float64) for rows in pieces) / len(features)
-    if weighting == "W3":
+    if weighting == "zero-shot":
         if mean_feature is None:
-            raise ValueError("W3 needs the teacher's broad mean feature; W3-pool does without")
+            raise ValueError("zero-shot needs the teacher's broad mean feature; zero-shot-pool does without")
         reference = (reference + mean_feature) / 2
     vectors = bank.scale * bank.vectors.astype(np.float64)
     flat = vectors.reshape(-1, vectors.shape[-1])

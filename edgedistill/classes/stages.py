@@ -39,7 +39,7 @@ def text_bank(
         build_text_bank(teacher.load("float32"), labels, templates, progress).save(stage.begin())
         stage.finish()
     bank = TextBank.load(stage.path)
-    uniform = class_vectors(bank, np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1]), weighting="W1")
+    uniform = class_vectors(bank, np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1]), weighting="uniform")
     for one, other, gap in close_pairs(uniform):
         log.warning(
             "the teacher hardly tells %r from %r (%.1f apart, 2 is close): reword one, or add synonyms",
@@ -54,8 +54,8 @@ def weighed(
     bank: TextBank, weighting: str, store: TeacherStore, rows: np.ndarray, mean_feature: np.ndarray | None
 ) -> ClassVectors:
     """Weigh the prompts on the pool and make the vectors that are baked. No label takes part."""
-    if weighting == "W3" and mean_feature is None:
-        weighting = "W3-pool"
-        log.info("prompt weights W3-pool: this teacher comes without a broad mean feature")
+    if weighting == "zero-shot" and mean_feature is None:
+        weighting = "zero-shot-pool"
+        log.info("prompt weights zero-shot-pool: this teacher comes without a broad mean feature")
     weights = prompt_weights(bank, weighting, store.centre_views(rows), mean_feature)
     return class_vectors(bank, weights, weighting=weighting)

@@ -54,23 +54,24 @@ class Run:
     """How the plan cuts the epochs (plan.py)."""
 
     def __init__(self, student: Student, lesson: Lesson, config: TrainConfig, folder: Path) -> None:
+        if lesson.method.recipe.views:
+            lesson = dataclasses.replace(lesson, store=lesson.store.first_views(lesson.method.recipe.views))
         self.lesson, self.config, self.folder = lesson, config, folder
         self.device = choose_device(config.train_on)
         if self.device.type == "cpu":
             keep_freed_memory()
-        images, recipe = len(lesson.rows), lesson.method.recipe
-        views = min(recipe.views or lesson.store.views, lesson.store.views)
+        images = len(lesson.rows)
         self.epochs = config.epochs or epochs_for(images)
         self.plan = Plan(
             seed=config.seed,
             rows=lesson.rows,
-            views=views,
+            views=lesson.store.views,
             batch=config.batch or batch_for(images),
             epochs=self.epochs,
             fixed=self.fixed,
         )
         self.batch = self.plan.batch
-        self.schedule = Schedule(config=config, steps=self.plan.steps, views=views)
+        self.schedule = Schedule(config=config, steps=self.plan.steps, views=lesson.store.views)
         self.learner = Learner(student, lesson, config, self.device)
         self.header = self._header()
         start = {name: _checksum(value) for name, value in student.state_dict().items()}

@@ -43,7 +43,7 @@ class TeacherFiles:
     """size, mean, std, interpolation, resize_mode, fill_color: all of it explicit."""
     licence: str
     mean_feature: np.ndarray | None = field(repr=False)
-    """float32 [D], the mean unit image feature over a broad image set (W3 prompt weights), or None."""
+    """float32 [D], the mean unit image feature over a broad image set (zero-shot prompt weights), or None."""
     source: str = field(repr=False)
     """What open_clip is asked to build: one of its model names, or local-dir:FOLDER."""
     tokenizer: str = field(repr=False)

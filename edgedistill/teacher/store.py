@@ -15,6 +15,7 @@ decoding fails is left out and named in `skipped`; file names are never seen her
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,12 @@ class TeacherStore:
     def dim(self) -> int:
         """D."""
         return int(self._features.shape[2])
+
+    def first_views(self, count: int) -> TeacherStore:
+        """This store as if it had been made with so many views an image; none beyond those it has."""
+        narrow = copy.copy(self)
+        narrow._features = self._features[:, :count]
+        return narrow
 
     @property
     def halves(self) -> np.ndarray:

@@ -35,13 +35,13 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def test_w1_counts_all_prompts_alike(bank: TextBank):
-    np.testing.assert_array_equal(prompt_weights(bank, "W1"), np.full(5, 0.2))
+    np.testing.assert_array_equal(prompt_weights(bank, "uniform"), np.full(5, 0.2))
 
 
 def test_w3_against_its_definition(bank: TextBank, features: np.ndarray):
     broad = np.linspace(-0.3, 0.3, 16).astype(np.float32)
     pool = features.mean(axis=0, dtype=np.float64)
-    expected = {"W3": (pool + broad) / 2, "W3-pool": pool}
+    expected = {"zero-shot": (pool + broad) / 2, "zero-shot-pool": pool}
     for weighting, reference in expected.items():
         weights = prompt_weights(bank, weighting, features, broad)
         np.testing.assert_allclose(weights, softmax(slow_scores(bank, features, reference)), rtol=1e-9)
@@ -67,8 +67,8 @@ def test_a_frequent_word_in_a_prompt_earns_it_nothing(bank: TextBank, features: 
     vectors = bank.vectors.astype(np.float64)
     frequent = vectors.copy()
     frequent[:, 2] += 0.5 * unit(features.mean(axis=0, dtype=np.float64))
-    before = prompt_weights(make_bank(vectors), "W3-pool", features)
-    after = prompt_weights(make_bank(frequent), "W3-pool", features)
+    before = prompt_weights(make_bank(vectors), "zero-shot-pool", features)
+    after = prompt_weights(make_bank(frequent), "zero-shot-pool", features)
     np.testing.assert_allclose(np.log(after / before), 0, atol=1e-10)
     nothing = np.zeros(16)
     raw = [slow_scores(make_bank(v), features, nothing)[2] for v in (vectors, frequent)]
@@ -79,11 +79,11 @@ def test_a_pool_read_from_disk_in_pieces_gives_the_same_weights(bank, features, 
     import edgedistill.classes.prompt_weights
 
     np.save(tmp_path / "features.npy", features)
-    expected = prompt_weights(bank, "W3-pool", features)
+    expected = prompt_weights(bank, "zero-shot-pool", features)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    np.testing.assert_array_equal(prompt_weights(bank, "W3-pool", mapped), expected)
+    np.testing.assert_array_equal(prompt_weights(bank, "zero-shot-pool", mapped), expected)
     monkeypatch.setattr(edgedistill.classes.prompt_weights, "_SCORED", 300)  # 40 images x 15: every second image
-    sampled = prompt_weights(bank, "W3-pool", features)
+    sampled = prompt_weights(bank, "zero-shot-pool", features)
     reference = features.mean(axis=0, dtype=np.float64)
     np.testing.assert_allclose(sampled, softmax(slow_scores(bank, features[::2], reference)), rtol=1e-9)
 
@@ -101,16 +101,16 @@ def test_a_pool_is_never_asked_for_whole(bank, features, monkeypatch):
             asked.append(len(features[part]))
             return features[part]
 
-    expected = prompt_weights(bank, "W3-pool", features)
+    expected = prompt_weights(bank, "zero-shot-pool", features)
     monkeypatch.setattr(edgedistill.classes.prompt_weights, "_ROWS_A_PIECE", 7)  # of 40 images
-    np.testing.assert_allclose(prompt_weights(bank, "W3-pool", OnDisk()), expected, rtol=1e-12)
+    np.testing.assert_allclose(prompt_weights(bank, "zero-shot-pool", OnDisk()), expected, rtol=1e-12)
     assert max(asked) == 7
 
 
 def test_weights_that_need_something_ask_for_it(bank: TextBank, features: np.ndarray):
     with pytest.raises(ValueError, match="needs its features"):
-        prompt_weights(bank, "W3-pool")
+        prompt_weights(bank, "zero-shot-pool")
     with pytest.raises(ValueError, match="mean feature"):
-        prompt_weights(bank, "W3", features)
+        prompt_weights(bank, "zero-shot", features)
     with pytest.raises(ValueError, match="not one of"):
         prompt_weights(bank, "W9", features)

@@ -15,6 +15,8 @@ from torch.utils._pytree import tree_leaves
 from edgedistill.distil.batches import Batch, BatchReader
 from edgedistill.distil.captured import CapturedStep
 from edgedistill.distil.methods.base import Method
+from edgedistill.distil.methods.data_free import DataFree
+from edgedistill.distil.methods.eikd import EIKD
 from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.methods.prg import PRG
@@ -27,7 +29,17 @@ from .colours import SIZE, VIEWS, config, fresh_student, lesson
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 STEPS = 8
-METHODS = [PRG(), PRG(edge_loss="col", gamma=1), KD(cosine=1.0), Embedding()]
+METHODS = [
+    PRG(),
+    PRG(edge_loss="col", gamma=1),
+    KD(cosine=1.0),
+    Embedding(),
+    PRG(student_proxies="centroids", prompts="max-softmax"),
+    PRG(student_proxies="classifier", edges=("class", "mean-view", "proxies"), correlation="pearson"),
+    EIKD(),
+    EIKD(drop="random", relation="rkd"),
+    DataFree(),
+]
 
 
 def schedule(policy: str) -> Schedule:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 METHODS = {
     "prg": ".prg:PRG",
+    "promptkd": ".promptkd:PromptKD",
+    "eikd": ".eikd:EIKD",
+    "data-free": ".data_free:DataFree",
     "kd": ".kd:KD",
     "embedding": ".embedding:Embedding",
 }
@@ -27,7 +30,7 @@ METHODS = {
 
 
 def make(name: str, given: Sequence[str] = (), /, **values: Any) -> Method:
-    """The method called `name` with its options: typed ones as keywords, or written as "alpha=2", "edges=E1,E3".
+    """The method called `name` with its options: typed ones as keywords, or written as "alpha=2", "edges=class,images".
 
     Raises InputError for an unknown method, an unknown option (naming the nearest), or a value of the wrong type.
     """

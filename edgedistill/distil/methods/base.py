@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import records
+from ...choices import ViewTargets
 from ...errors import EdgeDistillError
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class Recipe:
     epochs: int | None = None
     batch: int | None = None
     views: int | None = None
+    view_targets: ViewTargets | None = None
 
     def rates(self) -> dict[str, float]:
         """Those of its rates that it states, by their names in TrainConfig."""
@@ -253,6 +255,19 @@ def kl(target_logits: Tensor, logits: Tensor, tau: float = 1.0, weight: Tensor |
     if weight is None:
         return tau**2 * F.kl_div(log_q, target, reduction="batchmean", log_target=True)
     return tau**2 * mean_of_rows(F.kl_div(log_q, target, reduction="none", log_target=True).sum(-1), weight)
+
+
+def kl_over_batch(target_logits: Tensor, logits: Tensor, weight: Tensor | None = None) -> Tensor:
+    """KL between softmaxes over the batch axis of [B,C], mean over columns: which images fit a class best.
+
+    The mean over C is one over rows of the transposed block, so no weight depends on C. A row's weight [B] multiplies
+    its share of every column: one of weight 0 is not there.
+    """
+    target, given = in_float32(target_logits).T, in_float32(logits).T
+    if weight is not None:
+        share = weight.to(target.dtype).clamp_min(1e-30).log().masked_fill(weight == 0, -1e4)
+        target, given = target + share, given + share
+    return kl(target, given)
 
 
 def cosine_distance(u: Tensor, g: Tensor, weight: Tensor | None = None) -> Tensor:

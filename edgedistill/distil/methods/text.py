@@ -1,4 +1,4 @@
-"""An option's value from the words of a command line: "0.5", "true", "E1,E3", "none".
+"""An option's value from the words of a command line: "0.5", "true", "class,images", "none".
 
 The annotation of the option's field says how to read them. Whether the value then is one that the field may have is
 asked afterwards, of every value alike (`records.conform`).

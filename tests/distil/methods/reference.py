@@ -80,18 +80,17 @@ def problem(seed: int = 0, batch: int = 7, classes: int = 5, prompts: int = 3, d
     vectors = vectors.astype(np.float32)
     weights = np.array(softmax(draw.normal(size=prompts)))
     text = np.einsum("p,cpd->cd", weights, vectors).astype(np.float32)
-    u = unit(draw.normal(size=(batch, dim)))
+    u, h = unit(draw.normal(size=(batch, dim))), 3 * draw.normal(size=(batch, dim))
     return SimpleNamespace(
         bank=SimpleNamespace(vectors=vectors, scale=20.0),
-        classes=SimpleNamespace(
-            text=text, baked=text, prompt_weights=weights, scale=20.0
-        ),
+        classes=SimpleNamespace(text=text, baked=text, prompt_weights=weights, scale=20.0),
         u=u,
+        u_mean=unit(u + 0.3 * draw.normal(size=(batch, dim))),
         store=Features(u),
         rows=np.arange(batch),
         width=dim,
         mean_feature=None,
-        h=3 * draw.normal(size=(batch, dim)),
+        h=h,
     )
 
 
@@ -99,13 +98,16 @@ class Features:
     """A store of one view an image, as far as `prepare` looks at it."""
 
     def __init__(self, u: np.ndarray) -> None:
-        self.u = u
+        self.u, self.facts = u, None
 
     def __len__(self) -> int:
         return len(self.u)
 
     def centre(self, rows: np.ndarray) -> np.ndarray:
         return self.u[rows].astype(np.float32)
+
+    def mean_feature(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self.u[rows].mean(axis=0), np.float32)
 
     def all_views(self, rows: np.ndarray) -> np.ndarray:
         return self.centre(rows)[:, None]
@@ -116,7 +118,7 @@ def loss_of(method: Any, p: SimpleNamespace, h: torch.Tensor | None = None, u: t
     state = method.prepare(p)
     h = torch.from_numpy(p.h) if h is None else h
     u = torch.from_numpy(p.u) if u is None else u
-    return method.loss(student_out(h), TeacherOut(u=u), state)
+    return method.loss(student_out(h), TeacherOut(u=u, u_mean=torch.from_numpy(p.u_mean)), state)
 
 
 def student_out(h: torch.Tensor) -> StudentOut:

@@ -31,14 +31,15 @@ def test_every_method_is_made_by_the_name_it_has() -> None:
 
 
 def test_options_are_read_from_text_as_their_fields_say() -> None:
-    assert make("prg", ["alpha=2", "edges=E3", "edge_loss=col"]) == PRG(alpha=2.0, edges=("E3",), edge_loss="col")
+    asked = make("prg", ["alpha=2", "edges=images", "edge_loss=col"])
+    assert asked == PRG(alpha=2.0, edges=("images",), edge_loss="col")
     assert make("kd", ["tau=2"], cosine=1.0) == KD(tau=2.0, cosine=1.0)
     assert make("kd", ["tau=2"], tau=3.0) == KD(tau=2.0)
 
 
 def test_values_of_another_shape_become_those_of_the_field() -> None:
     assert type(make("kd", tau=2).tau) is float  # type: ignore[attr-defined]
-    assert make("prg", edges=["E1"]).edges == ("E1",)  # type: ignore[attr-defined]
+    assert make("prg", edges=["class"]).edges == ("class",)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ def test_text_is_read_by_its_type_and_left_alone_where_it_does_not_fit(text: str
         ("kd", ["tau=nan"], "kd: tau is nan"),
         ("kd", ["tau=0"], "kd: tau is 0"),
         ("embedding", ["distance=l1"], "embedding: distance is 'l1'\nUse one of: cosine, mse."),
-        ("prg", ["edges=E1,E9"], "prg: edges[1] is 'E9'\nUse one of: E1, E3."),
-        ("prg", ["edges=E1,E1"], "prg: edges is ('E1', 'E1')"),
+        ("prg", ["edges=class,E9"], "prg: edges[1] is 'E9'\nUse one of: class, images, proxies, mean-view."),
+        ("prg", ["edges=class,class"], "prg: edges is ('class', 'class')"),
     ],
 )
 def test_wrong_words_are_refused_with_what_they_may_be(name: str, given: list[str], says: str) -> None:
@@ -94,7 +95,7 @@ def test_wrong_words_are_refused_with_what_they_may_be(name: str, given: list[st
         ("kd", {"tau": True}, "kd: tau is True"),
         ("kd", {"tua": 2.0}, "Did you mean tau?"),
         ("embedding", {"distance": None}, "embedding: distance is None"),
-        ("prg", {"edges": "E1"}, "prg: edges is 'E1'"),
+        ("prg", {"edges": "class"}, "prg: edges is 'class'"),
     ],
 )
 def test_wrong_values_are_refused_as_well(name: str, values: dict[str, Any], says: str) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from edgedistill.classes.refine import visual_proxies
+from edgedistill.distil.methods.base import TeacherOut
 from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.methods.prg import PRG, off_diagonal, one_minus_pearson
 from edgedistill.errors import InputError
@@ -22,40 +24,59 @@ from .reference import (
     mean_one_minus_pearson,
     problem,
     softmax,
+    student_out,
     unit,
     without_diagonal,
 )
 
 EVERY_EDGE = [
     PRG(edges=edges, edge_loss=kind, proxies=proxies)
-    for edges in (("E1",), ("E3",), ("E1", "E3"))
+    for edges in (("class",), ("images",), ("class", "images"))
     for kind in ("corr", "col", "row", "mse")
-    for proxies in ("PT1", "PT2")
+    for proxies in ("prompt-mean", "weighted")
+]
+
+
+MORE = [
+    *(PRG(prompts=prompts) for prompts in ("max-logit", "max-softmax", "debiased")),
+    PRG(proxies="centroids"),
+    *(PRG(correlation="pearson", edge_loss=kind) for kind in ("corr", "col", "row", "mse")),
+    *(PRG(edges=("class", "mean-view"), edge_loss=kind) for kind in ("corr", "row")),
+    *(
+        PRG(edges=("class", "proxies"), student_proxies=student, edge_loss=kind)
+        for student in ("classifier", "centroids")
+        for kind in ("corr", "row", "mse")
+    ),
 ]
 
 
 def name(method: PRG) -> str:
-    return f"{'+'.join(method.edges)} {method.edge_loss} {method.proxies}"
+    return " ".join([*method.edges, *(str(value) for value in vars(method).values() if isinstance(value, str))])
 
 
 def slow(method: PRG, p: SimpleNamespace) -> dict[str, float]:
     """PRG from its formulas, in loops."""
-    vectors, weights = p.bank.vectors.astype(np.float64), p.classes.prompt_weights
-    z_teacher = np.array(
-        [[sum(w * p.bank.scale * u @ t for w, t in zip(weights, row)) for row in vectors] for u in p.u]
-    )
+    z_teacher = targets(method, p)
     g = unit(p.h)
     z_student = p.classes.scale * g @ p.classes.baked.astype(np.float64).T
-    proxies = np.array([sum(w * t for w, t in zip(weights, row)) for row in vectors])
-    if method.proxies == "PT1":
-        proxies = unit(vectors.mean(axis=1))
+    proxies = proxies_of(method, p)
+    rows, mine = proxies, g
+    if method.student_proxies == "classifier":
+        rows, mine = unit(method.prepare(p).rows.double().numpy()), g  # type: ignore[attr-defined]
+    elif method.student_proxies == "centroids":
+        rows = unit(proxies)
     tau, omega = method.tau_edge, method.omega
+    relate = cosines if method.correlation == "cosine" else correlations
     blocks = []
-    if "E1" in method.edges:
-        blocks.append(edge(method.edge_loss, p.u @ proxies.T, g @ proxies.T, tau, omega, symmetric=False))
-    if "E3" in method.edges:
-        teacher, student = without_diagonal(p.u @ p.u.T), without_diagonal(g @ g.T)
-        blocks.append(edge(method.edge_loss, teacher, student, tau, omega, symmetric=True))
+    for kind in method.edges:
+        if kind in ("class", "mean-view"):
+            seen = p.u if kind == "class" else p.u_mean
+            teacher, student = relate(seen, proxies), relate(mine, rows)
+            blocks.append(edge(method.edge_loss, teacher, student, tau, omega, symmetric=False))
+        else:
+            one, other = (p.u, g) if kind == "images" else (unit(proxies), rows)
+            teacher, student = (without_diagonal(relate(x, x)) for x in (one, other))
+            blocks.append(edge(method.edge_loss, teacher, student, tau, omega, symmetric=True))
     threshold = method.confident if method.ce_rows == "confident" else 0.0
     return {
         "node": kl_rows(z_teacher, z_student),
@@ -63,6 +84,41 @@ def slow(method: PRG, p: SimpleNamespace) -> dict[str, float]:
         "edge": method.alpha * float(np.mean(blocks)),
         "ce": method.gamma * cross_entropy(z_teacher, z_student, threshold),
     }
+
+
+def targets(method: PRG, p: SimpleNamespace) -> np.ndarray:
+    """z̃ [B,C], image by image."""
+    vectors, found = p.bank.vectors.astype(np.float64), []
+    mean = p.u.mean(axis=0) if p.mean_feature is None else (p.u.mean(axis=0) + p.mean_feature) / 2
+    for u in p.u:
+        z = p.bank.scale * vectors @ u  # [C,P]
+        largest = (z - p.bank.scale * vectors @ mean if method.prompts == "debiased" else z).max(axis=0)
+        weights = {
+            "class-vectors": p.classes.prompt_weights,
+            "max-logit": largest / largest.sum(),
+        }.get(method.prompts, np.array(softmax(largest / method.tau_prompts)))
+        found.append(z @ weights)
+    return np.array(found)
+
+
+def proxies_of(method: PRG, p: SimpleNamespace) -> np.ndarray:
+    """Π [C,D]."""
+    vectors, weights = p.bank.vectors.astype(np.float64), p.classes.prompt_weights
+    weighted = np.array([sum(w * t for w, t in zip(weights, row)) for row in vectors])
+    if method.proxies == "prompt-mean":
+        return unit(vectors.mean(axis=1))
+    if method.proxies == "centroids":
+        q = np.array([softmax(p.bank.scale * u @ weighted.T) for u in p.u])
+        return unit(np.array([sum(q[i, c] * p.u[i] for i in range(len(q))) for c in range(len(weighted))]))
+    return weighted
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([[x @ y for y in b] for x in a])
+
+
+def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([[np.corrcoef(x, y)[0, 1] for y in b] for x in a])
 
 
 @pytest.mark.parametrize("method", EVERY_EDGE, ids=name)
@@ -73,6 +129,96 @@ def test_every_combination_equals_its_formula(method: PRG, classes: int) -> None
     for part in ("node", "feature", "edge"):
         assert got[part].item() == pytest.approx(expected[part], rel=2e-5), part
     assert got["total"].item() == pytest.approx(sum(got[part].item() for part in ("node", "feature", "edge")))
+
+
+@pytest.mark.parametrize("method", MORE, ids=name)
+def test_every_other_form_equals_its_formula(method: PRG) -> None:
+    p = problem()
+    got, expected = loss_of(method, p), slow(method, p)
+    for part in ("node", "feature", "edge"):
+        assert got[part].item() == pytest.approx(expected[part], rel=2e-5), part
+
+
+def test_debiased_prompts_lean_on_the_broad_mean_where_there_is_one() -> None:
+    p, method = problem(), PRG(prompts="debiased")
+    pool = loss_of(method, p)["node"].item()
+    p.mean_feature = problem(seed=3).u.mean(axis=0).astype(np.float32)
+    broad = loss_of(method, p)["node"].item()
+    assert broad == pytest.approx(slow(method, p)["node"], rel=2e-5)
+    assert broad != pytest.approx(pool, rel=1e-4)
+
+
+def test_max_logit_weights_of_logits_far_from_zero_are_nearly_uniform() -> None:
+    p = problem()
+    apart = [loss_of(PRG(prompts=prompts), p)["node"].item() for prompts in ("max-logit", "max-softmax")]
+    assert abs(apart[0] - apart[1]) > 1e-3
+    p.classes.text = p.bank.vectors.mean(axis=1)
+    p.bank.scale = p.classes.scale = 1000.0  # the ratio of two maxima stays, the softmax of them becomes hard
+    z = p.bank.scale * np.einsum("cpd,bd->bpc", p.bank.vectors, p.u)
+    assert np.allclose(targets(PRG(prompts="max-softmax"), p), z[np.arange(7), z.max(-1).argmax(-1)])
+
+
+def test_visual_proxies_are_learned_from_the_rows_that_train() -> None:
+    p = problem(batch=40)
+    p.rows = np.arange(20)
+    state = PRG(proxies="visual").prepare(p)
+    assert torch.equal(state.proxies, torch.from_numpy(visual_proxies(p.u[:20].astype(np.float32), p.classes.text)))
+    assert torch.equal(state.target, torch.from_numpy(p.classes.text))
+
+
+def test_a_classifier_of_the_students_own_learns_from_the_edges_alone() -> None:
+    p, method = problem(), PRG(student_proxies="classifier")
+    state = method.prepare(p).to(torch.device("cpu"))
+    assert [rows.shape for rows in state.parameters()] == [(5, 16)]
+    method.loss(student_out(torch.from_numpy(p.h)), TeacherOut(u=torch.from_numpy(p.u)), state)["edge"].backward()
+    (rows,) = state.parameters()
+    assert rows.grad is not None
+    assert rows.grad.abs().max() > 0
+    assert not state.head.requires_grad
+
+
+def test_centroids_follow_the_student_and_a_class_the_batch_lacks_keeps_its_direction() -> None:
+    p, method = problem(), PRG(student_proxies="centroids", momentum=0.9)
+    state = method.prepare(p)
+    before = state.changing()["centroids"].clone()
+    out = student_out(torch.from_numpy(p.h).float())
+    method.advance(out, TeacherOut(u=torch.from_numpy(p.u).float()), state)
+    q = np.array([softmax(row) for row in targets(method, p)])
+    expected = 0.9 * before.numpy() + 0.1 * q.T @ unit(p.h)
+    assert np.abs(state.changing()["centroids"].numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("method", [*EVERY_EDGE, *MORE, PRG(gamma=1)], ids=name)
+def test_a_row_of_weight_zero_is_not_there(method: PRG) -> None:
+    p = problem()
+    weight = torch.tensor([1.0, 2.0, 0.0, 1.0, 0.5, 1.0, 0.0])
+    h = torch.from_numpy(p.h).requires_grad_(True)
+    state = method.prepare(p)
+    u, u_mean = torch.from_numpy(p.u), torch.from_numpy(p.u_mean)
+    total = method.loss(student_out(h), TeacherOut(u=u, u_mean=u_mean, weight=weight), state)["total"]
+    total.backward()
+    assert h.grad is not None
+    assert h.grad[weight == 0].abs().max() == 0
+    assert h.grad[weight > 0].abs().max() > 0
+    kept = weight > 0
+    fewer = TeacherOut(u=u[kept], u_mean=u_mean[kept], weight=weight[kept])
+    assert method.loss(student_out(h[kept]), fewer, state)["total"].item() == pytest.approx(total.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", [*EVERY_EDGE, *MORE], ids=name)
+def test_equal_weights_are_no_weights(method: PRG) -> None:
+    p = problem()
+    state, out = method.prepare(p), student_out(torch.from_numpy(p.h))
+    u, u_mean = torch.from_numpy(p.u), torch.from_numpy(p.u_mean)
+    plain = method.loss(out, TeacherOut(u=u, u_mean=u_mean), state)
+    weighted = method.loss(out, TeacherOut(u=u, u_mean=u_mean, weight=torch.full((7,), 0.5)), state)
+    for part, value in plain.items():
+        assert weighted[part].item() == pytest.approx(value.item(), rel=1e-6), part
+
+
+def test_proxies_that_both_share_have_no_edges_between_them_to_learn() -> None:
+    with pytest.raises(InputError, match="teacher and student share them"):
+        PRG(edges=("class", "proxies"))
 
 
 @pytest.mark.parametrize("rows", ["all", "confident"])
@@ -91,7 +237,7 @@ def test_cross_entropy_counts_only_rows_the_teacher_is_sure_of() -> None:
     assert loss_of(PRG(gamma=1, confident=0.9), p)["ce"] < loss_of(PRG(gamma=1, ce_rows="all"), p)["ce"]
 
 
-@pytest.mark.parametrize("method", EVERY_EDGE, ids=name)
+@pytest.mark.parametrize("method", [*EVERY_EDGE, *MORE], ids=name)
 def test_gradients_are_those_of_the_function(method: PRG) -> None:
     p = problem(batch=4, classes=3, dim=5)
     method = dataclasses.replace(method, gamma=0.2)
@@ -168,13 +314,13 @@ def test_refined_class_vectors_move_the_student_and_not_the_targets() -> None:
 
 def test_row_edges_at_the_logits_temperature_are_plain_kd() -> None:
     p = problem()
-    edge_part = loss_of(PRG(edges=("E1",), edge_loss="row", tau_edge=1 / p.classes.scale), p)["edge"]
+    edge_part = loss_of(PRG(edges=("class",), edge_loss="row", tau_edge=1 / p.classes.scale), p)["edge"]
     assert edge_part.item() == pytest.approx(loss_of(KD(), p)["kl"].item(), abs=1e-5)
 
 
 def test_a_duplicated_class_changes_kl_but_not_the_mse_of_the_other_edges() -> None:
     p = problem()
-    method = PRG(edges=("E1",), edge_loss="mse")
+    method = PRG(edges=("class",), edge_loss="mse")
     before = loss_of(method, p)
     q = copy.deepcopy(p)
     q.bank.vectors = np.concatenate([p.bank.vectors, p.bank.vectors[:1]])
@@ -194,7 +340,7 @@ def test_class_vectors_receive_no_gradient() -> None:
 
 
 def test_two_classes_train_on_columns_and_say_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    p, method = problem(classes=2), PRG(edges=("E1",), feature=0)
+    p, method = problem(classes=2), PRG(edges=("class",), feature=0)
     with caplog.at_level(logging.INFO):
         parts = loss_of(method, p)
     assert sum("two classes" in record.message for record in caplog.records) == 1
@@ -212,11 +358,11 @@ def test_one_class_is_refused() -> None:
 @pytest.mark.parametrize(
     ("method", "warned"),
     [
-        (PRG(edges=("E1",), edge_loss="row", tau_edge=0.05), True),  # 1/s: the scale of the problem is 20
-        (PRG(edges=("E1",), edge_loss="mse"), True),
-        (PRG(edges=("E1",), edge_loss="row", tau_edge=0.1), False),
-        (PRG(edges=("E1",), edge_loss="mse", alpha=0), False),
-        (PRG(edges=("E1", "E3"), edge_loss="mse"), False),
+        (PRG(edges=("class",), edge_loss="row", tau_edge=0.05), True),  # 1/s: the scale of the problem is 20
+        (PRG(edges=("class",), edge_loss="mse"), True),
+        (PRG(edges=("class",), edge_loss="row", tau_edge=0.1), False),
+        (PRG(edges=("class",), edge_loss="mse", alpha=0), False),
+        (PRG(edges=("class", "images"), edge_loss="mse"), False),
         (PRG(), False),
     ],
 )
@@ -233,7 +379,7 @@ def test_edges_that_only_repeat_the_nodes_are_warned_about(
     [
         {"edges": ()},
         {"edges": ("E9",)},
-        {"edges": ("E1", "E1")},
+        {"edges": ("class", "class")},
         {"edge_loss": "l1"},
         {"alpha": -1.0},
         {"gamma": float("nan")},

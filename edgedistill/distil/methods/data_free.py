@@ -1,0 +1,67 @@
+"""Data-free distillation: the loss for images that were made from prompts (arXiv 2407.15155). Our reading of it.
+
+Only the paper's abstract is public to us: images are synthesised from diversified text prompts, then CLIP is distilled
+into a compact student. That the teacher's probabilities of the finished image are the target, and not the prompt's
+class, and all weights are our choices:
+
+    L = KL(softmax zt ‖ softmax zs) + λ_c·CE(c, zs) where teacher and prompt agree + λ_a·KL over the batch axis
+
+c is the class in the image's prompt, from the store's row facts; a row whose prompt is not known, and every photo, has
+no such term, so that synthetic and real images may stand in one pool. The last part asks which images of the batch fit
+a class best. Rows are weighted by the store's weights (how far teacher and prompt agree).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch.nn.functional as F
+
+from ...errors import InputError
+from .base import Material, Method, State, StudentOut, TeacherOut, kl, kl_over_batch, mean_of_rows, summed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFree(Method):
+    """Options: λ_c (`prompt`) and λ_a (`affinity`), each 0 or more, and the KL's temperature τ."""
+
+    name: ClassVar[str] = "data-free"
+
+    prompt: float = 0.1
+    affinity: float = 1.0
+    tau: float = 1.0
+
+    def check(self) -> None:
+        for option in ("prompt", "affinity"):
+            if not getattr(self, option) >= 0:
+                raise InputError(f"data-free: {option} is {getattr(self, option)}", "A weight must be 0 or more.")
+        if not self.tau > 0:
+            raise InputError(f"data-free: tau is {self.tau}", "It must be above 0; 1 is the default.")
+
+    def prepare(self, material: Material) -> State:
+        """Raises InputError where a row's prompt class is not on the list."""
+        facts = material.store.facts
+        count = len(material.classes.text)
+        if facts is not None and facts.prompt_class.max(initial=-1) >= count:
+            raise InputError(
+                f"an image was made for class number {facts.prompt_class.max()}, the list has {count}",
+                "Make the images anew for this list of classes.",
+            )
+        return State.of(material.classes)
+
+    def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
+        """Parts `kl`, `prompt`, `affinity` (those with a weight), each already weighted, and their sum."""
+        zt, zs = state.logits(teacher.u), state.logits(student.g)
+        parts = {"kl": kl(zt, zs, self.tau, teacher.weight)}
+        if self.prompt and teacher.prompt_class is not None:
+            made_for = teacher.prompt_class
+            agree = zt.argmax(-1) == made_for
+            each = F.cross_entropy(zs, made_for.clamp_min(0), reduction="none") * agree
+            parts["prompt"] = self.prompt * mean_of_rows(each, teacher.weight)
+        if self.affinity:
+            parts["affinity"] = self.affinity * kl_over_batch(zt, zs, teacher.weight)
+        return summed(parts)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgedistill.classes.refine import (
+    SOFT,
+    class_prior,
+    pseudo_labels,
+    soft_centroids,
+    softmax,
+    unit,
+    visual_proxies,
+)
+
+
+def pool(count: int = 300, classes: int = 4, dim: int = 12, apart: float = 1.0) -> tuple[np.ndarray, ...]:
+    """Features in clusters, text vectors that lean away from them alike (the modality gap), true classes."""
+    draw = np.random.default_rng(0)
+    centres = unit(draw.normal(size=(classes, dim)))
+    truth = draw.integers(0, classes, count)
+    features = unit(apart * centres[truth] + 0.15 * draw.normal(size=(count, dim)))
+    text = unit(centres + 0.8 * unit(draw.normal(size=dim)) + 0.25 * draw.normal(size=(classes, dim)))
+    return features, text, truth
+
+
+def test_proxies_are_unit_vectors_and_nearer_to_the_photos_than_the_text() -> None:
+    features, text, truth = pool()
+    proxies = visual_proxies(features.astype(np.float32), text)
+    assert proxies.dtype == np.float32
+    assert np.allclose(np.linalg.norm(proxies, axis=1), 1)
+    right = [((features @ vectors.T).argmax(axis=1) == truth).mean() for vectors in (text, proxies)]
+    assert right[1] > right[0]
+
+
+def test_a_pool_that_the_vectors_fit_already_has_no_gradient() -> None:
+    """Where the pseudo-labels are the softmax itself, class by class the moments match."""
+    features, text, _ = pool()
+    target = softmax(features @ text.T / SOFT)
+    gradient = (softmax(features @ text.T / SOFT) - target).T @ features
+    assert np.abs(gradient).max() == 0
+
+
+def test_the_order_of_classes_and_photos_does_not_matter() -> None:
+    features, text, _ = pool()
+    order, rows = np.random.default_rng(1).permutation(4), np.random.default_rng(2).permutation(len(features))
+    assert np.allclose(visual_proxies(features, text)[order], visual_proxies(features[rows], text[order]), atol=1e-5)
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.3, 1.0])
+def test_pseudo_labels_have_the_balance_that_was_asked_for(uniform: float) -> None:
+    features, text, _ = pool()
+    q = pseudo_labels(features, text, uniform=uniform)
+    wanted = (1 - uniform) * class_prior(softmax(features @ text.T / 0.01)) + uniform / 4
+    assert np.allclose(q.sum(axis=1), 1)
+    assert np.allclose(q.mean(axis=0), wanted, atol=4e-2)
+
+
+def test_the_prior_of_calibrated_probabilities_is_found() -> None:
+    """5,000 draws from .6/.3/.1, seen through a noisy channel whose probabilities are right under equal classes."""
+    draw = np.random.default_rng(0)
+    truth = draw.choice(3, size=5000, p=[0.6, 0.3, 0.1])
+    seen = np.eye(3)[truth] * 1.5 + draw.normal(size=(5000, 3))  # equal spreads: the posterior is a softmax
+    q = softmax(1.5 * seen)
+    prior = class_prior(q)
+    assert prior.sum() == pytest.approx(1)
+    assert np.abs(prior - [0.6, 0.3, 0.1]).max() < 0.02
+    weighed = q * prior
+    assert np.abs((weighed / weighed.sum(axis=1, keepdims=True)).mean(axis=0) - prior).max() < 1e-6
+
+
+def test_soft_centroids_are_weighted_means_of_length_one() -> None:
+    features, text, _ = pool()
+    q = softmax(20 * features @ text.T)
+    for c, centroid in enumerate(soft_centroids(features, q)):
+        mean = sum(q[i, c] * features[i] for i in range(len(features)))
+        assert np.allclose(centroid, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_a_class_without_a_photo_does_not_become_nan() -> None:
+    features, text, _ = pool(count=3, classes=4)
+    assert np.isfinite(visual_proxies(features, text, steps=20)).all()
+    assert np.isfinite(soft_centroids(features, np.zeros((3, 4)))).all()
