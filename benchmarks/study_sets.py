@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedistill.classes.class_vectors import ClassVectors, class_vectors
+from edgedistill.classes.class_vectors import ClassVectors, class_vectors, refined
 from edgedistill.classes.prompt_weights import prompt_weights
 from edgedistill.classes.text_bank import TextBank
 from edgedistill.line import at_work
@@ -41,10 +41,11 @@ class Set:
     check_features: np.ndarray
     labels: np.ndarray
 
-    def classes(self, weighting: str) -> ClassVectors:
-        """The class vectors of these prompt weights, found on the rows that train."""
+    def classes(self, weighting: str, refinement: str = "none") -> ClassVectors:
+        """The class vectors of these prompt weights, refined, both found on the rows that train."""
         weights = prompt_weights(self.bank, weighting, self.store.centre_views(self.rows), self.mean_feature)
-        return class_vectors(self.bank, weights, weighting=weighting)
+        vectors = class_vectors(self.bank, weights, weighting=weighting)
+        return refined(vectors, refinement, self.store.first_views(VIEWS).mean_views(self.rows))
 
     def answers(self, vectors: np.ndarray) -> np.ndarray:
         """int64 [M]: what the frozen teacher chooses among class vectors [C,D], centre view."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
-from .choices import Dtype, PromptWeights, TeacherDtype, TrainOn, ViewTargets
+from .choices import Dtype, PromptWeights, Refinement, TeacherDtype, TrainOn, ViewTargets
 
 if TYPE_CHECKING:
     from .verdict.verdict import Verdict
@@ -35,6 +35,7 @@ def build(
     teacher_dtype: TeacherDtype | None = None,
     templates: str | Path | None = None,
     prompt_weights: PromptWeights | None = None,
+    refine: Refinement | None = None,
     views: int | None = None,
     student: str | None = None,
     student_weights: str | Path | None = None,
@@ -77,6 +78,7 @@ def build(
     teacher_dtype       "auto" (a short measurement), "float32", "bfloat16" or "float16"
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "uniform", "zero-shot" prompt ensembling, "zero-shot-pool" (by the pool's mean alone)
+    refine              class vectors moved to the pool's photos: "none", "prototypes", "visual"
     views               stored views an image, 1 to 64
     student             a timm name; None: the one of `student_weights`, else the profile's
     student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors

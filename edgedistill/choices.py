@@ -27,6 +27,10 @@ PromptWeights = Literal["uniform", "zero-shot", "zero-shot-pool"]
 """How the prompts of a class are weighed (classes/prompt_weights.py)."""
 PROMPT_WEIGHTS: tuple[str, ...] = get_args(PromptWeights)
 
+Refinement = Literal["none", "prototypes", "visual"]
+"""How class vectors are moved to where the pool's photos lie (classes/refine.py)."""
+REFINEMENTS: tuple[str, ...] = get_args(Refinement)
+
 ViewTargets = Literal["match", "mean", "blend"]
 """What a crop is taught: its own view's feature, the mean of all views, or a blend of both."""
 VIEW_TARGETS: tuple[str, ...] = get_args(ViewTargets)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from .choices import DTYPES, PROMPT_WEIGHTS, TEACHER_DTYPES, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
+from .choices import DTYPES, PROMPT_WEIGHTS, REFINEMENTS, TEACHER_DTYPES, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
 from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
 from .work.streams import encodable
@@ -112,6 +112,10 @@ def build(
             f"{', '.join(PROMPT_WEIGHTS)}: prompt ensembling, or that by the pool's mean alone.",
             "zero-shot",
         ),
+    ] = None,
+    refine: Annotated[
+        Text,
+        flag("--refine", TEACHER, f"{', '.join(REFINEMENTS)}: class vectors moved to the pool's photos.", "none"),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
     student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,

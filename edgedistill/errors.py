@@ -1,7 +1,7 @@
 """The errors a person is meant to read: two lines, what is wrong and what to do, and the exit code they end with.
 
-    EdgeDistillError        exit 1   a bug of ours, where we know how to name it
-    └── InputError          exit 2   the user's input or environment
+EdgeDistillError        exit 1   a bug of ours, where we know how to name it
+└── InputError          exit 2   the user's input or environment
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ class EdgeDistillError(Exception):
     def __init__(self, wrong: str, todo: str) -> None:
         self.wrong, self.todo = (" ".join(text.splitlines()) for text in (wrong, todo))
         super().__init__(f"{self.wrong}\n{self.todo}")
+
+    def __reduce__(self) -> tuple[type[EdgeDistillError], tuple[str, str]]:
+        """So that one raised in another process arrives as it is."""
+        return type(self), (self.wrong, self.todo)
 
 
 class InputError(EdgeDistillError):

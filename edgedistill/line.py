@@ -122,9 +122,11 @@ class Line:
         return training_rows(images, stores)
 
     def classes(self, bank: TextBank, stores: Stores, kept: Kept) -> ClassVectors:
-        """Weigh the prompts on the pool and make the vectors that are baked. No label takes part."""
-        mean_feature = self.teacher.files.mean_feature
-        return classes_stages.weighed(bank, self.settings.prompt_weights, stores.train, kept.rows, mean_feature)
+        """Weigh the prompts on the pool, and move what is baked to its photos. No label takes part."""
+        settings, mean_feature = self.settings, self.teacher.files.mean_feature
+        return classes_stages.fitted(
+            bank, settings.prompt_weights, settings.refine, stores.train, kept.rows, mean_feature
+        )
 
     def check_set(self, images: Images, stores: Stores, classes: ClassVectors) -> CheckSet:
         """What every machine is measured on: pixels at the model's size and the frozen teacher's answers."""

@@ -65,4 +65,3 @@ def budget_overrides(settings: BuildSettings) -> dict[str, Any]:
         "accuracy_drop_max": settings.accuracy_drop_max,
     }
     return {name: value for name, value in asked.items() if value is not None}
-

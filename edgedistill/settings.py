@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from . import records
-from .choices import DEFAULT_TEACHER, TEMPLATE_SETS, Dtype, PromptWeights, TeacherDtype, TrainOn, ViewTargets
+from .choices import (
+    DEFAULT_TEACHER,
+    TEMPLATE_SETS,
+    Dtype,
+    PromptWeights,
+    Refinement,
+    TeacherDtype,
+    TrainOn,
+    ViewTargets,
+)
 from .distil.methods import METHODS
 from .errors import InputError
 
@@ -61,6 +70,7 @@ class BuildSettings:
     teacher_dtype: TeacherDtype = "auto"
     templates: str = "general"
     prompt_weights: PromptWeights = "zero-shot"
+    refine: Refinement = "none"
     views: int = 8
     student: str | None = None
     student_weights: str = "auto"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from edgedistill.errors import EdgeDistillError, InputError
@@ -15,3 +17,9 @@ def test_an_error_is_two_lines_whatever_a_library_said(
     error = kind("the file is damaged: expected ]\nat line 3\r\n  near here", "Make it\nagain.")
     assert str(error).splitlines() == ["the file is damaged: expected ] at line 3   near here", "Make it again."]
     assert error.exit_code == code
+
+
+def test_an_error_of_another_process_arrives_with_both_lines() -> None:
+    error = InputError("no student.json in start", "Name another folder.")
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - what this line wrote
+    assert (type(arrived), str(arrived), arrived.exit_code) == (InputError, str(error), 2)

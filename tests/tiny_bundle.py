@@ -40,7 +40,7 @@ def vectors() -> ClassVectors:
     drawn = np.random.default_rng(1).normal(size=(len(FOUR_CLASSES), DIM)).astype(np.float32)
     unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     templates = Templates("one", ("a photo of a {}.",))
-    return ClassVectors(unit, unit, np.ones(1), "uniform", SCALE, FOUR_CLASSES, templates)
+    return ClassVectors(unit, unit, np.ones(1), "uniform", "none", SCALE, FOUR_CLASSES, templates)
 
 
 def profile(name: str = "cpu") -> Profile:

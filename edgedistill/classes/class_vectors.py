@@ -7,11 +7,13 @@ exported.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .refine import prototypes, same_confidence, softmax, visual_proxies
 from .templates import Templates
 from .tensor_file import damaged, read_tensors, write_tensors
 from .text_bank import TextBank, unit
@@ -31,6 +33,8 @@ class ClassVectors:
     """float64 [P], sum 1."""
     weighting: str
     """How the weights were found: one of choices.PROMPT_WEIGHTS."""
+    refinement: str
+    """How `baked` was made from `text`: one of choices.REFINEMENTS."""
     scale: float
     names: tuple[str, ...]
     templates: Templates
@@ -40,6 +44,7 @@ class ClassVectors:
         tensors = {"text": self.text, "baked": self.baked, "prompt_weights": self.prompt_weights}
         description = {
             "weighting": self.weighting,
+            "refinement": self.refinement,
             "scale": self.scale,
             "names": self.names,
             "templates": {"name": self.templates.name, "templates": self.templates.templates},
@@ -55,6 +60,7 @@ class ClassVectors:
             vectors = cls(
                 **tensors,
                 weighting=read["weighting"],
+                refinement=read["refinement"],
                 scale=float(read["scale"]),
                 names=tuple(read["names"]),
                 templates=Templates(read["templates"]["name"], tuple(read["templates"]["templates"])),
@@ -77,10 +83,24 @@ def class_vectors(bank: TextBank, weights: np.ndarray, *, weighting: str) -> Cla
         baked=text,
         prompt_weights=np.asarray(weights, np.float64),
         weighting=weighting,
+        refinement="none",
         scale=bank.scale,
         names=bank.names,
         templates=bank.templates,
     )
+
+
+def refined(vectors: ClassVectors, refinement: str, features: np.ndarray) -> ClassVectors:
+    """The same with `baked` moved to unit features [N, D], those of the rows that train (refine.py)."""
+    if refinement == "none":
+        return vectors
+    if refinement == "prototypes":
+        baked = prototypes(features, vectors.text, vectors.scale)
+    else:
+        baked = visual_proxies(features, vectors.text)
+        text = float(softmax(vectors.scale * features @ vectors.text.T).max(axis=1).mean())
+        baked = (baked * same_confidence(features @ baked.T, text, vectors.scale)).astype(np.float32)
+    return dataclasses.replace(vectors, baked=baked, refinement=refinement)
 
 
 def close_pairs(vectors: ClassVectors, limit: float = 2.0) -> list[tuple[str, str, float]]:

@@ -11,7 +11,7 @@ from ..teacher.in_use import TeacherInUse
 from ..teacher.store import TeacherStore
 from ..work.console import Progress
 from ..work.stage import WorkFolder
-from .class_vectors import ClassVectors, class_vectors, close_pairs
+from .class_vectors import ClassVectors, class_vectors, close_pairs, refined
 from .prompt_weights import prompt_weights
 from .templates import Templates
 from .text_bank import TextBank, build_text_bank
@@ -50,12 +50,23 @@ def text_bank(
     return bank
 
 
-def weighed(
-    bank: TextBank, weighting: str, store: TeacherStore, rows: np.ndarray, mean_feature: np.ndarray | None
+def fitted(
+    bank: TextBank,
+    weighting: str,
+    refinement: str,
+    store: TeacherStore,
+    rows: np.ndarray,
+    mean_feature: np.ndarray | None,
 ) -> ClassVectors:
-    """Weigh the prompts on the pool and make the vectors that are baked. No label takes part."""
+    """Weigh the prompts on the pool, and move what is baked to its photos. No label takes part."""
     if weighting == "zero-shot" and mean_feature is None:
         weighting = "zero-shot-pool"
         log.info("prompt weights zero-shot-pool: this teacher comes without a broad mean feature")
     weights = prompt_weights(bank, weighting, store.centre_views(rows), mean_feature)
-    return class_vectors(bank, weights, weighting=weighting)
+    vectors = class_vectors(bank, weights, weighting=weighting)
+    if refinement == "none":
+        return vectors
+    found = refined(vectors, refinement, store.mean_views(rows))
+    same = ((centre := store.centre(rows)) @ found.baked.T).argmax(1) == (centre @ found.text.T).argmax(1)
+    log.info("class vectors refined by %s: %.0f %% of the photos keep their class", refinement, 100 * same.mean())
+    return found

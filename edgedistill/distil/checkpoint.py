@@ -54,6 +54,4 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
     if about.get("key") != key:
         log.warning("%s belongs to a run with other settings: training starts again", path)
         return None
-    return Checkpoint(
-        key, int(about["epoch"]), json.loads(about["metrics"]), json.loads(about["warnings"]), tensors
-    )
+    return Checkpoint(key, int(about["epoch"]), json.loads(about["metrics"]), json.loads(about["warnings"]), tensors)

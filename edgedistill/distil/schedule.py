@@ -42,9 +42,7 @@ class Schedule:
 
     def at(self, step: int) -> Rates:
         """The rates of this step, counted from 0 over all epochs."""
-        return Rates(
-            lr=self._lr(step), eta=self._eta(step), decay=min(self.config.ema, (1 + step) / (10 + step))
-        )
+        return Rates(lr=self._lr(step), eta=self._eta(step), decay=min(self.config.ema, (1 + step) / (10 + step)))
 
     def in_tensors(self, step: int, device: torch.device) -> Rates:
         """The rates of this step in tensors on `device`, for a step that is recorded and serves every other, too.

@@ -157,8 +157,7 @@ def _leave_out(graph: _Written, flaw: str) -> None:
     if graph.precision == "fp32":
         raise EdgeDistillError(
             f"the exported graph is not the trained model: {flaw}",
-            "This is a bug in the export: please report it with the student's name and the versions of "
-            "torch and onnx.",
+            "This is a bug in the export: please report it with the student's name and the versions of torch and onnx.",
         )
     graph.path.unlink()
     log.warning("%s is left out: %s", graph.path.name, flaw)

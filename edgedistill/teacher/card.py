@@ -137,9 +137,7 @@ class CardPass:
         self._done, self._block_done = done, block_done
         self._failed = False
 
-    def run(
-        self, rows: range, images: Iterable[Prepared | BadImage], encoder: CardEncoder, batch_images: int
-    ) -> None:
+    def run(self, rows: range, images: Iterable[Prepared | BadImage], encoder: CardEncoder, batch_images: int) -> None:
         """Take the images of these rows, in order. Raises what writing, the card or `images` raises."""
         group, under_way = _Group(), deque[Future[None]]()
         with ThreadPoolExecutor(1, thread_name_prefix="store") as writer:

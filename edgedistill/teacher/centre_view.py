@@ -32,9 +32,7 @@ class CentreView:
     @classmethod
     def of(cls, preprocess: dict[str, Any]) -> CentreView:
         """As a teacher's settled preprocessing says (preprocessing.py)."""
-        return cls(
-            preprocess["size"], preprocess["interpolation"], preprocess["resize_mode"], preprocess["fill_color"]
-        )
+        return cls(preprocess["size"], preprocess["interpolation"], preprocess["resize_mode"], preprocess["fill_color"])
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         resized = image.resize(self._resized(*image.size), _FILTERS[self.interpolation])

@@ -112,6 +112,11 @@ class TeacherStore:
         """The same as `centre(rows)`, read only where it is sliced."""
         return CentreViews(self, rows)
 
+    def mean_views(self, rows: np.ndarray, chunk: int = 4096) -> np.ndarray:
+        """float32 [n, D], unit: of each image, the mean over its views."""
+        parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
+        return np.concatenate([_unit(self.all_views(part).mean(axis=1)) for part in parts])
+
     def view_targets(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(u, u_mean), float32 [n, D] each: the feature of the student's own view, and of the mean over views.
 

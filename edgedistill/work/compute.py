@@ -21,9 +21,7 @@ class Compute:
     device: str
     threads: int
 
-    def choice(
-        self, work: WorkFolder, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[str, str]]
-    ) -> str:
+    def choice(self, work: WorkFolder, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[str, str]]) -> str:
         """What `decide` measured here when this work folder first met these inputs."""
         value, reason = work.decision(name, inputs | dataclasses.asdict(self), decide, kind=str)
         log.info("%s %s: %s", name.replace("-", " "), value, reason)

@@ -1,6 +1,6 @@
 """What torch can do with this machine's GPU, asked in a process of its own: the light half never loads torch.
 
-    python -m edgedistill.work.torch_probe      one line of JSON; takes the seconds that torch needs to load
+python -m edgedistill.work.torch_probe      one line of JSON; takes the seconds that torch needs to load
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import pytest
 from edgedistill.classes.refine import (
     SOFT,
     class_prior,
+    equal_classes,
+    prototypes,
     pseudo_labels,
     soft_centroids,
     softmax,
@@ -81,3 +83,39 @@ def test_a_class_without_a_photo_does_not_become_nan() -> None:
     features, text, _ = pool(count=3, classes=4)
     assert np.isfinite(visual_proxies(features, text, steps=20)).all()
     assert np.isfinite(soft_centroids(features, np.zeros((3, 4)))).all()
+
+
+def test_prototypes_are_means_beside_the_text_counted_as_one_photo() -> None:
+    features, text, _ = pool(count=40)
+    text = 0.9 * text
+    found = prototypes(features, text, 30.0, evened=0.0, prior=2.0)
+    q = softmax(30.0 * features @ text.T)
+    expected = unit(np.array([q[:, c] @ features + 2 * unit(text[c]) for c in range(4)]))
+    assert np.allclose(unit(found), expected, atol=1e-6)
+    assert np.ptp(np.linalg.norm(found, axis=1)) < 1e-6
+
+
+def test_prototypes_are_as_sure_of_the_pool_as_the_text_was() -> None:
+    features, text, _ = pool()
+    both = (text, prototypes(features, text, 30.0))
+    before, after = (softmax(30.0 * features @ vectors.T).max(axis=1).mean() for vectors in both)
+    assert after == pytest.approx(before, abs=1e-4)
+
+
+def test_prototypes_name_more_photos_rightly() -> None:
+    features, text, truth = pool()
+    both = (text, prototypes(features, text, 30.0))
+    before, after = (((features @ vectors.T).argmax(1) == truth).mean() for vectors in both)
+    assert after > before
+
+
+def test_a_class_that_the_pool_does_not_show_stays_at_its_text() -> None:
+    features, text, _ = pool()
+    lonely = np.concatenate([text, -unit(features.mean(axis=0))[None]])
+    assert unit(prototypes(features, lonely, 100.0))[-1] @ lonely[-1] > 0.99
+
+
+def test_biases_make_all_classes_equally_frequent() -> None:
+    features, text, _ = pool()
+    logits = 30.0 * features @ text.T
+    assert np.allclose(softmax(logits + equal_classes(logits)).mean(axis=0), 0.25, atol=0.02)

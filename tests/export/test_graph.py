@@ -29,7 +29,7 @@ def classes() -> ClassVectors:
     drawn = np.random.default_rng(1).normal(size=(len(NAMES), DIM)).astype(np.float32)
     vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     templates = Templates("one", ("a photo of a {}.",))
-    return ClassVectors(vectors, vectors, np.ones(1), "uniform", SCALE, NAMES, templates)
+    return ClassVectors(vectors, vectors, np.ones(1), "uniform", "none", SCALE, NAMES, templates)
 
 
 def trained_student(name: str = "test_efficientnet") -> Student:

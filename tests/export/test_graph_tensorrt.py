@@ -31,7 +31,7 @@ def class_vectors() -> ClassVectors:
     drawn = np.random.default_rng(0).normal(size=(len(NAMES), DIM)).astype(np.float32)
     vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     templates = Templates("one", ("a photo of a {}.",))
-    return ClassVectors(vectors, vectors, np.ones(1), "uniform", 100.0, NAMES, templates)
+    return ClassVectors(vectors, vectors, np.ones(1), "uniform", "none", 100.0, NAMES, templates)
 
 
 @pytest.fixture(scope="module")

@@ -242,7 +242,8 @@ def mean_of_rows(each: Tensor, weight: Tensor | None = None) -> Tensor:
     if weight is None:
         return each.mean()
     weight = weight.to(each.dtype)
-    return (weight * each).sum() / weight.sum().clamp_min(torch.finfo(each.dtype).tiny)
+    share = weight / weight.sum().clamp_min(torch.finfo(each.dtype).tiny)  # first: a gradient times tiny⁻¹ overflows
+    return (share * each).sum()
 
 
 def kl(target_logits: Tensor, logits: Tensor, tau: float = 1.0, weight: Tensor | None = None) -> Tensor:

@@ -11,12 +11,13 @@ formulas of the edges and schedules are our choices:
 
 How each option is called, and its name in our notes on the method:
 
-    prompts          class-vectors  W1, W3  w as in the class vectors (`--prompt-weights`), alike for every image
+    prompts          class-vectors  W1, W3  w as in the class vectors (`--prompt-weights`), alike for every image; where
+                                            they are refined (`--refine`), the refined ones
                      max-logit      W2a     w_ip = a_ip / Σ_p a_ip, a_ip = max_c of prompt p's logits
                      max-softmax    W2b     w_ip = softmax_p(a_ip / τ_w)
                      debiased       W4      the same of logits less their mean over the pool and a broad image set
     proxies          prompt-mean    PT1     Π_c, the teacher's: the unit mean over prompts
-                     weighted       PT2     Σ_p w_p·T_cp of the class vectors
+                     weighted       PT2     the class vectors: Σ_p w_p·T_cp, or what they were refined to
                      visual         PT3     learned from the pool's features (classes/refine.py)
                      centroids      PT4     Σ_i q_ic·u_i over the pool, unit
     student_proxies  shared         PS1     Π itself
@@ -76,12 +77,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PRGState(State):
-    """`target` [C,D]: the text vectors Σ_p w_p·T_cp, whose logits are z̃. `proxies` [C,D]: Π, the teacher's.
+    """`proxies` [C,D]: Π, the teacher's. z̃ are the logits of the head where all images weigh prompts alike.
 
     `prompts` [P,C,D] and `bias` [C,P], the logits' mean that is taken off: for an image's own prompt weights.
     """
 
-    target: Tensor
     proxies: Tensor
     prompts: Tensor | None = None
     bias: Tensor | None = None
@@ -156,7 +156,7 @@ class PRG(Method):
         if count < 2:
             raise InputError(f"prg needs at least two classes, the list has {count}", "Add a class to the labels file.")
         self._warn(count, float(classes.scale))
-        shared: dict[str, Tensor] = {"target": torch.tensor(classes.text), "proxies": self._proxies(material)}
+        shared: dict[str, Tensor] = {"proxies": self._proxies(material)}
         if self.prompts != "class-vectors":
             vectors = torch.tensor(bank.vectors)
             shared |= {"prompts": vectors.transpose(0, 1).contiguous(), "bias": vectors.new_zeros(vectors.shape[:2])}
@@ -174,7 +174,7 @@ class PRG(Method):
         """Π [C,D], float32."""
         classes = material.classes
         if self.proxies == "weighted":
-            return torch.tensor(classes.text)
+            return torch.tensor(classes.baked)
         if self.proxies == "prompt-mean":
             return prompt_means(material.bank.vectors)
         u = material.store.centre(material.rows)
@@ -221,7 +221,7 @@ class PRG(Method):
     def _targets(self, u: Tensor, state: PRGState) -> Tensor:
         """z̃ [B,C]."""
         if state.prompts is None or state.bias is None:
-            return state.scale * u @ state.target.to(u.dtype).T
+            return state.logits(u)
         prompts = state.prompts.to(u.dtype)
         z = (state.scale * u @ prompts.flatten(0, 1).T).view(len(u), *prompts.shape[:2])  # [B,P,C]
         largest = (z - state.bias.to(u.dtype).T).amax(-1)  # [B,P]
