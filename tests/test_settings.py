@@ -110,7 +110,7 @@ def test_the_file_may_be_named_by_text(tmp_path: Path) -> None:
         ({"classes": 3}, "--classes is 3\nIt has to be a path."),
         ({"work": b"here"}, "--work is b'here'"),
         ({"option": "tau=2"}, "build: option is 'tau=2'"),
-        ({"method": ["prg"]}, "--method is ['prg']\nUse one of: prg, kd, embedding."),
+        ({"method": ["prg"]}, "--method is ['prg']\nUse one of: prg, kd, embedding, "),
         ({"train_on": "tpu"}, "--train-on is 'tpu'\nUse one of: auto, cpu, cuda."),
         ({"agreement_min": float("nan")}, "build: agreement_min is nan"),
         ({"input_size": 2000}, "--input-size is 2000\nIt must be at least 32 and at most 1024."),

@@ -22,6 +22,12 @@ METHODS = {
     "prg": ".prg:PRG",
     "kd": ".kd:KD",
     "embedding": ".embedding:Embedding",
+    "dkd": ".dkd:DKD",
+    "dist": ".dist:DIST",
+    "ls": ".ls:LS",
+    "affinity": ".affinity:Affinity",
+    "queue": ".queue:Queue",
+    "nvidia": ".nvidia:Nvidia",
 }
 """Name -> module and class."""
 
