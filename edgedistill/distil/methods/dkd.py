@@ -26,6 +26,9 @@ from torch import Tensor
 from ...errors import InputError
 from .base import Material, Method, State, StudentOut, TeacherOut, in_float32, mean_of_rows, summed
 
+ABSENT = -1e9
+"""The logarithm of a probability that is not there: exactly 0 and, unlike −∞, without NaN in a difference."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DKD(Method):
@@ -73,10 +76,11 @@ def decoupled(z_teacher: Tensor, z_student: Tensor) -> tuple[Tensor, Tensor, Ten
     """
     log_p, log_q = z_teacher.log_softmax(-1), z_student.log_softmax(-1)
     best = log_p.argmax(-1, keepdim=True)
-    is_target = torch.zeros_like(log_p, dtype=torch.bool).scatter(-1, best, True)  # noqa: FBT003 - the value scattered
+    is_target = torch.zeros_like(log_p, dtype=torch.bool).scatter(-1, best, True)
     target_p, target_q = log_p.gather(-1, best).squeeze(-1), log_q.gather(-1, best).squeeze(-1)
-    left_p, left_q = (log.masked_fill(is_target, float("-inf")).logsumexp(-1) for log in (log_p, log_q))
+    others_p, others_q = log_p.masked_fill(is_target, ABSENT), log_q.masked_fill(is_target, ABSENT)
+    left_p, left_q = others_p.logsumexp(-1), others_q.logsumexp(-1)
     of_target = target_p.exp() * (target_p - target_q) + left_p.exp() * (left_p - left_q)
-    others_p, others_q = log_p - left_p[:, None], log_q - left_q[:, None]
-    of_others = (others_p.exp() * (others_p - others_q)).masked_fill(is_target, 0.0).sum(-1)
+    others_p, others_q = others_p - left_p[:, None], others_q - left_q[:, None]
+    of_others = (others_p.exp() * (others_p - others_q)).sum(-1)
     return of_target, of_others, left_p.exp()
