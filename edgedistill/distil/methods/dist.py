@@ -28,7 +28,7 @@ from .base import Material, Method, State, StudentOut, TeacherOut, in_float32, m
 log = logging.getLogger(__name__)
 
 EPS = 1e-6
-"""Standard deviation of probabilities below which a row or column counts as constant: what float32 rounds is there."""
+"""Standard deviation of probabilities below which a row or column counts as constant; float32 rounds not far below."""
 
 
 @dataclass(frozen=True, kw_only=True)
