@@ -14,12 +14,18 @@ from torch.utils._pytree import tree_leaves
 
 from edgedistill.distil.batches import Batch, BatchReader
 from edgedistill.distil.captured import CapturedStep
+from edgedistill.distil.methods.affinity import Affinity
 from edgedistill.distil.methods.base import Method
 from edgedistill.distil.methods.data_free import DataFree
+from edgedistill.distil.methods.dist import DIST
+from edgedistill.distil.methods.dkd import DKD
 from edgedistill.distil.methods.eikd import EIKD
 from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.methods.kd import KD
+from edgedistill.distil.methods.ls import LS
+from edgedistill.distil.methods.nvidia import Nvidia
 from edgedistill.distil.methods.prg import PRG
+from edgedistill.distil.methods.queue import Queue
 from edgedistill.distil.schedule import Schedule
 from edgedistill.distil.step import Learner, groups
 from edgedistill.distil.sums import Steps, SumsOnCard
@@ -29,6 +35,7 @@ from .colours import SIZE, VIEWS, config, fresh_student, lesson
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 STEPS = 8
+BASELINES = [DKD(), DIST(), LS(), Affinity(), Queue(length=20), Nvidia()]
 METHODS = [
     PRG(),
     PRG(edge_loss="col", gamma=1),
@@ -39,6 +46,7 @@ METHODS = [
     EIKD(),
     EIKD(drop="random", relation="rkd"),
     DataFree(),
+    *BASELINES,
 ]
 
 
@@ -62,7 +70,7 @@ def without_noise(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("policy", ["match", "mean", "blend"])
-@pytest.mark.parametrize("method", [PRG(), KD(cosine=1.0), Embedding()], ids=lambda method: method.name)
+@pytest.mark.parametrize("method", [PRG(), KD(cosine=1.0), Embedding(), *BASELINES], ids=lambda method: method.name)
 def test_rates_in_tensors_make_the_step_that_numbers_make(store: TeacherStore, method: Method, policy: str) -> None:
     rates = schedule(policy)
     plain, other = (Learner(fresh_student(), lesson(store, method), config(views=policy), CPU) for _ in range(2))
@@ -80,7 +88,7 @@ def test_rates_in_tensors_make_the_step_that_numbers_make(store: TeacherStore, m
         torch.testing.assert_close(same[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("method", METHODS[:3], ids=lambda method: method.name)
+@pytest.mark.parametrize("method", [*METHODS[:3], *BASELINES], ids=lambda method: method.name)
 def test_on_cuda_the_recorded_step_is_the_one_that_is_not(
     store: TeacherStore, method: Method, cuda: torch.device, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -99,9 +107,12 @@ def test_on_cuda_the_recorded_step_is_the_one_that_is_not(
         torch.testing.assert_close(same[name], value, rtol=1e-3, atol=1e-3, msg=name)
 
 
-def test_a_warm_up_leaves_the_learner_as_it_was_at_the_start_and_in_the_middle(store: TeacherStore) -> None:
+@pytest.mark.parametrize("method", [PRG(), Queue(length=20)], ids=lambda method: method.name)
+def test_a_warm_up_leaves_the_learner_as_it_was_at_the_start_and_in_the_middle(
+    store: TeacherStore, method: Method
+) -> None:
     rates = schedule("blend")
-    learner = Learner(fresh_student(), lesson(store), config(), CPU)
+    learner = Learner(fresh_student(), lesson(store, method), config(), CPU)
     start, noise = tensors(learner), torch.random.get_rng_state()
     captured = CapturedStep(learner, batch(store), rates.in_tensors(0, CPU))
     after = tensors(learner)

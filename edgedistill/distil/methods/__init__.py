@@ -25,6 +25,12 @@ METHODS = {
     "data-free": ".data_free:DataFree",
     "kd": ".kd:KD",
     "embedding": ".embedding:Embedding",
+    "dkd": ".dkd:DKD",
+    "dist": ".dist:DIST",
+    "ls": ".ls:LS",
+    "affinity": ".affinity:Affinity",
+    "queue": ".queue:Queue",
+    "nvidia": ".nvidia:Nvidia",
 }
 """Name -> module and class."""
 

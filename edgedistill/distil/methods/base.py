@@ -265,10 +265,10 @@ def kl_over_batch(target_logits: Tensor, logits: Tensor, weight: Tensor | None =
     its share of every column: one of weight 0 is not there.
     """
     target, given = in_float32(target_logits).T, in_float32(logits).T
-    if weight is not None:
-        share = weight.to(target.dtype).clamp_min(1e-30).log().masked_fill(weight == 0, -1e4)
-        target, given = target + share, given + share
-    return kl(target, given)
+    if weight is None:
+        return kl(target, given)
+    share = weight.to(target.dtype).clamp_min(1e-30).log().masked_fill(weight == 0, -1e4)
+    return (weight > 0).any() * kl(target + share, given + share)
 
 
 def cosine_distance(u: Tensor, g: Tensor, weight: Tensor | None = None) -> Tensor:
