@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -184,8 +185,8 @@ _PROMPTKD = Protocol(
 )
 
 _PROMPTS = "the prompts are those of CoOp (arXiv 2109.01134), as we remember them"
-# Name: data, template, epochs' views; HM of CLIP B/16; the PromptSRC teacher and PromptKD, base / novel / HM; and, where
-# the table has it, teacher and student across data sets: the teacher saw labels of ImageNet alone.
+# Name: data; template; HM of CLIP B/16; the PromptSRC teacher, and PromptKD, base / novel / HM; and, where the paper
+# has it, teacher and student across data sets: that teacher saw labels of ImageNet alone.
 _ELEVEN: dict[str, tuple[str, str, str, str, str, str]] = {
     "imagenet": ("ImageNet-1K", "", "70.22", "83.24 / 76.83 / 79.91", "80.83 / 74.66 / 77.62", ""),
     "caltech": (
@@ -331,7 +332,9 @@ _DATA_FREE = Protocol(
     papers="images are made from class names with a VQGAN under CLIP, with diversified prompts, then CLIP is distilled "
     "into a compact student on them (abstract and summaries). Networks and figures are not known to us",
     ours="everything else; the check set would be the real photos of all domains",
-    published=(Published("data-free distillation with diverse prompts", "not available to us", TOP1, "arXiv 2407.15155"),),
+    published=(
+        Published("data-free distillation with diverse prompts", "not available to us", TOP1, "arXiv 2407.15155"),
+    ),
     lacks="images made from class names",
 )
 
@@ -369,7 +372,7 @@ def lines_of(protocol: Protocol, results: Path = RESULTS) -> list[tuple[str, str
     """The protocol's table: what was published, then our teacher and every student of ours, as `HEAD` names them."""
     found = [(one.what, one.figure, one.unit, one.source) for one in protocol.published]
     measured = _measured(results / f"reproduce_{protocol.name.replace('-', '_')}.json")
-    source = "`--json` of this command"
+    source = "this tool"
     unit = THREE if protocol.layout == "imagenet" and protocol.halves else TOP1
     if protocol.halves and protocol.layout != "imagenet":
         unit = f"{THREE} (with --split; without: {TOP1})"
@@ -421,12 +424,16 @@ def listing(protocols: Iterable[Protocol] = PROTOCOLS.values(), results: Path = 
         "\n".join(
             [
                 protocol.name,
-                *(f"  {what.replace('`', '')}: {text}" for what, text in facts_of(protocol)),
+                *(_wrapped(f"  {what.replace('`', '')}: {text}", 120, "      ") for what, text in facts_of(protocol)),
                 *_columns([HEAD, *lines_of(protocol, results)]),
             ]
         )
         for protocol in protocols
     )
+
+
+def _wrapped(text: str, width: int, indent: str) -> str:
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def _columns(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -440,9 +447,9 @@ def _columns(lines: Sequence[Sequence[str]]) -> list[str]:
 _PAGE = """# Protocols of papers
 
 Figures that others published, and the same experiment with this tool. This page is made by
-`python benchmarks/reproduce.py --list --markdown`; a figure of ours comes from a run on the full public data set, on a machine that the
-row names. Where there was no such run it says "{not_run}". A row of ours is never ranked among published ones: what differs stands
-below each table.
+`python benchmarks/reproduce.py --list --markdown`. A figure of ours comes from a run on the full public data set; where
+there was no such run it says "{not_run}". What differs from the paper stands below each table, so a row of ours is no
+place in a ranking of the published ones.
 
 ```sh
 python benchmarks/reproduce.py --list
@@ -450,9 +457,10 @@ python benchmarks/reproduce.py prg-cifar100 --data cifar-100-python --json prg_c
 python benchmarks/reproduce.py promptkd-pets --data oxford_pets/images --split split_zhou_OxfordPets.json
 ```
 
-Data is read from where you keep it and never fetched. The teacher is measured first, on the whole test split and with the protocol's
-own prompts; only then a student trains, without labels, to its last epoch. Near-copies aside, the pool is the training split; the files
-that are also in the test split are left out of it. Equal test files count once.
+Data is read from where you keep it and never fetched. The teacher is measured first, on the whole test split and with
+the protocol's own prompts; only then a student trains, without labels, to its last epoch. The pool is the training split
+without files that are in the test split, too; the build leaves out near-copies of its check images. Equal test files
+count once.
 """
 
 
@@ -462,6 +470,6 @@ def page(results: Path = RESULTS) -> str:
     for protocol in PROTOCOLS.values():
         table = [HEAD, ("---",) * len(HEAD), *lines_of(protocol, results)]
         rows = "\n".join(f"| {' | '.join(line)} |" for line in table)
-        facts = "\n".join(f"- **{what}:** {text}" for what, text in facts_of(protocol))
+        facts = "\n".join(_wrapped(f"- **{what}:** {text}", 130, "  ") for what, text in facts_of(protocol))
         parts.append(f"## {protocol.name}\n\n{rows}\n\n{facts}\n")
     return "\n".join(parts)

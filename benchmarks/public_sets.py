@@ -1,6 +1,6 @@
 """Public data sets as they lie on disk, and each turned into what `edgedistill build` takes.
 
-    CIFAR        the Python pickles (`cifar-100-python/`, `cifar-10-batches-py/`), or class folders
+    CIFAR           the Python pickles (`cifar-100-python/`, `cifar-10-batches-py/`), or class folders
     class folders   train/CLASS/..., and test/ or val/; one folder of class folders is halved by content
     a split file    {"train": [[path, label, name], ...], "test": ...}, as CoOp (arXiv 2109.01134) shares them
 
@@ -52,7 +52,7 @@ class PublicSet:
 
 @dataclass
 class _Array:
-    """What stands for a numpy array while a pickle is read; numpy's own state is (version, shape, dtype, order, raw)."""
+    """What stands for a numpy array while a pickle is read: numpy's state is (version, shape, dtype, order, raw)."""
 
     state: tuple[Any, ...] = ()
 
@@ -116,7 +116,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
             found = _Unpickler(file, encoding="latin1").load()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", "Unpack the archive again.") from error
-    except Exception as error:  # noqa: BLE001 - a damaged pickle raises whatever its bytes happen to ask for
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
         raise InputError(
             f"{path} is damaged, or holds more than images: {error}",
             "Nothing of it was run. Fetch the set from its own page, or give class folders of PNG files.",
@@ -249,7 +249,9 @@ def read_names(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--names {path} cannot be read: {error}", "Give a UTF-8 file, `folder name` a line.") from error
+        raise InputError(
+            f"--names {path} cannot be read: {error}", "Give a UTF-8 file, `folder name` a line."
+        ) from error
     split = (line.strip().partition(" ") for line in lines if line.strip())
     return {folder: name.strip() for folder, _, name in split}
 
@@ -287,7 +289,9 @@ def from_split(data: Path, split: Path) -> PublicSet:
     """
     try:
         read = json.loads(split.read_text(encoding="utf-8"))
-        listed = {part: [(str(p), int(label), str(name)) for p, label, name in read[part]] for part in ("train", "test")}
+        listed = {
+            part: [(str(p), int(label), str(name)) for p, label, name in read[part]] for part in ("train", "test")
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"--split {split} is no split file: {error!r}",
@@ -340,14 +344,15 @@ def lay_out(found: PublicSet, name: str, work: Path) -> Photos:
     photos, partial = work / f"{name}-{key}", work / f".{name}-{key}.partial"
     if not photos.is_dir():
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / "labels.txt").write_text("".join(f"{word}\n" for word in found.names), encoding="utf-8")
+        Labels.read(partial / "labels.txt")  # before a million links are made: two names may be the same
         for path, content in inside.items():
             (partial / path).parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
                 (partial / path).write_bytes(content)
             else:
                 _link(content.resolve(), partial / path)
-        partial.mkdir(parents=True, exist_ok=True)
-        (partial / "labels.txt").write_text("".join(f"{word}\n" for word in found.names), encoding="utf-8")
         atomic.publish(partial, photos)
     labels = Labels.read(photos / "labels.txt")
     truth = np.array([label for label, _ in checked.values()], np.int64)
@@ -359,5 +364,5 @@ def _sha256(content: Content) -> str:
 
 
 def _folder_name(word: str) -> str:
-    """The class `F/A-18` cannot be a folder; the wide slash can, and class names are compared with it as a plain one."""
+    """The class `F/A-18` cannot be a folder. With the wide slash it can, and class names take that for a plain one."""
     return word.replace("/", "\N{FULLWIDTH SOLIDUS}")
