@@ -65,7 +65,7 @@ class _Array:
         if not isinstance(dtype, _Dtype) or dtype.name not in ("u1", "|u1", "uint8") or fortran:
             raise ValueError("its pixels are not uint8 in C order")
         data = raw.encode("latin1") if isinstance(raw, str) else raw
-        return np.frombuffer(data, np.uint8).reshape(shape)
+        return np.asarray(np.frombuffer(data, np.uint8).reshape(shape))
 
 
 @dataclass

@@ -272,13 +272,14 @@ def student_scores(bundle: Path, files: Sequence[Path], options: argparse.Namesp
         return np.concatenate(found)
 
     key = f"student {atomic.sha256_file(bundle / WEIGHTS)} {size} {device.type}"
-    return cached(options.work / "features", key, files, encode) @ ClassVectors.load(bundle).baked.T
+    features = cached(options.work / "features", key, files, encode)
+    return np.asarray(features @ ClassVectors.load(bundle).baked.T)
 
 
 def answers(scores: np.ndarray, truth: np.ndarray, base: int | None) -> np.ndarray:
     """int64 [N]: the class of the highest score [N,C]; with `base`, among the classes of the image's own half alone."""
     if base is None:
-        return scores.argmax(axis=1)
+        return np.asarray(scores.argmax(axis=1))
     return np.where(truth < base, scores[:, :base].argmax(axis=1), base + scores[:, base:].argmax(axis=1))
 
 
@@ -297,18 +298,19 @@ def figures(chosen: np.ndarray, truth: np.ndarray, base: int | None) -> list[Fig
         return [_share("top-1", chosen == truth)]
     of_base, of_novel = ((chosen == truth)[part] for part in (truth < base, truth >= base))
     halves = [_share("base", of_base), _share("novel", of_novel)]
-    mean = [harmonic(getattr(halves[0], end), getattr(halves[1], end)) for end in ("value", "low", "high")]
-    return [*halves, Figure("HM", *mean, "top-1")]
+    one, other = halves
+    value, low, high = (
+        harmonic(*pair) for pair in ((one.value, other.value), (one.low, other.low), (one.high, other.high))
+    )
+    return [*halves, Figure("HM", value, low, high, "top-1")]
 
 
 def beside(chosen: np.ndarray, teacher: np.ndarray, truth: np.ndarray) -> list[Figure]:
     """How often a student chooses as its teacher does, and how much more often it is right, over all test images."""
     right, its = chosen == truth, teacher == truth
-    difference = paired_difference(int((right & ~its).sum()), int((~right & its).sum()), len(truth))
-    return [
-        _share("agreement", chosen == teacher, "share"),
-        Figure("difference", *(100 * x for x in difference), "points"),
-    ]
+    value, low, high = paired_difference(int((right & ~its).sum()), int((~right & its).sum()), len(truth))
+    difference = Figure("difference", 100 * value, 100 * low, 100 * high, "points")
+    return [_share("agreement", chosen == teacher, "share"), difference]
 
 
 def harmonic(one: float, other: float) -> float:
