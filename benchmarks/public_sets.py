@@ -17,7 +17,7 @@ import math
 import pickle
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,14 @@ class PublicSet:
     """Class names in their own order, unlabelled training images, test images with the number of their class.
 
     `base`: how many of the classes, the first ones, are base classes; None where no split is known.
+    `published_split`: whether training and test images are told apart as the set's authors did.
     """
 
     names: tuple[str, ...]
     pool: Sequence[Content]
     test: Sequence[tuple[int, Content]]
     base: int | None = None
+    published_split: bool = True
 
 
 # ---- CIFAR -----------------------------------------------------------------------------------------------------------
@@ -213,9 +215,8 @@ def class_folders(data: Path, names: dict[str, str] | None = None) -> PublicSet:
     print(f"{data} has no train/ and test/: each class is halved by the SHA-256 of its photos, the lower half tests")
     upper, lower = halve(path for folder in folders for path in _pictures(data / folder))
     place = {data / folder: k for k, folder in enumerate(folders)}
-    return PublicSet(
-        _called(folders, names, data), list(upper.values()), [(place[p.parent], p) for p in lower.values()]
-    )
+    checked = [(place[path.parent], path) for path in lower.values()]
+    return PublicSet(_called(folders, names, data), list(upper.values()), checked, published_split=False)
 
 
 def imagenet(data: Path, names: dict[str, str] | None = None) -> PublicSet:
@@ -224,7 +225,7 @@ def imagenet(data: Path, names: dict[str, str] | None = None) -> PublicSet:
     The first 500, by WordNet id, are the base classes (CoCoOp).
     """
     found = class_folders(data, names or _wordnet_names(data))
-    return PublicSet(found.names, found.pool, found.test, math.ceil(len(found.names) / 2))
+    return replace(found, base=math.ceil(len(found.names) / 2))
 
 
 def _wordnet_names(data: Path) -> dict[str, str]:

@@ -20,7 +20,8 @@ Rows: PROTOCOL/WHO FIGURE, WHO being `teacher` or a student with its start. Figu
 novel classes are known, `base`, `novel` (each among its own classes) and `HM`, their harmonic mean; of students also
 `agreement` with the teacher and `difference` to it in points. Intervals are Wilson's 95 %; of a difference, that of
 paired answers; of HM, the harmonic means of the two lower and of the two upper ends. What was not run has no value and
-says "not run here" under `ran`; `changed` lists what the command line gave in place of the protocol's own.
+says "not run here" under `ran`; `changed` lists what the command line gave in place of the protocol's own, and "the split" where the data had none.
+The file of --json holds the runs of its own command alone.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ def reproduce(options: argparse.Namespace) -> None:
     protocol, changed = as_asked(published, options)
     refuse_what_is_missing(protocol)
     found = read_data(protocol, options)
+    changed += [] if found.published_split else ["the split"]
     wanted = chosen_runs(protocol, options.students, options.starts)
     print(f"{rows.machine()}\n{rows.command()}\n\n{protocols.listing([published])}\n", flush=True)
     runs = [] if options.teacher_only else possible_runs(wanted, protocol.input_size)
@@ -127,7 +129,8 @@ def reproduce(options: argparse.Namespace) -> None:
     features = cached(options.work / "features", judge.key, photos.files, judge.encode)
     teacher = answers(features @ judge.class_vectors(photos.labels).T, photos.truth, found.base)
     report.add("teacher", figures(teacher, photos.truth, found.base))
-    del judge  # its memory is the build's
+    del judge
+    free_card()
     for run in runs:
         bundle = build(protocol, run, photos, templates, options)
         chosen = answers(student_scores(bundle, photos.files, options), photos.truth, found.base)
@@ -273,18 +276,31 @@ def student_scores(bundle: Path, files: Sequence[Path], options: argparse.Namesp
 
     key = f"student {atomic.sha256_file(bundle / WEIGHTS)} {size} {device.type}"
     features = cached(options.work / "features", key, files, encode)
+    del student, encode
+    free_card()
     return np.asarray(features @ ClassVectors.load(bundle).baked.T)
+
+
+def free_card() -> None:
+    """Hand the GPU memory that nothing uses any more to the build, which is another process."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def answers(scores: np.ndarray, truth: np.ndarray, base: int | None) -> np.ndarray:
     """int64 [N]: the class of the highest score [N,C]; with `base`, among the classes of the image's own half alone."""
     if base is None:
         return np.asarray(scores.argmax(axis=1))
-    return np.where(truth < base, scores[:, :base].argmax(axis=1), base + scores[:, base:].argmax(axis=1))
+    of_base, of_novel = scores[:, :base].argmax(axis=1), base + scores[:, base:].argmax(axis=1)
+    return np.asarray(np.where(truth < base, of_base, of_novel))
 
 
 @dataclass(frozen=True)
 class Figure:
+    """One measured number of a teacher or a student, with its 95 % interval."""
+
     name: str
     value: float
     low: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import pickle
@@ -185,7 +186,7 @@ def test_cifar_as_png_folders_is_taken_too(tmp_path: Path):
 
 def test_class_folders_without_a_split_are_halved(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     found = public_sets.class_folders(write_folders(tmp_path, "", each=5))
-    assert (len(found.pool), len(found.test)) == (6, 4)
+    assert (len(found.pool), len(found.test), found.published_split) == (6, 4, False)
     assert {(label, path.parent.name) for label, path in found.test} == {(0, "blue_ball"), (1, "red_box")}
     assert "halved" in capsys.readouterr().out
 
@@ -390,6 +391,17 @@ def test_words_that_do_not_fit_the_protocol_are_refused(
 ):
     data = write_cifar100(tmp_path)
     assert wrong in refused(monkeypatch, capsys, "prg-cifar100", "--data", data, *words)[0]
+
+
+def test_photos_from_elsewhere_take_the_place_of_the_training_split(tmp_path: Path):
+    options = argparse.Namespace(data=write_cifar100(tmp_path / "set"), split=None, names=None, pool=None)
+    protocol = dataclasses.replace(protocols.find("eikd-cifar10"), layout="cifar100")
+    with pytest.raises(InputError, match="needs --pool"):
+        reproduce.read_data(protocol, options)
+    options.pool = write_folders(tmp_path / "web", "deep/er")
+    found = reproduce.read_data(protocol, options)
+    assert {path.suffix for path in found.pool} == {".png"}
+    assert (len(found.pool), len(found.test), found.names) == (4, 8, FOUR_CLASSES)
 
 
 def test_weights_that_cannot_be_had_are_no_start_from_scratch(capsys: pytest.CaptureFixture[str]):
