@@ -20,8 +20,8 @@ Rows: PROTOCOL/WHO FIGURE, WHO being `teacher` or a student with its start. Figu
 novel classes are known, `base`, `novel` (each among its own classes) and `HM`, their harmonic mean; of students also
 `agreement` with the teacher and `difference` to it in points. Intervals are Wilson's 95 %; of a difference, that of
 paired answers; of HM, the harmonic means of the two lower and of the two upper ends. What was not run has no value and
-says "not run here" under `ran`; `changed` lists what the command line gave in place of the protocol's own, and "the split" where the data had none.
-The file of --json holds the runs of its own command alone.
+says "not run here" under `ran`. `changed` lists what the command line gave in place of the protocol's own, and "the
+split" where the data had none. The file of --json holds the runs of its own command alone.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def reproduce(options: argparse.Namespace) -> None:
     teacher = answers(features @ judge.class_vectors(photos.labels).T, photos.truth, found.base)
     report.add("teacher", figures(teacher, photos.truth, found.base))
     del judge
-    free_card()
     for run in runs:
+        free_card()
         bundle = build(protocol, run, photos, templates, options)
         chosen = answers(student_scores(bundle, photos.files, options), photos.truth, found.base)
         report.add(run.title, figures(chosen, photos.truth, found.base) + beside(chosen, teacher, photos.truth))
@@ -276,8 +276,6 @@ def student_scores(bundle: Path, files: Sequence[Path], options: argparse.Namesp
 
     key = f"student {atomic.sha256_file(bundle / WEIGHTS)} {size} {device.type}"
     features = cached(options.work / "features", key, files, encode)
-    del student, encode
-    free_card()
     return np.asarray(features @ ClassVectors.load(bundle).baked.T)
 
 
