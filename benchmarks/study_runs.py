@@ -1,7 +1,7 @@
 """One run of the study: a student taught one way on one set, and what it answers to the check photos.
 
-A run is one thread in a process of its own, so that as many go side by side as there are cores: for small networks that
-is faster than one run on all of them.
+On a CPU a run is one thread in a process of its own, so that as many go side by side as there are cores: for small
+networks that is faster than one run on all of them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ import study_sets
 import torch
 
 from edgedistill.distil import students
+from edgedistill.distil.arithmetic import reproducible
 from edgedistill.distil.config import TrainConfig, batch_for
 from edgedistill.distil.evaluate import evaluate
 from edgedistill.distil.lesson import Lesson
-from edgedistill.distil.loop import train
+from edgedistill.distil.loop import begin
 from edgedistill.distil.methods import make
+from edgedistill.distil.selection import select
+from edgedistill.work.console import SILENT
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to teach. `options` are the method's, `training` fields of TrainConfig."""
+    """One way to teach. `options` are the method's, `training` fields of TrainConfig, `share` that of the photos which
+    `select` leaves; `mix` mixed views stand beside the plain ones."""
 
     name: str
     method: str = "prg"
@@ -35,86 +39,140 @@ class Arm:
     weighting: str = "zero-shot"
     refinement: str = "none"
     views: int = study_sets.VIEWS
-    training: dict[str, Any] = field(default_factory=dict)
+    mix: int = 0
+    select: str | None = None
+    share: float = 1.0
     patience: float = 1.0
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a study is: the student and its start, pixels a side, image-steps a run, where it trains."""
+
+    student: str
+    weights: str
+    size: int
+    image_steps: int
+    train_on: str
+    dtype: str
+    workers: int
 
 
 @dataclass(frozen=True)
 class Run:
-    """An arm on a set with a seed, at a size, for so many image-steps in all (times the arm's patience)."""
+    """An arm on a prepared set with a seed."""
 
     arm: Arm
     folder: Path
     seed: int
-    size: int
-    image_steps: int
+    scale: Scale
+    after_every_epoch: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """bool [M] each, over the labelled check photos; agreement after every epoch on the pool is in `epochs`."""
+    """Of the labelled check photos, bool [M] each: which the student got right, and where it chose as the teacher.
+
+    `rows` photos trained, for `epochs` epochs, in `seconds`; `accuracies` after every epoch, where it was asked for.
+    """
 
     right: np.ndarray
     same: np.ndarray
-    teacher_right: np.ndarray
+    rows: int
+    epochs: int
     seconds: float
-    epochs: list[dict[str, Any]]
+    accuracies: tuple[float, ...] = ()
 
 
 def answer(run: Run) -> Answers:
-    """Train, to the last epoch, and ask. The teacher is the frozen one, with the default's text vectors."""
-    torch.set_num_threads(1)
-    found, arm = _set(run.folder), run.arm
+    """Train to the last epoch, and ask. The teacher is the frozen one, with its text vectors."""
+    found, arm, scale = set_of(run.folder), run.arm, run.scale
+    if scale.train_on == "cpu":
+        torch.set_num_threads(1)
     classes = found.classes(arm.weighting, arm.refinement)
-    method = make(arm.method, arm.options)
-    recipe = method.recipe
+    store = found.store.first_views(arm.views)
+    rows = found.rows
+    if arm.select is not None:
+        limit = round(arm.share * len(rows))
+        chosen = select(store.mean_views(rows), classes.baked, classes.scale, arm.select, limit, seed=run.seed)  # type: ignore[arg-type]
+        rows = rows[chosen.rows]
     lesson = Lesson(
-        store=found.store.first_views(arm.views),
-        rows=found.rows,
-        method=method,
+        store=store,
+        rows=rows,
+        method=make(arm.method, arm.options),
         classes=classes,
         bank=found.bank,
         mean_feature=found.mean_feature,
     )
-    epochs = max(1, round(arm.patience * run.image_steps / len(found.rows)))
+    recipe = lesson.method.recipe
     settings: dict[str, Any] = {"views": recipe.view_targets or "blend", **recipe.rates(), **arm.training}
     config = TrainConfig(
-        size=run.size,
-        epochs=epochs,
-        batch=recipe.batch or batch_for(len(found.rows)),
+        size=scale.size,
+        epochs=max(1, round(arm.patience * scale.image_steps / len(rows))),
+        batch=recipe.batch or batch_for(len(rows)),
         seed=run.seed,
-        dtype="float32",
-        threads=1,
-        train_on="cpu",
+        dtype=scale.dtype,  # type: ignore[arg-type]
+        threads=1 if scale.train_on == "cpu" else None,
+        train_on=scale.train_on,  # type: ignore[arg-type]
         **settings,
     )
-    start = start_of(found, run.size, run.seed)
-    began = perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        result = train(start, lesson, config, Path(folder))
-    seconds = perf_counter() - began
-    chosen = evaluate(result.student, found.check_pixels, classes.baked)
-    return score(found, chosen, seconds, result.metrics)
-
-
-def start_of(found: study_sets.Set, size: int, seed: int) -> students.Student:
-    plan = students.plan(None, str(study_sets.START), "", size)
-    return students.create_student(plan, found.store.dim, found.teacher_hash, size=size, seed=seed)[0]
-
-
-def score(found: study_sets.Set, chosen: np.ndarray, seconds: float, epochs: list[dict[str, Any]]) -> Answers:
-    teacher = found.answers(found.classes("zero-shot").text)
+    accuracies, seconds = [], 0.0
     known = found.labels >= 0
-    labels = found.labels[known]
+
+    def right(student: students.Student) -> np.ndarray:
+        return evaluate(student, found.check_pixels, classes.baked)[known] == found.labels[known]
+
+    device = torch.device(scale.train_on)
+    with tempfile.TemporaryDirectory() as folder, reproducible(device, config.threads):
+        training = begin(start(found, scale, run.seed), lesson, config, Path(folder))
+        training.prepare()
+        while training.epoch < training.epochs:
+            began = perf_counter()
+            training.one_epoch(SILENT)
+            seconds += perf_counter() - began
+            if run.after_every_epoch:
+                accuracies.append(float(right(training.learner.average).mean()))
+        chosen_classes = evaluate(training.learner.average, found.check_pixels, classes.baked)[known]
     return Answers(
-        right=chosen[known] == labels,
-        same=chosen[known] == teacher[known],
-        teacher_right=teacher[known] == labels,
+        right=chosen_classes == found.labels[known],
+        same=chosen_classes == found.teacher_classes[known],
+        rows=len(rows),
+        epochs=training.epochs,
         seconds=seconds,
-        epochs=epochs,
+        accuracies=tuple(accuracies),
     )
+
+
+def untrained(folder: Path, scale: Scale) -> Answers | None:
+    """The start before training; None where its projector was not made for this teacher."""
+    found = set_of(folder)
+    student, fits = _created(found, scale, 0)
+    if not fits:
+        return None
+    known = found.labels >= 0
+    chosen = evaluate(student, found.check_pixels, found.classes("zero-shot").text)[known]
+    return Answers(chosen == found.labels[known], chosen == found.teacher_classes[known], 0, 0, 0.0)
+
+
+def of_teacher(folder: Path) -> Answers:
+    """The frozen teacher, centre view."""
+    found = set_of(folder)
+    known = found.labels >= 0
+    right = found.teacher_classes[known] == found.labels[known]
+    return Answers(right, np.ones_like(right), 0, 0, 0.0)
+
+
+def start(found: study_sets.Set, scale: Scale, seed: int) -> students.Student:
+    return _created(found, scale, seed)[0]
+
+
+def _created(found: study_sets.Set, scale: Scale, seed: int) -> tuple[students.Student, bool]:
+    plan = students.plan(None, scale.weights, scale.student, scale.size)
+    return students.create_student(plan, found.store.dim, found.teacher_hash, size=scale.size, seed=seed)
 
 
 @cache
-def _set(folder: Path) -> study_sets.Set:
+def set_of(folder: Path) -> study_sets.Set:
+    """Read once a process."""
     return study_sets.read(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,10 @@ class Set:
         vectors = class_vectors(self.bank, weights, weighting=weighting)
         return refined(vectors, refinement, self.store.first_views(VIEWS).mean_views(self.rows))
 
-    def answers(self, vectors: np.ndarray) -> np.ndarray:
-        """int64 [M]: what the frozen teacher chooses among class vectors [C,D], centre view."""
-        return (self.check_features @ vectors.T).argmax(axis=1)
+    @cached_property
+    def teacher_classes(self) -> np.ndarray:
+        """int64 [M]: what the frozen teacher chooses, centre view, by its text vectors as the default weighs them."""
+        return (self.check_features @ self.classes("zero-shot").text.T).argmax(axis=1)
 
 
 def prepare(name: str, photos: Path, size: int, work: Path) -> Path:
