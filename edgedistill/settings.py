@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from . import records
-from .choices import DEFAULT_TEACHER, TEMPLATE_SETS, Dtype, PromptWeights, TeacherDtype, TrainOn, ViewTargets
+from .choices import (
+    DEFAULT_TEACHER,
+    SELECT_BY,
+    TEMPLATE_SETS,
+    Dtype,
+    PromptWeights,
+    SelectBy,
+    TeacherDtype,
+    TrainOn,
+    ViewTargets,
+)
 from .distil.methods import METHODS
 from .errors import InputError
 
@@ -44,7 +54,7 @@ RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """One build, as asked for. None means "from the profile" or, for threads, "all cores".
+    """One build, as asked for. None means "from the profile" or, for threads, "all cores", for select "all photos".
 
     A path may be given as a string, a name that may be a path as a Path, a float as an int. Raises InputError for any
     other type, a word that is not on its list, and a number out of its range.
@@ -54,6 +64,8 @@ class BuildSettings:
     classes: Path
     images: Path
     check: Path | None = None
+    select: float | None = None
+    select_by: SelectBy | None = None
     teacher: str = DEFAULT_TEACHER
     teacher_arch: str | None = None
     teacher_preprocess: Path | None = None
@@ -88,7 +100,7 @@ class BuildSettings:
             object.__setattr__(self, name, _path_or_text(name, hint, getattr(self, name)))
         for name, allowed in ONE_OF.items():
             value = getattr(self, name)
-            if value not in tuple(allowed):
+            if value is not None and value not in tuple(allowed):
                 raise InputError(f"{_flag(name)} is {value!r}", f"Use one of: {', '.join(allowed)}.")
         records.conform(self, "build")
         for name, (least, most) in RANGES.items():
@@ -96,6 +108,20 @@ class BuildSettings:
             if value is not None and not least <= value <= (most or value):
                 upper = f" and at most {most:g}" if most else ""
                 raise InputError(f"{_flag(name)} is {value}", f"It must be at least {least:g}{upper}.")
+        self._check_select()
+
+    def _check_select(self) -> None:
+        amount = self.select
+        if amount is None:
+            if self.select_by is not None:
+                raise InputError(
+                    f"--select-by is {self.select_by}, but --select is missing",
+                    "Give --select a number of photos or a share of them; with 1 the rule alone decides.",
+                )
+        elif not (0 < amount <= 1 or (amount > 1 and amount.is_integer())):
+            raise InputError(
+                f"--select is {amount:g}", "It must be a share above 0 and at most 1, or a whole number of photos."
+            )
 
     @property
     def bundle(self) -> Path:
@@ -106,6 +132,7 @@ class BuildSettings:
 ONE_OF: dict[str, Collection[str]] = {
     "method": METHODS,
     **{name: get_args(hint) for name, hint in get_type_hints(BuildSettings).items() if get_origin(hint) is Literal},
+    "select_by": SELECT_BY,
 }
 """Name -> the words that it may be."""
 
