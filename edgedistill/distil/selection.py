@@ -156,13 +156,16 @@ def adaptive_thresholds(confidence: np.ndarray, pseudo_class: np.ndarray, classe
     A class that the teacher is seldom sure of gets a lower threshold. Where it is sure of no photo at all, each is τ_0.
     """
     sure = np.bincount(pseudo_class[confidence > TAU], minlength=classes)
-    return np.full(classes, TAU) if not sure.any() else TAU * sure / sure.max()
+    top = sure.max()
+    thresholds: np.ndarray = TAU * (sure / top) if top else np.full(classes, TAU)
+    return thresholds
 
 
 def above_thresholds(confidence: np.ndarray, pseudo_class: np.ndarray, classes: int) -> np.ndarray:
     """bool [N]: above the threshold of its class, or one of the FLOOR most confident of it."""
     thresholds = adaptive_thresholds(confidence, pseudo_class, classes)
-    return (confidence > thresholds[pseudo_class]) | (_rank(confidence, pseudo_class) < FLOOR)
+    above: np.ndarray = (confidence > thresholds[pseudo_class]) | (_rank(confidence, pseudo_class) < FLOOR)
+    return above
 
 
 def in_turn(score: np.ndarray, pseudo_class: np.ndarray) -> np.ndarray:
@@ -179,7 +182,7 @@ def prototype_scores(features: Features, confidence: np.ndarray, pseudo_class: n
     features of one class at a time are in memory, in float16.
     """
     direction = np.random.default_rng(seed).standard_normal(features[:1].shape[-1]).astype(np.float32)
-    score = 0.5 * np.asarray(confidence, np.float64)
+    score: np.ndarray = 0.5 * np.asarray(confidence, np.float64)
     for of_class in np.unique(pseudo_class):
         rows = np.flatnonzero(pseudo_class == of_class)
         near, alone = _typical(_gathered(features, rows), direction)
@@ -263,8 +266,10 @@ def _joined(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
 
 def _gathered(features: Features, rows: np.ndarray) -> np.ndarray:
     """float16 [n, D]: these rows, unit."""
-    parts = (rows[begin : begin + _PIECE] for begin in range(0, len(rows), _PIECE))
-    return np.concatenate([_unit(features[part]).astype(np.float16) for part in parts])
+    gathered = np.empty((len(rows), features[:1].shape[-1]), np.float16)
+    for begin in range(0, len(rows), _PIECE):
+        gathered[begin : begin + _PIECE] = _unit(features[rows[begin : begin + _PIECE]])
+    return gathered
 
 
 def _pieces(features: Features) -> Iterator[np.ndarray]:
@@ -275,4 +280,5 @@ def _pieces(features: Features) -> Iterator[np.ndarray]:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, np.float32)
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    divided: np.ndarray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return divided
