@@ -19,6 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from edgedistill.choices import PromptWeights
 from edgedistill.errors import InputError
 
 RESULTS = Path(__file__).parent / "results"
@@ -76,7 +77,7 @@ class Protocol:
     epochs: int
     views: int
     view_targets: Literal["match", "mean", "blend"] = "blend"
-    prompt_weights: Literal["W1", "W3", "W3-pool"] = "W3"
+    prompt_weights: PromptWeights = "zero-shot"
     input_size: int = 224
     select: str = ""
     halves: bool = False
@@ -170,7 +171,7 @@ _PROMPTKD = Protocol(
     epochs=20,
     views=16,
     view_targets="match",
-    prompt_weights="W1",
+    prompt_weights="uniform",
     halves=True,
     recipe="SGD 0.005, momentum 0.9, weight decay 5e-4, batch 8, 20 epochs on a cosine after one at 1e-5; crops of 8 "
     "to 100 % of the area, mirrored; the best epoch by labels of the test split (public code)",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
-from .choices import Dtype, PromptWeights, Refinement, TeacherDtype, TrainOn, ViewTargets
+from .choices import Dtype, PromptWeights, Refinement, SelectBy, TeacherDtype, TrainOn, ViewTargets
 
 if TYPE_CHECKING:
     from .verdict.verdict import Verdict
@@ -29,6 +29,8 @@ def build(
     classes: str | Path | None = None,
     images: str | Path | None = None,
     check: str | Path | None = None,
+    select: float | None = None,
+    select_by: SelectBy | None = None,
     teacher: str | None = None,
     teacher_arch: str | None = None,
     teacher_preprocess: str | Path | None = None,
@@ -71,6 +73,8 @@ def build(
     classes             labels.txt: a class a line, `name | synonym`
     images              folder of unlabelled photos; names of folders are ignored
     check               photos to measure on, class folders give true labels; None: a tenth of `images`
+    select              train on so many of the photos at most, chosen without labels: a number, or a share up to 1
+    select_by           how: "threshold" (the default), "confidence", "prototype", "known" or "random"
     teacher             MODEL/PRETRAINED, hf-hub:ID, local-dir:PATH, or a checkpoint file; the environment's
                         EDGEDISTILL_TEACHER where neither the call nor `config` names one
     teacher_arch        of a checkpoint file: its open_clip architecture

@@ -35,5 +35,9 @@ ViewTargets = Literal["match", "mean", "blend"]
 """What a crop is taught: its own view's feature, the mean of all views, or a blend of both."""
 VIEW_TARGETS: tuple[str, ...] = get_args(ViewTargets)
 
+SelectBy = Literal["threshold", "confidence", "prototype", "known", "random"]
+"""How photos are chosen to train on (distil/selection.py); the first is the default."""
+SELECT_BY: tuple[str, ...] = get_args(SelectBy)
+
 TemplateSet = Literal["general", "imagenet", "cifar"]
 TEMPLATE_SETS: tuple[str, ...] = get_args(TemplateSet)

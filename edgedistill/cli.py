@@ -15,7 +15,16 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from .choices import DTYPES, PROMPT_WEIGHTS, REFINEMENTS, TEACHER_DTYPES, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
+from .choices import (
+    DTYPES,
+    PROMPT_WEIGHTS,
+    REFINEMENTS,
+    SELECT_BY,
+    TEACHER_DTYPES,
+    TEMPLATE_SETS,
+    TRAIN_ON,
+    VIEW_TARGETS,
+)
 from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
 from .work.streams import encodable
@@ -65,6 +74,14 @@ def build(
             "Photos to measure on; class folders, where there are any, give true labels.",
             "a tenth of --images",
         ),
+    ] = None,
+    select: Annotated[
+        Real,
+        flag("--select", INPUT, "Train on at most so many of the photos: a number, or a share such as 0.5.", "all"),
+    ] = None,
+    select_by: Annotated[
+        Text,
+        flag("--select-by", INPUT, f"How they are chosen: {', '.join(SELECT_BY)}.", "threshold"),
     ] = None,
     templates: Annotated[
         Text,

@@ -1,6 +1,6 @@
 """The straight line, top to bottom: class names and unlabelled photos in, a measured bundle out.
 
-    text -> pool -> store -> classes -> distil -> export -> bundle -> verify
+    text -> pool -> store -> classes -> select -> distil -> export -> bundle -> verify
 
 Every stage is a function of its inputs and keeps its result in the work folder (work/stage.py), so a killed build goes
 on where it was and a changed input runs only what depends on it. Training never sees a label, a folder name or the
@@ -25,8 +25,8 @@ from .bundle.write import holds, write_bundle
 from .classes import stages as classes_stages
 from .classes.class_vectors import ClassVectors
 from .classes.text_bank import TextBank
+from .distil import selected, students
 from .distil import stages as distil_stages
-from .distil import students
 from .distil.arithmetic import choose_device
 from .distil.config import TrainConfig, batch_for, epochs_for
 from .distil.lesson import Lesson
@@ -59,11 +59,13 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
     """
     with at_work(settings, progress) as line:
         bank = line.text()
+        nouns = line.nouns()
         images = line.gather()
         stores = line.store(images)
         line.free_teacher()
         kept = line.training_rows(images, stores)
         classes = line.classes(bank, stores, kept)
+        kept = line.select(images, stores, kept, classes, nouns)
         check = line.check_set(images, stores, classes)
         trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
         folder = line.bundle(trained, classes, check, images, stores, kept)
@@ -104,6 +106,13 @@ class Line:
         request = self.request
         return classes_stages.text_bank(self.work, request.labels, request.templates, self.teacher, self.bar)
 
+    def nouns(self) -> TextBank | None:
+        """The same for generic nouns, where photos are selected by them."""
+        request = self.request
+        if self.settings.select_by != "known":
+            return None
+        return classes_stages.noun_bank(self.work, request.labels, request.templates, self.teacher, self.bar)
+
     def gather(self) -> Images:
         """Index the photos and set check images apart by content, so that none of them trains."""
         return gather(self.settings.images, self.settings.check, self.request.labels, self.bar)
@@ -127,6 +136,14 @@ class Line:
         return classes_stages.fitted(
             bank, settings.prompt_weights, settings.refine, stores.train, kept.rows, mean_feature
         )
+
+    def select(self, images: Images, stores: Stores, kept: Kept, classes: ClassVectors, nouns: TextBank | None) -> Kept:
+        """Of the rows that may train, those that --select chooses; all of them without it. No label takes part."""
+        settings = self.settings
+        if settings.select is None:
+            return kept
+        how = selected.How(settings.select, settings.select_by or "threshold", settings.seed)
+        return selected.select(self.work, images.train, stores, kept, classes, nouns, how)
 
     def check_set(self, images: Images, stores: Stores, classes: ClassVectors) -> CheckSet:
         """What every machine is measured on: pixels at the model's size and the frozen teacher's answers."""

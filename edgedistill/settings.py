@@ -23,6 +23,7 @@ from .choices import (
     Dtype,
     PromptWeights,
     Refinement,
+    SelectBy,
     TeacherDtype,
     TrainOn,
     ViewTargets,
@@ -53,8 +54,8 @@ RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """One build, as asked for. None means "from the profile", for threads "all cores", for epochs, batch and view
-    targets "as the method trains".
+    """One build, as asked for. None means "from the profile", for threads "all cores", for select "all photos", for
+    epochs, batch and view targets "as the method trains".
 
     A path may be given as a string, a name that may be a path as a Path, a float as an int. Raises InputError for any
     other type, a word that is not on its list, and a number out of its range.
@@ -64,6 +65,8 @@ class BuildSettings:
     classes: Path
     images: Path
     check: Path | None = None
+    select: float | None = None
+    select_by: SelectBy | None = None
     teacher: str = DEFAULT_TEACHER
     teacher_arch: str | None = None
     teacher_preprocess: Path | None = None
@@ -107,6 +110,20 @@ class BuildSettings:
             if value is not None and not least <= value <= (most or value):
                 upper = f" and at most {most:g}" if most else ""
                 raise InputError(f"{_flag(name)} is {value}", f"It must be at least {least:g}{upper}.")
+        self._check_select()
+
+    def _check_select(self) -> None:
+        amount = self.select
+        if amount is None:
+            if self.select_by is not None:
+                raise InputError(
+                    f"--select-by is {self.select_by}, but --select is missing",
+                    "Give --select a number of photos or a share of them; with 1 the rule alone decides.",
+                )
+        elif not (0 < amount <= 1 or (amount > 1 and amount.is_integer())):
+            raise InputError(
+                f"--select is {amount:g}", "It must be a share above 0 and at most 1, or a whole number of photos."
+            )
 
     @property
     def bundle(self) -> Path:

@@ -157,4 +157,5 @@ def test_the_types_of_closed_lists_are_those_of_the_settings() -> None:
     hints = {name: parameter.annotation for name, parameter in inspect.signature(edgedistill.build).parameters.items()}
     assert (hints["teacher_dtype"], hints["student_dtype"]) == ("TeacherDtype | None", "Dtype | None")
     assert (hints["train_on"], hints["view_targets"]) == ("TrainOn | None", "ViewTargets | None")
+    assert hints["select_by"] == "SelectBy | None"
     assert get_args(choices.PromptWeights) == choices.PROMPT_WEIGHTS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import logging
 import os
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import pytest
 import torch
 from tiny_build import CHECKS, PHOTOS, flags, settings, write_profile
 from tiny_hub import cache_hub_weights
-from tiny_images import CLASSES
+from tiny_images import CLASSES, FOUR_CLASSES
 
 from edgedistill.bundle.checkset import read_check
 from edgedistill.classes.class_vectors import ClassVectors
@@ -202,6 +205,73 @@ def test_true_labels_that_come_later_are_used(
     assert built["accuracy"] is not None
     assert blind.to_json()["agreement"] == built["agreement"]
     assert blind.build_id != built["build_id"]
+
+
+def reasons(stage: Path) -> list[dict[str, str]]:
+    """The lines of selection.csv."""
+    with open(stage / "selection.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_selection_trains_on_half_of_the_photos_and_says_why(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = stages(inputs)
+    asked = settings(inputs, tiny_teacher_folder, select=0.5, epochs=1, device="folder", out=tmp_path / "bundle")
+    with caplog.at_level("INFO", logger="edgedistill"):
+        verdict = build(asked)
+    new = {name.partition("-")[0]: inputs / "work" / name for name in stages(inputs) - before}
+    assert set(new) == {"select", "distil", "answers"}
+
+    table = reasons(new["select"])
+    repeats = verdict.skipped.images["near-duplicate of a check image"]  # may not train, so they are no candidates
+    assert len(table) == PHOTOS - repeats
+    for row in table:
+        assert hashlib.sha256((inputs / "photos" / row["file"]).read_bytes()).hexdigest() == row["content"]
+    kept = [row for row in table if row["kept"] == "1"]
+    assert len(kept) == round(len(table) / 2)
+    assert {row["why"] for row in kept} == {"kept"}
+    header = json.loads((new["distil"] / "metrics.jsonl").read_text().splitlines()[0])
+    assert header["images"] == len(kept)
+
+    assert f"selected {len(kept)} of {len(table)} photos by threshold: " in caplog.text
+    for name, count in Counter(row["class"] for row in table).items():
+        assert f"{name} {sum(row['class'] == name for row in kept)} of {count}" in caplog.text
+    dropped = Counter(row["why"] for row in table if row["kept"] == "0")
+    said = {f"not selected ({why})": count for why, count in dropped.items()}
+    assert verdict.skipped.images == {"near-duplicate of a check image": repeats, **said}
+
+    after = stages(inputs)
+    assert build(asked).build_id == verdict.build_id
+    assert stages(inputs) == after
+
+
+def test_photos_of_nothing_on_the_list_do_not_train_where_nouns_name_them(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight kinds of photos four are classes here; the nouns are the other four."""
+    others = [name for name in CLASSES if name not in FOUR_CLASSES]
+    monkeypatch.setattr("edgedistill.classes.generic_nouns.GENERIC_NOUNS", others)
+    (tmp_path / "labels.txt").write_text("\n".join(FOUR_CLASSES))
+    before = stages(inputs)
+    changed = {"classes": tmp_path / "labels.txt", "work": inputs / "work", "select": 1, "select_by": "known"}
+    with at_work(settings(inputs, tiny_teacher_folder, **changed)) as line:
+        bank, nouns, images = line.text(), line.nouns(), line.gather()
+        stores = line.store(images)
+        every = line.training_rows(images, stores)
+        kept = line.select(images, stores, every, line.classes(bank, stores, every), nouns)
+    # Photos are numbered, the kinds in turn.
+    shown = [CLASSES[int(Path(images.train.name(row)).stem) % len(CLASSES)] for row in every.rows]
+    listed = {row for row, name in zip(every.rows, shown) if name in FOUR_CLASSES}
+    assert len(listed ^ set(kept.rows)) < 0.05 * len(every.rows)
+    assert 0 < len(kept.rows) < len(every.rows)
+    assert sorted(name.partition("-")[0] for name in stages(inputs) - before) == ["select", "text", "text"]
+
+
+def test_a_selection_that_leaves_too_few_photos_is_two_lines(inputs: Path, tiny_teacher_folder: Path) -> None:
+    asked = settings(inputs, tiny_teacher_folder, select=7, select_by="random", device="folder")
+    with pytest.raises(InputError, match="7 images are left to train on"):
+        build(asked)
 
 
 def test_names_and_folders_of_the_photos_change_nothing(

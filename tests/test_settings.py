@@ -67,6 +67,7 @@ def test_the_choices_are_those_that_there_are() -> None:
     assert ONE_OF["view_targets"] == choices.VIEW_TARGETS
     assert ONE_OF["student_dtype"] == choices.DTYPES
     assert ONE_OF["teacher_dtype"] == choices.TEACHER_DTYPES
+    assert ONE_OF["select_by"] == choices.SELECT_BY
     assert "device" not in ONE_OF
     for policy in ONE_OF["view_targets"]:
         assert train.TrainConfig(size=32, views=policy).views == policy
@@ -153,6 +154,29 @@ def test_a_wrong_line_is_named(tmp_path: Path, text: str, said: str) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no config file at"):
         resolve(NEEDED, tmp_path / "none.toml", {})
+
+
+@pytest.mark.parametrize("amount", [0.5, 1, 1.0, 200])
+def test_a_selection_is_a_share_or_a_number_of_photos(tmp_path: Path, amount: float) -> None:
+    assert resolve(NEEDED | {"select": amount, "select_by": "known"}, None, {}).select == amount
+    assert resolve(NEEDED, config(tmp_path, f"select = {amount}\n"), {}).select == amount
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"select": 0}, "--select is 0\nIt must be a share above 0 and at most 1, or a whole number of photos."),
+        ({"select": -3}, "--select is -3"),
+        ({"select": 1.5}, "--select is 1.5"),
+        ({"select": "half"}, "build: select is 'half'"),
+        ({"select": 9, "select_by": "magic"}, f"--select-by is 'magic'\nUse one of: {', '.join(choices.SELECT_BY)}."),
+        ({"select_by": "known"}, "--select-by is known, but --select is missing\nGive --select"),
+    ],
+)
+def test_a_selection_that_says_nothing_is_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve(NEEDED | given, None, {})
+    assert said in str(caught.value)
 
 
 def test_no_photos_is_an_error_that_says_so() -> None:

@@ -12,6 +12,7 @@ from ..teacher.store import TeacherStore
 from ..work.console import Progress
 from ..work.stage import WorkFolder
 from .class_vectors import ClassVectors, class_vectors, close_pairs, refined
+from .generic_nouns import nouns_beside
 from .prompt_weights import prompt_weights
 from .templates import Templates
 from .text_bank import TextBank, build_text_bank
@@ -25,6 +26,28 @@ def text_bank(
     work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
 ) -> TextBank:
     """Every prompt's unit vector. The text tower runs once; warns of classes that the teacher can hardly tell apart."""
+    bank = _read(work, labels, templates, teacher, progress)
+    uniform = class_vectors(bank, np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1]), weighting="uniform")
+    for one, other, gap in close_pairs(uniform):
+        log.warning(
+            "the teacher hardly tells %r from %r (%.1f apart, 2 is close): reword one, or add synonyms",
+            one,
+            other,
+            gap,
+        )
+    return bank
+
+
+def noun_bank(
+    work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
+) -> TextBank:
+    """The same of the generic nouns that are no class, under the same prompts, so that both can stand side by side."""
+    return _read(work, nouns_beside(labels), templates, teacher, progress)
+
+
+def _read(
+    work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
+) -> TextBank:
     stage = work.stage(
         "text",
         {
@@ -38,16 +61,7 @@ def text_bank(
     if not stage.done:
         build_text_bank(teacher.load("float32"), labels, templates, progress).save(stage.begin())
         stage.finish()
-    bank = TextBank.load(stage.path)
-    uniform = class_vectors(bank, np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1]), weighting="uniform")
-    for one, other, gap in close_pairs(uniform):
-        log.warning(
-            "the teacher hardly tells %r from %r (%.1f apart, 2 is close): reword one, or add synonyms",
-            one,
-            other,
-            gap,
-        )
-    return bank
+    return TextBank.load(stage.path)
 
 
 def fitted(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -46,10 +47,12 @@ class Stores:
 
 @dataclass(frozen=True)
 class Kept:
-    """Rows of the train store that may train: those that are no near-duplicate of a check image."""
+    """Rows of the train store that may train: those that are no near-duplicate of a check image, and, where --select
+    was asked for, were chosen. `not_selected`: reason -> how many were not."""
 
     rows: np.ndarray
     near_duplicates: int
+    not_selected: Mapping[str, int] = field(default_factory=dict)
 
 
 def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> Stores:
@@ -139,8 +142,10 @@ def training_rows(images: Images, stores: Stores) -> Kept:
 
 
 def not_trained(images: Images, stores: Stores, kept: Kept) -> dict[str, int]:
-    """Reason -> how many photos did not train: unreadable files, copies and near-copies of check images."""
+    """Reason -> how many photos did not train: unreadable files, copies and near-copies of check images, and those that
+    were not chosen."""
     found = counts(images.skipped, stores.train.skipped)
     found["the same file as a check image"] = images.copies_of_check
     found["near-duplicate of a check image"] = kept.near_duplicates
+    found |= {f"not selected ({reason})": count for reason, count in kept.not_selected.items()}
     return {reason: count for reason, count in sorted(found.items()) if count}
