@@ -184,14 +184,19 @@ def test_two_classes_and_a_hundred_some_of_them_empty(by: SelectBy, classes: int
     assert sum(found.dropped.values()) == 300 - len(found.rows)
 
 
-def test_scores_of_prototypes_are_those_of_the_formula_where_there_is_one_prototype() -> None:
-    features = a_pool(15)[0].astype(np.float64)  # too few for two
-    confidence = np.random.default_rng(5).random(15)
-    score = selection.prototype_scores(features, confidence, np.zeros(15, np.int64))
-    prototype = unit(features.mean(axis=0))
-    for row in range(15):
-        distances = sorted(np.linalg.norm(features[row] - features[other]) for other in range(15) if other != row)
-        expected = 0.5 * confidence[row] + 0.5 * features[row] @ prototype - 0.5 * distances[selection.NEIGHBOUR - 1]
+@pytest.mark.parametrize("sizes", [(15,), (24, 8)])  # too few photos for two prototypes; enough for two
+def test_scores_of_prototypes_are_those_of_the_formula(sizes: tuple[int, ...]) -> None:
+    """Two groups of unequal size do not begin as what they are: k-means has to find them."""
+    random = np.random.default_rng(5)
+    centres = unit(random.normal(size=(len(sizes), 24)))
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    features = unit(centres[group] + 0.1 * random.normal(size=(len(group), 24)))
+    confidence = random.random(len(group))
+    score = selection.prototype_scores(features, confidence, np.zeros(len(group), np.int64))
+    for row, u in enumerate(features):
+        prototype = unit(features[group == group[row]].mean(axis=0))
+        distances = sorted(np.linalg.norm(u - other) for k, other in enumerate(features) if k != row)
+        expected = 0.5 * confidence[row] + 0.5 * u @ prototype - 0.5 * distances[selection.NEIGHBOUR - 1]
         assert score[row] == pytest.approx(expected, abs=2e-3)
 
 
