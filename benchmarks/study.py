@@ -25,7 +25,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,7 +110,10 @@ def known(results: Path, folders: dict[str, Path], scale: Scale, out: Path) -> N
     """Rows of the frozen teacher and of the untrained start, which no run changes."""
     have = {line.key for line in study_figures.read(results)}
     for folder in folders.values():
-        for name, answers in (("teacher", study_runs.of_teacher(folder)), ("start", study_runs.untrained(folder, scale))):
+        for name, answers in (
+            ("teacher", study_runs.of_teacher(folder)),
+            ("start", study_runs.untrained(folder, scale)),
+        ):
             if answers is not None:
                 line = row("methods", Run(Arm(name), folder, -1, scale), answers)
                 if line.key not in have:
@@ -124,7 +127,7 @@ def work(results: Path, runs: list[tuple[str, Run]], scale: Scale, minutes: floa
     print(f"{rows.machine()}\n{len(runs) - len(left)} runs of {len(runs)} have their row", flush=True)
     began, context = time.monotonic(), multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(scale.workers, mp_context=context) as pool:
-        waiting, pending = list(reversed(left)), dict()
+        waiting, pending = list(reversed(left)), dict[Future[Answers], tuple[str, Run]]()
         while waiting or pending:
             late = minutes is not None and time.monotonic() - began > 60 * minutes
             while waiting and len(pending) < scale.workers and not late:

@@ -62,7 +62,9 @@ def read(path: Path) -> list[Line]:
     if not path.exists():
         return []
     with open(path, encoding="utf-8", newline="") as file:
-        return [Line(**{name: _KINDS.get(name, str)(text) for name, text in row.items()}) for row in csv.DictReader(file)]
+        return [
+            Line(**{name: _KINDS.get(name, str)(text) for name, text in row.items()}) for row in csv.DictReader(file)
+        ]
 
 
 _KINDS: dict[str, Callable[[str], Any]] = {
@@ -111,7 +113,9 @@ def difference(one: Sequence[Line], other: Sequence[Line], seed: int = 0) -> Dif
         drawn += 100 * (counts @ apart) / len(apart) / len(both)
     low, high = (float(x) for x in np.percentile(drawn, [2.5, 97.5]))
     tail = min((drawn <= 0).mean(), (drawn >= 0).mean())
-    return Difference(float(np.mean(list(values.values()))), low, high, float(min(1.0, 2 * max(tail, 1 / DRAWS))), values)
+    return Difference(
+        float(np.mean(list(values.values()))), low, high, float(min(1.0, 2 * max(tail, 1 / DRAWS))), values
+    )
 
 
 def _shares(lines: Sequence[Line]) -> dict[str, np.ndarray]:

@@ -71,6 +71,7 @@ def prepare(name: str, photos: Path, size: int, work: Path) -> Path:
         teacher_dtype="float32",
         student_dtype="float32",
         train_on="cpu",
+        threads=1,
         work=work / "stages",
         out=work / "none",
     )
