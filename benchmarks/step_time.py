@@ -3,6 +3,7 @@
     python benchmarks/step_time.py                                  tf_mobilenetv3_small_100 at 160 and 224 px
     python benchmarks/step_time.py --student resnet18 --sizes 224
     python benchmarks/step_time.py --train-on cuda
+    python benchmarks/step_time.py --sizes 160 --method all         every method's step beside kd's
 
 Four candidates, interleaved in every round, the same student, batch, dtype, threads and memory format for all; on a GPU
 the bare step is the captured one, the limit that an epoch is compared with:
@@ -14,6 +15,9 @@ the bare step is the captured one, the limit that an epoch is compared with:
 
 The live teacher takes one step a round, the others as many as --steps; every figure is per step. Seven rounds at each
 size, fewer (but three) on a machine where they would take more than three minutes.
+
+With --method there are other candidates: the product's step on one batch that lies ready, for each method that is named
+(or all) and for kd, half-way blended as in a build. What a method costs is the ratio of the two.
 
 Photos are generated; the teacher's weights and the features in the store are random: no figure here depends on them.
 """
@@ -42,6 +46,7 @@ from edgedistill.distil import arithmetic, batches
 from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import begin
+from edgedistill.distil.methods import METHODS, make
 from edgedistill.distil.methods.base import check_finite
 from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.plan import Plan
@@ -70,6 +75,8 @@ def main() -> None:
     parser.add_argument("--train-on", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--cudnn-search", action="store_true", help="let cuDNN search, which the product does not")
     parser.add_argument("--no-live", action="store_true", help="leave the live teacher out")
+    parser.add_argument("--method", nargs="+", choices=[*METHODS, "all"], help="the cost of methods, and nothing else")
+    parser.add_argument("--classes", type=int, default=CLASSES)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.steps = options.steps or (3 if options.train_on == "cpu" else 16)
@@ -77,14 +84,17 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = arithmetic.choose_device(options.train_on)
-    teacher = None if options.no_live else vit_b_32(device)
+    teacher = None if options.no_live or options.method else vit_b_32(device)
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         short_side = short_side_for(*options.sizes, TEACHER_SIZE)
         store = random_store(folder / "store", options.batch * options.steps, short_side)
         for size in options.sizes:
-            found += measure(options, size, store, teacher, device, folder / f"{size}")
+            if options.method:
+                found += cost_of_methods(options, size, store, device, folder / f"{size}")
+            else:
+                found += measure(options, size, store, teacher, device, folder / f"{size}")
     rows.report(found, options.json)
 
 
@@ -105,7 +115,7 @@ def measure(
         dtype, _ = arithmetic.choose_dtype(student, size, options.batch, device)
     config = TrainConfig(size=size, epochs=10_000, batch=options.batch, dtype=dtype, train_on=options.train_on)
     with arithmetic.reproducible(device, options.threads):
-        bank, classes = random_classes()
+        bank, classes = random_classes(options.classes)
         lesson = Lesson(store=store, rows=np.arange(len(store)), method=PRG(), classes=classes, bank=bank)
         torch.backends.cudnn.benchmark = options.cudnn_search
         run = begin(student, lesson, config, folder)
@@ -150,6 +160,34 @@ def measure(
     return result
 
 
+def cost_of_methods(
+    options: argparse.Namespace, size: int, store: TeacherStore, device: torch.device, folder: Path
+) -> list[rows.Row]:
+    """The step of every method over kd's, on one batch."""
+    names = [name for name in METHODS if "all" in options.method or name in options.method or name == "kd"]
+    torch.manual_seed(0)
+    student = Student(options.student, DIM, size=size)
+    dtype = "float32" if options.dtype == "auto" else options.dtype
+    config = TrainConfig(size=size, epochs=10_000, batch=options.batch, dtype=dtype, train_on=options.train_on)
+    with arithmetic.reproducible(device, options.threads):
+        bank, classes = random_classes(options.classes)
+        candidates: dict[str, Callable[[], object]] = {}
+        for name in names:
+            lesson = Lesson(store=store, rows=np.arange(len(store)), method=make(name), classes=classes, bank=bank)
+            run = begin(student, lesson, config, folder / name)
+            run.prepare()
+            candidates[name] = bare(run, options.steps, half_way=True)
+        if device.type == "cuda":
+            candidates = {name: synchronised(call) for name, call in candidates.items()}
+        seconds = rows.interleave(candidates, rounds=options.rounds, most_s=2 * MOST_S[options.train_on])
+    title = f"{options.student} {size} px {dtype} batch {options.batch}, {options.classes} classes"
+    return [
+        rows.row(f"{title}: {name} step / kd step", seconds[name] / seconds["kd"], "ratio", "<= 1.10")
+        for name in names
+        if name != "kd"
+    ]
+
+
 def supervised(
     student: Student, store: TeacherStore, config: TrainConfig, device: torch.device
 ) -> Callable[[], None]:
@@ -180,13 +218,17 @@ def supervised(
     return epoch
 
 
-def bare(run: Run, steps: int) -> Callable[[], None]:
-    """The product's own step on one fixed batch: on a GPU the captured one, the limit of what an epoch can reach."""
+def bare(run: Run, steps: int, half_way: bool = False) -> Callable[[], None]:
+    """The product's own step on one fixed batch: on a GPU the captured one, the limit of what an epoch can reach.
+
+    `half_way`: as in the middle of the run, where views are blended, rather than at its first step.
+    """
     batch = run.first_batch()
+    at = run.plan.steps // 2 if half_way else 0
 
     def epoch() -> None:
         for _ in range(steps):
-            numbers = run.step(batch, 0)
+            numbers = run.step(batch, at)
             if run.device.type == "cpu":  # a GPU's loop looks at them at the end of an epoch
                 check_finite(numbers, "the bare step")
 
@@ -270,9 +312,9 @@ def random_store(folder: Path, count: int, short_side: int) -> TeacherStore:
     return TeacherStore.open(folder, verify=False)
 
 
-def random_classes() -> tuple[Any, Any]:
+def random_classes(count: int = CLASSES) -> tuple[Any, Any]:
     """A text bank of one prompt a class, and the class vectors made of it."""
-    vectors = RandomTeacher().encode_images(np.empty(CLASSES))
+    vectors = RandomTeacher().encode_images(np.empty(count))
     bank = SimpleNamespace(vectors=vectors[:, None], teacher_id="random", teacher_hash="random")
     return bank, SimpleNamespace(
         baked=vectors, text=vectors, prompt_weights=np.ones(1), scale=100.0

@@ -81,7 +81,7 @@ def prepare(name: str, photos: Path, size: int, work: Path) -> Path:
         stores = line.store(images)
         line.free_teacher()
         kept = line.training_rows(images, stores)
-        check = line.check_set(images, stores, line.classes(bank, stores, kept))
+        check = line.check_set(images, stores, line.classes(bank, images, stores, kept))
         files = line.teacher.files
     folder.mkdir(parents=True, exist_ok=True)
     bank.save(folder)

@@ -82,7 +82,7 @@ def build(
     teacher_dtype       "auto" (a short measurement), "float32", "bfloat16" or "float16"
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "uniform", "zero-shot" prompt ensembling, "zero-shot-pool" (by the pool's mean alone)
-    refine              class vectors moved to the pool's photos: "none", "prototypes", "visual"
+    refine              class vectors moved to the pool's photos: "auto", "none", "prototypes", "visual"
     views               stored views an image, 1 to 64
     student             a timm name; None: the one of `student_weights`, else the profile's
     student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors

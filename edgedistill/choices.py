@@ -27,8 +27,8 @@ PromptWeights = Literal["uniform", "zero-shot", "zero-shot-pool"]
 """How the prompts of a class are weighed (classes/prompt_weights.py)."""
 PROMPT_WEIGHTS: tuple[str, ...] = get_args(PromptWeights)
 
-Refinement = Literal["none", "prototypes", "visual"]
-"""How class vectors are moved to where the pool's photos lie (classes/refine.py)."""
+Refinement = Literal["auto", "none", "prototypes", "visual"]
+"""How class vectors are moved to where the pool's photos lie (classes/refine.py; auto: classes/stages.py)."""
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)
 
 ViewTargets = Literal["match", "mean", "blend"]

@@ -132,7 +132,7 @@ def build(
     ] = None,
     refine: Annotated[
         Text,
-        flag("--refine", TEACHER, f"{', '.join(REFINEMENTS)}: class vectors moved to the pool's photos.", "none"),
+        flag("--refine", TEACHER, f"{', '.join(REFINEMENTS)}: class vectors moved to the photos.", "auto"),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
     student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,

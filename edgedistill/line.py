@@ -39,7 +39,7 @@ from .targets import machine
 from .teacher.in_use import TeacherInUse
 from .teacher.names import find_teacher
 from .teacher.stores import Kept, Stores, ViewPlan, fill_stores, not_trained, training_rows
-from .verdict.verdict import Verdict
+from .verdict.verdict import LABELLED_ENOUGH, Verdict
 from .verdict.verify import verify
 from .work.compute import Compute, torch_as_it_was
 from .work.console import SILENT, Progress
@@ -64,7 +64,7 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
         stores = line.store(images)
         line.free_teacher()
         kept = line.training_rows(images, stores)
-        classes = line.classes(bank, stores, kept)
+        classes = line.classes(bank, images, stores, kept)
         kept = line.select(images, stores, kept, classes, nouns)
         check = line.check_set(images, stores, classes)
         trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
@@ -130,11 +130,18 @@ class Line:
         """All rows but near-duplicates of check images: those are left out and counted."""
         return training_rows(images, stores)
 
-    def classes(self, bank: TextBank, stores: Stores, kept: Kept) -> ClassVectors:
-        """Weigh the prompts on the pool, and move what is baked to its photos. No label takes part."""
-        settings, mean_feature = self.settings, self.teacher.files.mean_feature
+    def classes(self, bank: TextBank, images: Images, stores: Stores, kept: Kept) -> ClassVectors:
+        """Weigh the prompts on the pool, and move what is baked to its photos. No label takes part, but whether there
+        are enough for the verdict."""
+        settings = self.settings
         return classes_stages.fitted(
-            bank, settings.prompt_weights, settings.refine, stores.train, kept.rows, mean_feature
+            bank,
+            settings.prompt_weights,
+            settings.refine,
+            stores.train,
+            kept.rows,
+            self.teacher.files.mean_feature,
+            accuracy_decides=int((images.check_labels >= 0).sum()) >= LABELLED_ENOUGH,
         )
 
     def select(self, images: Images, stores: Stores, kept: Kept, classes: ClassVectors, nouns: TextBank | None) -> Kept:

@@ -73,7 +73,7 @@ class BuildSettings:
     teacher_dtype: TeacherDtype = "auto"
     templates: str = "general"
     prompt_weights: PromptWeights = "zero-shot"
-    refine: Refinement = "none"
+    refine: Refinement = "auto"
     views: int = 8
     student: str | None = None
     student_weights: str = "auto"

@@ -259,7 +259,7 @@ def test_photos_of_nothing_on_the_list_do_not_train_where_nouns_name_them(
         bank, nouns, images = line.text(), line.nouns(), line.gather()
         stores = line.store(images)
         every = line.training_rows(images, stores)
-        kept = line.select(images, stores, every, line.classes(bank, stores, every), nouns)
+        kept = line.select(images, stores, every, line.classes(bank, images, stores, every), nouns)
     # Photos are numbered, the kinds in turn.
     shown = [CLASSES[int(Path(images.train.name(row)).stem) % len(CLASSES)] for row in every.rows]
     listed = {row for row, name in zip(every.rows, shown) if name in FOUR_CLASSES}

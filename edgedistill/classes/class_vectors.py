@@ -60,7 +60,7 @@ class ClassVectors:
             vectors = cls(
                 **tensors,
                 weighting=read["weighting"],
-                refinement=read["refinement"],
+                refinement=read.get("refinement", "none"),  # bundles of before had nothing else
                 scale=float(read["scale"]),
                 names=tuple(read["names"]),
                 templates=Templates(read["templates"]["name"], tuple(read["templates"]["templates"])),

@@ -19,6 +19,7 @@ from .text_bank import TextBank, build_text_bank
 
 log = logging.getLogger(__name__)
 
+KEPT_ENOUGH = 0.97  # of the pool's photos: from here on refined vectors hardly change the agreement with the teacher
 TEXT = 2  # version of the stage that makes the bank; when to raise it: work/stage.py
 
 
@@ -71,8 +72,16 @@ def fitted(
     store: TeacherStore,
     rows: np.ndarray,
     mean_feature: np.ndarray | None,
+    *,
+    accuracy_decides: bool,
 ) -> ClassVectors:
-    """Weigh the prompts on the pool, and move what is baked to its photos. No label takes part."""
+    """Weigh the prompts on the pool, and move what is baked to its photos. No label takes part.
+
+    Refined vectors are meant to answer otherwise than the words do, so a student of theirs agrees less with the frozen
+    teacher. "auto" takes the prototypes where the verdict is by accuracy (`accuracy_decides`: there are labelled check
+    photos enough), or where nearly all photos keep their class; else nothing could tell better answers from worse ones,
+    and the words stay.
+    """
     if weighting == "zero-shot" and mean_feature is None:
         weighting = "zero-shot-pool"
         log.info("prompt weights zero-shot-pool: this teacher comes without a broad mean feature")
@@ -80,7 +89,15 @@ def fitted(
     vectors = class_vectors(bank, weights, weighting=weighting)
     if refinement == "none":
         return vectors
-    found = refined(vectors, refinement, store.mean_views(rows))
-    same = ((centre := store.centre(rows)) @ found.baked.T).argmax(1) == (centre @ found.text.T).argmax(1)
-    log.info("class vectors refined by %s: %.0f %% of the photos keep their class", refinement, 100 * same.mean())
+    found = refined(vectors, "prototypes" if refinement == "auto" else refinement, store.mean_views(rows))
+    centre = store.centre(rows)
+    kept = float(((centre @ found.baked.T).argmax(1) == (centre @ vectors.text.T).argmax(1)).mean())
+    if refinement == "auto" and not accuracy_decides and kept < KEPT_ENOUGH:
+        log.info(
+            "class vectors stay at the words: refined ones would answer otherwise for %.0f %% of the photos, and "
+            "without 500 labelled check photos nothing tells whether better (--refine prototypes takes them anyway)",
+            100 * (1 - kept),
+        )
+        return vectors
+    log.info("class vectors refined (%s): %.0f %% of the photos keep their class", found.refinement, 100 * kept)
     return found

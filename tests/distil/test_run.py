@@ -2,13 +2,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 
+from edgedistill.distil.card_run import CardRun
+from edgedistill.distil.methods.data_free import DataFree
 from edgedistill.distil.methods.kd import KD
+from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.run import Run, stalled
+from edgedistill.teacher.fill import TeacherPass, build_store
+from edgedistill.teacher.row_facts import RowFacts
 from edgedistill.teacher.store import TeacherStore
+from edgedistill.work.console import SILENT
 
-from .colours import config, fresh_student, lesson
+from .colours import IMAGES, VIEWS, ColourTeacher, Photos, config, fresh_student, lesson
 
 
 def test_a_run_can_be_taken_apart_step_by_step(store: TeacherStore, tmp_path: Path) -> None:
@@ -29,3 +37,53 @@ def test_a_stall_is_warned_about_only_where_there_is_one() -> None:
     assert stalled(rising, 50) is None
     assert stalled(good, 50) is None
     assert stalled(flat[:8], 50) is None
+
+
+@pytest.fixture
+def with_facts(tmp_path: Path) -> TeacherStore:
+    """A store whose rows have weights and prompt classes; every third counts for nothing."""
+    build_store(tmp_path / "store", TeacherPass(Photos(IMAGES), ColourTeacher(), seed=0, views=VIEWS, short_side=37))
+    rows = np.arange(IMAGES)
+    RowFacts(rows % 3 / 2, rows % 4 - 1).save(tmp_path / "store")
+    return TeacherStore.open(tmp_path / "store")
+
+
+@pytest.mark.parametrize("kind", [Run, CardRun])
+def test_what_a_store_knows_of_its_rows_reaches_the_method(
+    with_facts: TeacherStore, tmp_path: Path, kind: type[Run]
+) -> None:
+    run = kind(fresh_student(), lesson(with_facts, DataFree()), config(epochs=1), tmp_path)
+    run.prepare()
+    batch = run.first_batch()
+    assert batch.teacher.weight is not None
+    assert batch.teacher.prompt_class is not None
+    assert torch.equal(batch.teacher.weight, (batch.row % 3 / 2).float())
+    assert torch.equal(batch.teacher.prompt_class, batch.row % 4 - 1)
+
+
+def test_other_weights_are_another_run(with_facts: TeacherStore, store: TeacherStore, tmp_path: Path) -> None:
+    keys = {Run(fresh_student(), lesson(s, KD()), config(), tmp_path).key for s in (with_facts, store)}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("method", [PRG(student_proxies="centroids"), PRG(student_proxies="classifier")])
+def test_what_a_method_remembers_and_learns_survives_an_interruption(
+    store: TeacherStore, tmp_path: Path, method: PRG
+) -> None:
+    """Two epochs, a checkpoint, two more: the same losses as four epochs in one go."""
+    lines = []
+    for folder, stop in (("whole", None), ("broken", 2)):
+        (tmp_path / folder).mkdir()
+        run = Run(fresh_student(), lesson(store, method), config(), tmp_path / folder)
+        run.prepare()
+        while run.epoch < run.epochs:
+            run.one_epoch(SILENT)
+            if run.epoch == stop:
+                run.checkpoint()
+                run = Run(fresh_student(), lesson(store, method), config(), tmp_path / folder)
+                run.resume()
+                run.prepare()
+        lines.append([(row["total"], row["edge"]) for row in run.metrics])
+    assert lines[0] == lines[1]
+    names = set(run.learner.tensors())
+    assert {f"method.{name}" for name in run.learner.state.changing()} <= names

@@ -339,3 +339,15 @@ def test_a_real_teacher_fills_the_store(tiny_teacher, pool, tmp_path):
     rows, views = np.arange(9), np.full(9, 3)
     crops = store.pixels.crops(rows, views, tiny_teacher.image_size)
     assert np.abs(store.features(rows, views) - tiny_teacher.encode_images(crops)).max() < 2e-3
+
+
+def test_the_first_views_are_a_store_of_their_own(store):
+    rows = np.array([3, 1, 140])
+    narrow = store.first_views(2)
+    assert (narrow.views, store.views) == (2, 4)
+    assert np.array_equal(narrow.all_views(rows), store.all_views(rows)[:, :2])
+    mean = store.all_views(rows)[:, :2].mean(axis=1)
+    np.testing.assert_allclose(
+        narrow.mean_views(rows), mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6
+    )
+    assert np.array_equal(narrow.mean_views(rows, chunk=2), narrow.mean_views(rows))

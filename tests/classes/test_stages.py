@@ -1,0 +1,74 @@
+"""Which class vectors a build takes: refined where that can be checked, or where it hardly changes an answer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edgedistill.classes.refine import unit
+from edgedistill.classes.stages import fitted
+from edgedistill.classes.templates import Templates
+
+DIM, CLASSES, ROWS = 12, 4, np.arange(200)
+
+
+class Store:
+    """One view an image, as far as the class vectors look at it."""
+
+    def __init__(self, features: np.ndarray) -> None:
+        self.features = features.astype(np.float32)
+
+    def centre(self, rows: np.ndarray) -> np.ndarray:
+        return self.features[rows]
+
+    centre_views = mean_views = centre
+
+
+def pool(gap: float) -> tuple[SimpleNamespace, Store]:
+    """A text bank whose vectors lie `gap` off the clusters of the pool, and the pool."""
+    draw = np.random.default_rng(0)
+    centres = unit(draw.normal(size=(CLASSES, DIM)))
+    features = unit(centres[draw.integers(0, CLASSES, len(ROWS))] + 0.1 * draw.normal(size=(len(ROWS), DIM)))
+    text = unit(centres + gap * draw.normal(size=(CLASSES, DIM)))[:, None].astype(np.float32)
+    bank = SimpleNamespace(
+        vectors=text, scale=30.0, names=tuple("abcd"), templates=Templates("one", ("a photo of a {}",))
+    )
+    return bank, Store(features)
+
+
+@pytest.mark.parametrize(
+    ("gap", "accuracy_decides", "takes"),
+    [(0.5, True, "prototypes"), (0.5, False, "none"), (0.01, False, "prototypes")],
+)
+def test_auto_refines_where_it_can_be_checked_or_changes_hardly_an_answer(
+    gap: float, accuracy_decides: bool, takes: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    bank, store = pool(gap)
+    found = fitted(bank, "uniform", "auto", store, ROWS, None, accuracy_decides=accuracy_decides)  # type: ignore[arg-type]
+    assert found.refinement == takes
+    assert np.array_equal(found.text, found.baked) == (takes == "none")
+    assert ("stay at the words" in caplog.text) == (takes == "none")
+
+
+@pytest.mark.parametrize("refinement", ["none", "prototypes", "visual"])
+def test_what_was_asked_for_is_what_is_taken(refinement: str) -> None:
+    bank, store = pool(0.5)
+    found = fitted(bank, "uniform", refinement, store, ROWS, None, accuracy_decides=False)  # type: ignore[arg-type]
+    assert found.refinement == refinement
+    assert np.array_equal(found.text, bank.vectors[:, 0])
+    assert np.array_equal(found.text, found.baked) == (refinement == "none")
+
+
+def test_refined_vectors_answer_as_surely_as_the_words() -> None:
+    bank, store = pool(0.5)
+    confidence = {}
+    for refinement in ("none", "prototypes", "visual"):
+        baked = fitted(bank, "uniform", refinement, store, ROWS, None, accuracy_decides=True).baked  # type: ignore[arg-type]
+        logits = 30.0 * store.features @ baked.T
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        confidence[refinement] = float((shares.max(axis=1) / shares.sum(axis=1)).mean())
+    assert confidence["prototypes"] == pytest.approx(confidence["none"], abs=1e-3)
+    assert confidence["visual"] == pytest.approx(confidence["none"], abs=1e-3)
