@@ -41,8 +41,8 @@ from study_runs import Answers, Arm, Run, Scale
 
 OUT = Path("docs/study")
 SCALES = {
-    "cpu": Scale("", str(study_sets.START), 96, 12_000, "cpu", "float32", 2),
-    "gpu": Scale("resnet18", "auto", 224, 60_000, "cuda", "bfloat16", 1),
+    "cpu": Scale("", str(study_sets.START), 96, 10_000, 6_000, "cpu", "float32", 2),
+    "gpu": Scale("resnet18", "auto", 224, 60_000, 60_000, "cuda", "bfloat16", 1),
 }
 PARTS = ("methods", "ablations", "convergence")
 
@@ -79,6 +79,7 @@ def scale_of(options: argparse.Namespace) -> Scale:
         student=options.student or scale.student,
         size=options.size or scale.size,
         image_steps=options.image_steps or scale.image_steps,
+        short_steps=options.image_steps or scale.short_steps,
     )
 
 
@@ -103,7 +104,8 @@ def wanted(folders: dict[str, Path], scale: Scale, options: argparse.Namespace) 
             for arm in chosen:
                 for name in sets:
                     if not options.arms or arm.name in options.arms:
-                        yield part, Run(arm, folders[name], seed, scale, after_every_epoch=part == "convergence")
+                        steps = scale.image_steps if part == "methods" else scale.short_steps
+                        yield part, Run(arm, folders[name], seed, scale, steps, after_every_epoch=part == "convergence")
 
 
 def known(results: Path, folders: dict[str, Path], scale: Scale, out: Path) -> None:
@@ -115,7 +117,7 @@ def known(results: Path, folders: dict[str, Path], scale: Scale, out: Path) -> N
             ("start", study_runs.untrained(folder, scale)),
         ):
             if answers is not None:
-                line = row("methods", Run(Arm(name), folder, -1, scale), answers)
+                line = row("methods", Run(Arm(name), folder, -1, scale, scale.image_steps), answers)
                 if line.key not in have:
                     study_figures.append(results, [line])
 
@@ -148,7 +150,7 @@ def work(results: Path, runs: list[tuple[str, Run]], scale: Scale, minutes: floa
 
 
 def key(part: str, run: Run) -> tuple[object, ...]:
-    return part, run.arm.name, study_runs.set_of(run.folder).name, run.seed, run.scale.size, run.scale.image_steps
+    return part, run.arm.name, study_runs.set_of(run.folder).name, run.seed, run.scale.size, run.image_steps
 
 
 def row(part: str, run: Run, answers: Answers) -> Line:
@@ -158,7 +160,7 @@ def row(part: str, run: Run, answers: Answers) -> Line:
         set=study_runs.set_of(run.folder).name,
         seed=run.seed,
         size=run.scale.size,
-        image_steps=run.scale.image_steps,
+        image_steps=run.image_steps,
         trained=answers.rows,
         epochs=answers.epochs,
         seconds=round(answers.seconds, 1),

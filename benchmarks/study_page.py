@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import study_arms
 import study_sets
 from study_figures import Difference, Line, difference, holm, read
 
+PARTS = ("methods", "ablations", "convergence")
 BARS = {"mean": 2.0, "worst": -3.0}
 NOT_RUN = "not run"
 BASELINES = ("kd", "embedding", "promptkd", "eikd", "nvidia")
@@ -24,22 +27,85 @@ differences between methods, not the levels. Intervals are paired bootstraps ove
 other five say more."""
 
 
+ROOT = Path(__file__).resolve().parents[1]
+COSTS = ROOT / "benchmarks/results/method_cost.json"
+FILLED = (ROOT / "README.md", ROOT / "docs/methods.md")
+BETWEEN = re.compile(r"(?<=<!-- study: methods -->\n).*?(?=<!-- end -->)", re.S)
+LEARNS = {  # method -> what the student learns, and where it comes from
+    "prg": (
+        "prompt-weighted probabilities, the embedding, and relations between photos and classes",
+        "our reading of [2408.12248](https://arxiv.org/abs/2408.12248)",
+    ),
+    "promptkd": ("probabilities over shared class vectors", "[2403.02781](https://arxiv.org/abs/2403.02781)"),
+    "eikd": (
+        "likely classes only, embedding and relations; with `--select` from chosen photos",
+        "our reading of [2302.08771](https://arxiv.org/abs/2302.08771)",
+    ),
+    "data-free": (
+        "probabilities, the prompt's class where the teacher agrees, and which images fit a class best",
+        "our reading of [2407.15155](https://arxiv.org/abs/2407.15155)",
+    ),
+    "kd": ("probabilities", "Hinton et al. 2015"),
+    "embedding": ("the embedding, cosine or MSE", "as in CLIP-KD"),
+    "dkd": ("probabilities, the best class apart from the others", "[2203.08679](https://arxiv.org/abs/2203.08679)"),
+    "dist": ("correlations of probabilities, by photo and by class", "[2205.10536](https://arxiv.org/abs/2205.10536)"),
+    "ls": ("probabilities and standardised logits", "[2403.01427](https://arxiv.org/abs/2403.01427)"),
+    "affinity": ("probabilities over classes and over photos", "as in TinyCLIP"),
+    "queue": ("likeness to photos seen before", "SEED, [2101.04731](https://arxiv.org/abs/2101.04731)"),
+    "nvidia": ("the embedding by MSE, one centre crop", "NVIDIA-AI-IOT/clip-distillation"),
+}
+
+
 def write(out: Path) -> None:
-    """study.md beside `out`, pictures in it."""
+    """study.md beside `out`, pictures in it, and the table of methods where users read it."""
     lines = read(out / "results.csv")
     pictures(lines, out)
     out.with_suffix(".md").write_text("\n".join(page(lines, out.name)) + "\n", encoding="utf-8")
+    for path in FILLED:
+        old = path.read_text(encoding="utf-8")
+        path.write_text(filled(old, lines), encoding="utf-8")
+
+
+def filled(text: str, lines: Sequence[Line]) -> str:
+    """`text` with the table of methods as the rows have it."""
+    table = "\n".join(method_table(lines, costs()))
+    return BETWEEN.sub(lambda _: f"\n{table}\n\n", text)
+
+
+def costs() -> dict[str, float]:
+    """Method -> the time of its step over kd's, at 10 classes, as far as it was measured."""
+    if not COSTS.exists():
+        return {}
+    rows = json.loads(COSTS.read_text(encoding="utf-8"))
+    found = {
+        row["figure"].partition(": ")[2].split()[0]: row["value"] for row in rows if ", 10 classes" in row["figure"]
+    }
+    return {"kd": 1.0, **found} if found else {}
+
+
+def method_table(lines: Sequence[Line], cost: dict[str, float]) -> Iterator[str]:
+    """Every method once, with what the study and the step times say of it."""
+    teacher = _of(lines, "methods", "teacher")
+    body = []
+    for name, (learns, source) in LEARNS.items():
+        arm = study_arms.DEFAULT if name == "prg" else name
+        mine = _of(lines, "methods", arm)
+        points = _points(difference(mine, teacher)) if mine else NOT_RUN
+        step = f"{cost[name]:.2f}" if name in cost else NOT_RUN
+        body.append([f"`{name}`" + " (default)" * (name == "prg"), learns, points, step, source])
+    yield from _table(["`--method`", "what the student learns", "student − teacher", "step", "source"], body)
 
 
 def page(lines: Sequence[Line], folder: str) -> Iterator[str]:
     yield from _head(lines)
-    for size, steps in sorted({(line.size, line.image_steps) for line in lines}, reverse=True):
-        scale = [line for line in lines if (line.size, line.image_steps) == (size, steps)]
-        yield f"\n## {size} px, {steps:,} image-steps\n"
+    for size in sorted({line.size for line in lines}, reverse=True):
+        scale = [line for line in lines if line.size == size]
+        steps = {part: max((line.image_steps for line in scale if line.part == part), default=0) for part in PARTS}
+        yield f"\n## {size} px, {steps['methods']:,} image-steps\n"
         yield from _methods(scale)
         yield from _bars(scale)
         yield f"\n![Student less teacher, by set and method]({folder}/methods-{size}.svg)"
-        yield from _ablations(scale)
+        yield from _ablations(scale, steps["ablations"])
         yield from _convergence(scale, folder, size)
     yield "\n## How it was run\n"
     yield f"On {', and '.join(sorted({line.machine for line in lines})) or 'no machine yet'}:\n"
@@ -115,18 +181,20 @@ def _bars(lines: Sequence[Line]) -> Iterator[str]:
         yield f"| default not below {name} | {_points(one)}, p = {corrected[name]:.3f} (Holm) | {met[not below]} |"
 
 
-def _ablations(lines: Sequence[Line]) -> Iterator[str]:
-    base = [line for line in _of(lines, "methods", study_arms.DEFAULT) if line.set in study_sets.DEVELOPMENT]
-    if not base or not any(line.part == "ablations" for line in lines):
+def _ablations(lines: Sequence[Line], steps: int) -> Iterator[str]:
+    base = _of(lines, "ablations", study_arms.DEFAULT)
+    if not base:
         return
     yield "\n### One thing changed\n"
     yield (
-        "On the development sets: the default with one thing in its place, less the default, in points of top-1. An\n"
-        "interval that holds 0 is no help and no harm that these photos could show.\n"
+        f"On the development sets, {steps:,} image-steps: the default with one thing in its place, less the default, in\n"
+        "points of top-1. An interval that holds 0 is no help and no harm that these photos could show.\n"
     )
     body = []
     for group, arms in study_arms.ABLATIONS.items():
         for arm in arms:
+            if arm.name == study_arms.DEFAULT:
+                continue
             mine = _of(lines, "ablations", arm.name)
             if not mine:
                 body.append([group, arm.name, NOT_RUN, *[""] * len(study_sets.DEVELOPMENT)])

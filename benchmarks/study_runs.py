@@ -48,12 +48,14 @@ class Arm:
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a study is: the student and its start, pixels a side, image-steps a run, where it trains."""
+    """How large a study is: the student and its start, pixels a side, image-steps of a run among the methods and of one
+    in the other parts, where it trains."""
 
     student: str
     weights: str
     size: int
     image_steps: int
+    short_steps: int
     train_on: str
     dtype: str
     workers: int
@@ -67,6 +69,7 @@ class Run:
     folder: Path
     seed: int
     scale: Scale
+    image_steps: int
     after_every_epoch: bool = False
 
 
@@ -109,7 +112,7 @@ def answer(run: Run) -> Answers:
     settings: dict[str, Any] = {"views": recipe.view_targets or "blend", **recipe.rates(), **arm.training}
     config = TrainConfig(
         size=scale.size,
-        epochs=max(1, round(arm.patience * scale.image_steps / len(rows))),
+        epochs=max(1, round(arm.patience * run.image_steps / len(rows))),
         batch=recipe.batch or batch_for(len(rows)),
         seed=run.seed,
         dtype=scale.dtype,  # type: ignore[arg-type]

@@ -105,10 +105,10 @@ def test_a_run_with_a_row_is_not_made_again(tmp_path: Path, monkeypatch: pytest.
     results = tmp_path / "results.csv"
     append(results, [line("kd", answers(0.5))])
     monkeypatch.setattr(study, "ProcessPoolExecutor", Nobody)
-    study.work(results, [("methods", Run(Arm("kd"), Path("trashnet"), 0, scale))], scale, None)
+    study.work(results, [("methods", Run(Arm("kd"), Path("trashnet"), 0, scale, 1000))], scale, None)
     with pytest.raises(AssertionError):
-        study.work(results, [("methods", Run(Arm("kd"), Path("trashnet"), 1, scale))], scale, None)
-    study.work(results, [("methods", Run(Arm("kd"), Path("trashnet"), 1, scale))], scale, minutes=0.0)
+        study.work(results, [("methods", Run(Arm("kd"), Path("trashnet"), 1, scale, 1000))], scale, None)
+    study.work(results, [("methods", Run(Arm("kd"), Path("trashnet"), 1, scale, 1000))], scale, minutes=0.0)
 
 
 class Nobody:
@@ -128,7 +128,8 @@ class Nobody:
 
 
 def test_every_arm_is_another_and_can_be_made() -> None:
-    arms = [*study_arms.METHODS, *(arm for group in study_arms.ABLATIONS.values() for arm in group)]
-    assert len({arm.name for arm in arms}) == len(arms)
-    for arm in arms:
-        study.study_runs.make(arm.method, arm.options)
+    ablations = [arm for group in study_arms.ABLATIONS.values() for arm in group]
+    for arms in (study_arms.METHODS, ablations, study_arms.CONVERGENCE):
+        assert len({arm.name for arm in arms}) == len(arms)
+        for arm in arms:
+            study.study_runs.make(arm.method, arm.options)
