@@ -78,8 +78,10 @@ def build(
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "W1" uniform, "W3" zero-shot prompt ensembling, "W3-pool"
     views               stored views an image, 1 to 64
-    student             a timm name; None: the one of `student_weights`, else the profile's
-    student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors
+    student             a timm name, or "vit-b16-prompted" (PromptKD's own); None: the one of `student_weights`, else
+                        the profile's
+    student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors; of
+                        "vit-b16-prompted" the CLIP whose tower it freezes, named as a teacher is
     student_dtype       arithmetic of the training: "auto", "float32" or "bfloat16"
     input_size          pixels a side, 32 to 1024; None: the profile's
     method              how to distil: "prg", "kd" or "embedding"

@@ -114,13 +114,16 @@ def build(
         ),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
-    student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,
+    student: Annotated[
+        Text, flag("--student", STUDENT, "Any timm name, or vit-b16-prompted.", "the start's, else the profile's")
+    ] = None,
     student_weights: Annotated[
         Text,
         flag(
             "--student-weights",
             STUDENT,
-            "auto (hub, else scratch), none, or a folder with student.safetensors.",
+            "auto (hub, else scratch), none, or a folder with student.safetensors; of vit-b16-prompted its CLIP, named "
+            "as a teacher is.",
             "auto",
         ),
     ] = None,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import records
@@ -24,7 +25,7 @@ from ..teacher.torchvision_ops import ensure_torchvision
 
 ensure_torchvision()
 import open_clip  # noqa: E402
-from open_clip.transformer import VisionTransformer  # noqa: E402
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer  # noqa: E402
 
 PROMPTED = "vit-b16-prompted"
 """The student's name. Its tower may be another one: its kwargs say which."""
@@ -75,8 +76,8 @@ class PromptedTower(nn.Module):
     """float32 [N,3,S,S] normalised pixels -> [N,d], the feature as CLIP's projection gives it, not normalised.
 
     `tower` never changes: its weights take no gradient (`freeze`), and it stays in eval mode, so that a tower made with
-    patch dropout has none. `tokens` [layers, tokens, width] is all that learns. `pretrained_cfg` is what timm's networks
-    say of themselves: CLIP's mean and std, and the one input size that its position embedding is made for.
+    patch dropout has none. `tokens` [layers, tokens, width] is all that learns. `pretrained_cfg` is what timm's
+    networks say of themselves: CLIP's mean and std, and the one input size that its position embedding is made for.
     """
 
     def __init__(self, tower: VisionTransformer, tokens: int, depth: int) -> None:
@@ -103,7 +104,7 @@ class PromptedTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Raises ValueError for another size than the tower's own."""
         if tuple(pixels.shape[2:]) != (self.size, self.size):
-            raise ValueError(f"its positions are those of {self.size} px images")
+            raise ValueError(f"its positions are of {self.size} px images")
         tower = self.tower
         x = tower._embeds(pixels)
         own = x.shape[1]
@@ -112,9 +113,23 @@ class PromptedTower(nn.Module):
                 tokens = self.tokens[index].to(x.dtype)
                 tokens = tower.ln_pre(tokens) if index == 0 else tokens
                 x = torch.cat([x[:, :own], tokens.expand(x.shape[0], -1, -1)], dim=1)
-            x = block(x)
+            x = x + block.ls_1(attention(block.attn, block.ln_1(x)))
+            x = x + block.ls_2(block.mlp(block.ln_2(x)))
         pooled, _ = tower._pool(x[:, :own])
         return pooled @ tower.proj
+
+
+def attention(layer: nn.MultiheadAttention, x: Tensor) -> Tensor:
+    """Self-attention of x [N,T,width] with that layer's weights.
+
+    torch's own forward puts the tokens first, and the graph that its exporter makes of this, in float16 and with a free
+    batch, kills onnxruntime 1.32 while it is loaded.
+    """
+    n, length, width = x.shape
+    mixed = F.linear(x, layer.in_proj_weight, layer.in_proj_bias)
+    q, k, v = mixed.reshape(n, length, 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, length, width)
+    return layer.out_proj(out)
 
 
 def prompted_tower(kwargs: dict[str, Any], state: dict[str, Tensor] | None = None) -> PromptedTower:
@@ -133,13 +148,16 @@ def prompted_tower(kwargs: dict[str, Any], state: dict[str, Tensor] | None = Non
     if shape.vision_cfg.get("timm_model_name"):  # open_clip might fetch it
         raise InputError(f"{PROMPTED}: kwargs name a tower of timm's", "Take a student as edgedistill wrote it.")
     try:
-        tower = open_clip.CLIP(
-            shape.embed_dim, shape.vision_cfg, dict(_LEAST_TEXT), quick_gelu=shape.quick_gelu
-        ).visual
+        tower = open_clip.CLIP(shape.embed_dim, shape.vision_cfg, dict(_LEAST_TEXT), quick_gelu=shape.quick_gelu).visual
     except (TypeError, ValueError, AssertionError, ZeroDivisionError, RuntimeError) as error:
         raise InputError(
             f"open_clip cannot build the tower of {PROMPTED}: {error}", "Take a student as edgedistill wrote it."
         ) from error
+    if not all(type(block) is ResidualAttentionBlock for block in tower.transformer.resblocks):
+        raise InputError(
+            f"{PROMPTED}: the tower is not made of open_clip's plain blocks",
+            f"Name another CLIP with --student-weights; {DEFAULT_TOWER} is the paper's.",
+        )
     if state is not None:
         prefix = "visual."
         tower.load_state_dict({k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)})

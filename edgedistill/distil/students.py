@@ -257,7 +257,8 @@ def plan(student: str | None, weights: str, default: str, size: int) -> Plan:
 
     `weights` is "auto" (timm's hub weights; scratch, with a warning, where they cannot be had), "none" (scratch) or a
     folder with student.json and student.safetensors. For the prompted student it is that folder, or a CLIP whose tower
-    it freezes, named as teachers are ("auto": ViT-B-16/openai). `default` is the profile's student, `size` that of its images.
+    it freezes, named as teachers are ("auto": ViT-B-16/openai). `default` is the profile's student, `size` that of its
+    images.
     What is planned has been built once: raises InputError for damaged weights, weights of another network, a folder
     that cannot be used, a `student` unlike the folder's, an unknown network, and one that does not take `size`.
     """
@@ -295,7 +296,7 @@ def plan_again(name: str, source: str, sha256: str | None) -> Plan:
             f"this work folder's {name} started from timm's weights, and now they cannot be had: {error}", remedy
         ) from error
     if found.sha256 != sha256:
-        raise InputError(f"the published weights of {name} are others than this work folder's {name} started from", remedy)
+        raise InputError(f"the weights of {name} are others than those this work folder's started from", remedy)
     return found
 
 
@@ -336,7 +337,7 @@ def _from_tower(clip: str) -> Plan:
     except InputError as error:
         raise InputError(
             f"the student {PROMPTED} needs the image tower of a CLIP: {error.wrong}",
-            "Give --student-weights a CLIP that is here (local-dir:FOLDER), a student's folder, or fetch those weights.",
+            "Give --student-weights a CLIP that is here (local-dir:FOLDER) or a student's folder.",
         ) from error
     mean, std = ((r, g, b) for r, g, b in (files.preprocess["mean"], files.preprocess["std"]))
     return Plan(
