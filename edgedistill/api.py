@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
-from .choices import Dtype, PromptWeights, TeacherDtype, TrainOn, ViewTargets
+from .choices import Dtype, FewShotTune, PromptWeights, TeacherDtype, TrainOn, ViewTargets
 
 if TYPE_CHECKING:
     from .verdict.verdict import Verdict
@@ -36,6 +36,8 @@ def build(
     templates: str | Path | None = None,
     prompt_weights: PromptWeights | None = None,
     views: int | None = None,
+    few_shot: str | Path | None = None,
+    few_shot_tune: FewShotTune | None = None,
     student: str | None = None,
     student_weights: str | Path | None = None,
     student_dtype: Dtype | None = None,
@@ -78,6 +80,9 @@ def build(
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "W1" uniform, "W3" zero-shot prompt ensembling, "W3-pool"
     views               stored views an image, 1 to 64
+    few_shot            folder with a few labelled photos in class folders, to tune the class vectors with before the
+                        student is taught (not with method "prg"); None: no label teaches
+    few_shot_tune       what they tune: "vectors" (the class vectors; "prompts" is not part of this version)
     student             a timm name, or "vit-b16-prompted" (PromptKD's own); None: the one of `student_weights`, else
                         the profile's
     student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors; of

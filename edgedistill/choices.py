@@ -31,5 +31,9 @@ ViewTargets = Literal["match", "mean", "blend"]
 """What a crop is taught: its own view's feature, the mean of all views, or a blend of both."""
 VIEW_TARGETS: tuple[str, ...] = get_args(ViewTargets)
 
+FewShotTune = Literal["prompts", "vectors"]
+"""What a few labelled photos tune before a student is taught: the teacher's prompts, or the class vectors alone."""
+FEW_SHOT_TUNE: tuple[str, ...] = get_args(FewShotTune)
+
 TemplateSet = Literal["general", "imagenet", "cifar"]
 TEMPLATE_SETS: tuple[str, ...] = get_args(TemplateSet)

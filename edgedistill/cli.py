@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from .choices import DTYPES, PROMPT_WEIGHTS, TEACHER_DTYPES, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
+from .choices import DTYPES, FEW_SHOT_TUNE, PROMPT_WEIGHTS, TEACHER_DTYPES, TEMPLATE_SETS, TRAIN_ON, VIEW_TARGETS
 from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
 from .work.streams import encodable
@@ -114,6 +114,19 @@ def build(
         ),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
+    few_shot: Annotated[
+        File,
+        flag(
+            "--few-shot",
+            TEACHER,
+            "A few labelled photos in class folders: they tune the class vectors before the student is taught.",
+            "no label teaches",
+        ),
+    ] = None,
+    few_shot_tune: Annotated[
+        Text,
+        flag("--few-shot-tune", TEACHER, f"What --few-shot tunes: {', '.join(FEW_SHOT_TUNE)}.", "vectors"),
+    ] = None,
     student: Annotated[
         Text, flag("--student", STUDENT, "Any timm name, or vit-b16-prompted.", "the start's, else the profile's")
     ] = None,

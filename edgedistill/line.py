@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
 import torch
 
 from .bundle.check_images import check_set
@@ -24,6 +26,7 @@ from .bundle.manifest import GOLDEN_IMAGES
 from .bundle.write import holds, write_bundle
 from .classes import stages as classes_stages
 from .classes.class_vectors import ClassVectors
+from .classes.few_shot import tuned
 from .classes.text_bank import TextBank
 from .distil import stages as distil_stages
 from .distil import students
@@ -32,13 +35,14 @@ from .distil.config import TrainConfig, batch_for, epochs_for
 from .distil.lesson import Lesson
 from .export.graph import GraphFacts, GraphSpec
 from .export.models import export_models
+from .images.few_shot import gather_few_shot
 from .images.gather import Images, gather, rows_of
 from .request import Request, budget_overrides
 from .settings import BuildSettings
 from .targets import machine
 from .teacher.in_use import TeacherInUse
 from .teacher.names import find_teacher
-from .teacher.stores import Kept, Stores, ViewPlan, fill_stores, not_trained, training_rows
+from .teacher.stores import Kept, Stores, ViewPlan, fill_one, fill_stores, not_trained, training_rows
 from .verdict.verdict import Verdict
 from .verdict.verify import verify
 from .work.compute import Compute, torch_as_it_was
@@ -60,10 +64,11 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
     with at_work(settings, progress) as line:
         bank = line.text()
         images = line.gather()
+        shots = line.few_shot(images)
         stores = line.store(images)
         line.free_teacher()
         kept = line.training_rows(images, stores)
-        classes = line.classes(bank, stores, kept)
+        classes = line.tuned(line.classes(bank, stores, kept), shots)
         check = line.check_set(images, stores, classes)
         trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
         folder = line.bundle(trained, classes, check, images, stores, kept)
@@ -79,6 +84,14 @@ def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Li
     work = WorkFolder(settings.work)
     with card_failures_told(), work.locked(), torch_as_it_was():
         yield Line(request, work, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Shots:
+    """The teacher's features of labelled photos, float32 [K,V,D], and their classes, int64 [K]."""
+
+    features: np.ndarray
+    labels: np.ndarray
 
 
 class Line:
@@ -108,6 +121,16 @@ class Line:
         """Index the photos and set check images apart by content, so that none of them trains."""
         return gather(self.settings.images, self.settings.check, self.request.labels, self.bar)
 
+    def few_shot(self, images: Images) -> Shots | None:
+        """--few-shot: the teacher's features of labelled photos, none of which is a check image."""
+        if self.settings.few_shot is None:
+            return None
+        photos = gather_few_shot(self.settings.few_shot, self.request.labels, images.check, self.bar)
+        plan = ViewPlan(self.settings.views, self.settings.seed, self.size)
+        store = fill_one(self.work, "few-shot", photos.pool, self.teacher, plan, self.bar)
+        rows = rows_of(photos.pool, store.hashes)
+        return Shots(store.all_views(np.arange(len(store))), photos.labels[rows])
+
     def store(self, images: Images) -> Stores:
         """Run the teacher over every view once. After this it is not needed again."""
         plan = ViewPlan(self.settings.views, self.settings.seed, self.size)
@@ -125,6 +148,10 @@ class Line:
         """Weigh the prompts on the pool and make the vectors that are baked. No label takes part."""
         mean_feature = self.teacher.files.mean_feature
         return classes_stages.weighed(bank, self.settings.prompt_weights, stores.train, kept.rows, mean_feature)
+
+    def tuned(self, classes: ClassVectors, shots: Shots | None) -> ClassVectors:
+        """With --few-shot, what is baked is tuned; the teacher of every comparison keeps the text vectors."""
+        return classes if shots is None else tuned(classes, shots.features, shots.labels)
 
     def check_set(self, images: Images, stores: Stores, classes: ClassVectors) -> CheckSet:
         """What every machine is measured on: pixels at the model's size and the frozen teacher's answers."""

@@ -11,6 +11,7 @@ from .classes.templates import Templates, template_set
 from .devices.device import Device, find_device
 from .distil import methods
 from .distil.methods.base import Method
+from .errors import InputError
 from .labels import Labels
 from .profiles import Profile, load_profile
 from .settings import BuildSettings
@@ -35,6 +36,7 @@ class Request:
         labels = Labels.read(settings.classes)
         templates = template_set(settings.templates)
         method = methods.make(settings.method, settings.option)
+        check_few_shot(settings)
         device = find_device(settings.device)
         check_destination(settings.bundle)
         return cls(settings, profile, labels, templates, method, device)
@@ -47,6 +49,22 @@ class Request:
     @property
     def seeds(self) -> range:
         return range(self.settings.seed, self.settings.seed + self.settings.seeds)
+
+
+def check_few_shot(settings: BuildSettings) -> None:
+    """Raises InputError for a --few-shot that this version cannot do, or that the method would undo."""
+    if settings.few_shot is None:
+        return
+    if settings.few_shot_tune == "prompts":
+        raise InputError(
+            "--few-shot-tune prompts is not part of this version",
+            "Use --few-shot-tune vectors: it tunes the class vectors on the same photos.",
+        )
+    if settings.method == "prg":
+        raise InputError(
+            "--few-shot tunes the class vectors, and the method prg teaches the untuned ones",
+            "Give another --method, such as kd.",
+        )
 
 
 def with_budgets(profile: Profile, settings: BuildSettings) -> Profile:

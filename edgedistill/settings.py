@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from . import records
-from .choices import DEFAULT_TEACHER, TEMPLATE_SETS, Dtype, PromptWeights, TeacherDtype, TrainOn, ViewTargets
+from .choices import DEFAULT_TEACHER, TEMPLATE_SETS, Dtype, FewShotTune, PromptWeights, TeacherDtype, TrainOn, ViewTargets
 from .distil.methods import METHODS
 from .errors import InputError
 
@@ -61,6 +61,8 @@ class BuildSettings:
     templates: str = "general"
     prompt_weights: PromptWeights = "W3"
     views: int = 8
+    few_shot: Path | None = None
+    few_shot_tune: FewShotTune = "vectors"
     student: str | None = None
     student_weights: str = "auto"
     student_dtype: Dtype = "auto"

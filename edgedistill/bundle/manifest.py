@@ -59,7 +59,11 @@ def manifest(content: Content, folder: Path) -> dict[str, Any]:
         "budget_overrides": dict(content.budget_overrides),
         "teacher": asdict(content.teacher),
         "student": asdict(content.student),
-        "classes": {"weighting": content.class_vectors.weighting, "scale": content.class_vectors.scale},
+        "classes": {
+            "weighting": content.class_vectors.weighting,
+            "scale": content.class_vectors.scale,
+            **({"few_shot": content.class_vectors.few_shot} if content.class_vectors.few_shot else {}),
+        },
         "models": [
             {
                 "file": f"models/{model.precision}.onnx",

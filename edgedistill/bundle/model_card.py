@@ -18,11 +18,13 @@ def model_card(content: Content) -> str:
         for model in content.exports.models
     ]
     left_out = [f"Not built: {name} ({reason})." for name, reason in content.exports.not_built.items()]
+    shots = content.class_vectors.few_shot
+    labels_used = f"The class vectors were tuned on {shots} labelled photos." if shots else ""
     lines = [
         f"# Classifier for {len(labels)} classes, made for {profile.title}",
         "",
         f"A {student.name}, taught by {teacher.id} from class names and unlabelled photos.",
-        "No label took part in training.",
+        labels_used or "No label took part in training.",
         "",
         "## Classes",
         "",

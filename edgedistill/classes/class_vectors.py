@@ -26,7 +26,7 @@ class ClassVectors:
     text: np.ndarray
     """From the prompts alone."""
     baked: np.ndarray
-    """What is exported; the same as `text` unless refined on the pool."""
+    """What is exported; the same as `text` unless tuned on labelled photos (few_shot.py)."""
     prompt_weights: np.ndarray
     """float64 [P], sum 1."""
     weighting: str
@@ -34,6 +34,8 @@ class ClassVectors:
     scale: float
     names: tuple[str, ...]
     templates: Templates
+    few_shot: int = 0
+    """How many labelled photos tuned `baked`."""
 
     def save(self, folder: Path) -> None:
         """Writes class_vectors.safetensors into `folder`; same vectors, same bytes."""
@@ -43,6 +45,7 @@ class ClassVectors:
             "scale": self.scale,
             "names": self.names,
             "templates": {"name": self.templates.name, "templates": self.templates.templates},
+            **({"few_shot": self.few_shot} if self.few_shot else {}),
         }
         write_tensors(folder / CLASS_VECTORS_FILE, tensors, description)
 
@@ -58,6 +61,7 @@ class ClassVectors:
                 scale=float(read["scale"]),
                 names=tuple(read["names"]),
                 templates=Templates(read["templates"]["name"], tuple(read["templates"]["templates"])),
+                few_shot=int(read.get("few_shot", 0)),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(path, error) from error

@@ -57,9 +57,7 @@ def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: V
 
     Raises InputError where more than half of a folder's files cannot be used, and StoreDamaged.
     """
-    dtype = teacher.dtype()
-    short_side = short_side_for(teacher.files.image_size, plan.size)
-    fill = _Fill(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
+    fill = _Fill.of(work, teacher, plan, progress)
     train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally)
     train = TeacherStore.open(train_stage.path)
     tally = _refuse_mostly_bad("photos", images.train, train, images.tally)
@@ -71,9 +69,22 @@ def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: V
     return Stores(train, check, train_stage, check_stage)
 
 
+def fill_one(
+    work: WorkFolder, what: str, pool: Pool, teacher: TeacherInUse, plan: ViewPlan, progress: Progress
+) -> TeacherStore:
+    """The teacher's features of other photos than those of a build; `what` they are names the stage and the log.
+
+    Raises InputError where more than half of them cannot be used.
+    """
+    stage = _Fill.of(work, teacher, plan, progress).stage(f"store-{what}", pool, plan.views, plan.seed, pool.tally)
+    store = TeacherStore.open(stage.path)
+    _refuse_mostly_bad(f"{what} photos", pool, store, pool.tally)
+    return store
+
+
 @dataclass(frozen=True)
 class _Fill:
-    """What both stores of a build have in common."""
+    """What all stores of a build have in common."""
 
     work: WorkFolder
     teacher: TeacherInUse
@@ -81,6 +92,12 @@ class _Fill:
     card_batch: int | None
     short_side: int
     progress: Progress
+
+    @classmethod
+    def of(cls, work: WorkFolder, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> _Fill:
+        dtype = teacher.dtype()
+        short_side = short_side_for(teacher.files.image_size, plan.size)
+        return cls(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
 
     def stage(self, name: str, pool: Pool, views: int, seed: int, tally: Tally) -> Stage:
         """The finished stage of one store."""
