@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from tiny_build import CHECKS, PHOTOS, flags, settings, write_profile
 from tiny_hub import cache_hub_weights
-from tiny_images import CLASSES
+from tiny_images import CLASSES, write_check
 
 from edgedistill.bundle.checkset import read_check
 from edgedistill.classes.class_vectors import ClassVectors
@@ -145,6 +146,54 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
     assert verdict.skipped.check == {"not an image": 1, "truncated": 1}
     assert "skipped 1 check images: truncated (cut.jpg)" in caplog.text
     assert "skipped 1 check images: not an image (notes.txt)" in caplog.text
+
+
+def test_labelled_photos_tune_what_is_baked_and_leave_the_teacher_of_the_check_set_alone(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    before, plain = stages(inputs), read_check(inputs / "bundle" / "check")
+    changed = settings(
+        inputs, tiny_teacher_folder, epochs=1, method="kd", few_shot=write_check(tmp_path / "shots", 16, seed=7),
+        out=inputs / "bundle-shots",
+    )  # fmt: skip
+    verdict = build(changed)
+    bundle = inputs / "bundle-shots"
+    vectors = ClassVectors.load(bundle)
+    assert np.array_equal(vectors.text, ClassVectors.load(inputs / "bundle").text)
+    assert not np.array_equal(vectors.text, vectors.baked)
+    model = onnx.load(bundle / "models" / "fp32.onnx")
+    (head,) = (onnx.numpy_helper.to_array(one) for one in model.graph.initializer if one.name == "class_vectors")
+    assert np.array_equal(head.T, vectors.baked)
+    assert read_check(bundle / "check").teacher_class.tolist() == plain.teacher_class.tolist()
+    assert {name.rpartition("-")[0] for name in stages(inputs) - before} == {"store-few-shot", "distil", "answers"}
+    assert json.loads((bundle / "manifest.json").read_text())["classes"]["few_shot"] == 16
+    card = (bundle / "MODEL_CARD.md").read_text()
+    assert "tuned on 16 labelled photos" in card
+    assert "No label" not in card
+    assert verdict.to_json()["agreement"]["images"] == CHECKS
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"method": "prg"}, "the method prg teaches the untuned ones"),
+        ({"few_shot_tune": "prompts"}, "--few-shot-tune prompts is not part of this version"),
+    ],
+)
+def test_few_shots_that_would_come_to_nothing_are_refused(
+    inputs: Path, tiny_teacher_folder: Path, changed: dict[str, str], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        build(settings(inputs, tiny_teacher_folder, **{"method": "kd", "few_shot": inputs / "check"} | changed))
+
+
+def test_few_shots_from_the_check_set_are_refused_before_the_teacher_runs(
+    inputs: Path, tiny_teacher_folder: Path
+) -> None:
+    before = stages(inputs)
+    with pytest.raises(InputError, match=f"is also a check photo, and {CHECKS - 1} more are"):
+        build(settings(inputs, tiny_teacher_folder, method="kd", views=2, few_shot=inputs / "check"))
+    assert stages(inputs) == before
 
 
 @pytest.mark.parametrize(
