@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from . import records
-from .choices import DEFAULT_TEACHER, TEMPLATE_SETS, Dtype, FewShotTune, PromptWeights, TeacherDtype, TrainOn, ViewTargets
+from .choices import (
+    DEFAULT_TEACHER,
+    TEMPLATE_SETS,
+    Dtype,
+    FewShotTune,
+    PromptWeights,
+    TeacherDtype,
+    TrainOn,
+    ViewTargets,
+)
 from .distil.methods import METHODS
 from .errors import InputError
 

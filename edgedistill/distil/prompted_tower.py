@@ -1,12 +1,10 @@
 """PromptKD's own student: the image tower of a CLIP, frozen, steered by a few tokens that learn.
 
 PromptKD (arXiv 2403.02781, section 3) trains visual prompts and a projector and leaves the ViT-B/16 of CLIP as it is:
-4 tokens at each of the first 9 layers ("deep" prompts, as in VPT, arXiv 2203.12119: every layer throws away what
-became of the tokens before it and takes its own). Its ablation puts this ahead of training all weights. It is here to
-reproduce that paper; a tower of 86 million weights is no small student.
+4 tokens at each of the first 9 layers (teacher/deep_prompts.py). Its ablation puts this ahead of training all weights.
+It is here to reproduce that paper; a tower of 86 million weights is no small student.
 
-The tokens come after the image's own, and are dropped before pooling. Those of the first layer pass the tower's first
-LayerNorm, as the image's tokens do. They begin as normal numbers of spread 0.02 (our choice: the paper is silent).
+The tokens begin as normal numbers of spread 0.02 (our choice: the paper is silent).
 """
 
 from __future__ import annotations
@@ -15,17 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import records
 from ..errors import InputError
+from ..teacher.deep_prompts import image_features, takes_prompts
 from ..teacher.files import TeacherFiles
 from ..teacher.torchvision_ops import ensure_torchvision
 
 ensure_torchvision()
 import open_clip  # noqa: E402
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer  # noqa: E402
+from open_clip.transformer import VisionTransformer  # noqa: E402
 
 PROMPTED = "vit-b16-prompted"
 """The student's name. Its tower may be another one: its kwargs say which."""
@@ -105,31 +103,7 @@ class PromptedTower(nn.Module):
         """Raises ValueError for another size than the tower's own."""
         if tuple(pixels.shape[2:]) != (self.size, self.size):
             raise ValueError(f"its positions are of {self.size} px images")
-        tower = self.tower
-        x = tower._embeds(pixels)
-        own = x.shape[1]
-        for index, block in enumerate(tower.transformer.resblocks):
-            if index < len(self.tokens):
-                tokens = self.tokens[index].to(x.dtype)
-                tokens = tower.ln_pre(tokens) if index == 0 else tokens
-                x = torch.cat([x[:, :own], tokens.expand(x.shape[0], -1, -1)], dim=1)
-            x = x + block.ls_1(attention(block.attn, block.ln_1(x)))
-            x = x + block.ls_2(block.mlp(block.ln_2(x)))
-        pooled, _ = tower._pool(x[:, :own])
-        return pooled @ tower.proj
-
-
-def attention(layer: nn.MultiheadAttention, x: Tensor) -> Tensor:
-    """Self-attention of x [N,T,width] with that layer's weights.
-
-    torch's own forward puts the tokens first, and the graph that its exporter makes of this, in float16 and with a free
-    batch, kills onnxruntime 1.32 while it is loaded.
-    """
-    n, length, width = x.shape
-    mixed = F.linear(x, layer.in_proj_weight, layer.in_proj_bias)
-    q, k, v = mixed.reshape(n, length, 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, length, width)
-    return layer.out_proj(out)
+        return image_features(self.tower, pixels, self.tokens)
 
 
 def prompted_tower(kwargs: dict[str, Any], state: dict[str, Tensor] | None = None) -> PromptedTower:
@@ -153,7 +127,7 @@ def prompted_tower(kwargs: dict[str, Any], state: dict[str, Tensor] | None = Non
         raise InputError(
             f"open_clip cannot build the tower of {PROMPTED}: {error}", "Take a student as edgedistill wrote it."
         ) from error
-    if not all(type(block) is ResidualAttentionBlock for block in tower.transformer.resblocks):
+    if not takes_prompts(tower.transformer):
         raise InputError(
             f"{PROMPTED}: the tower is not made of open_clip's plain blocks",
             f"Name another CLIP with --student-weights; {DEFAULT_TOWER} is the paper's.",

@@ -68,14 +68,18 @@ class Teacher:
         import torch
         from torch.nn import functional
 
+        with torch.inference_mode():
+            features = functional.normalize(self.model.encode_text(self.tokens(texts)).float(), dim=-1)
+        return self.finite(features.cpu().numpy(), "text")
+
+    def tokens(self, texts: Sequence[str]) -> torch.Tensor:
+        """int64 [n, L] on its device, as the text tower takes them. Raises EdgeDistillError once that is gone."""
         if self._tokenizer is None:
             raise EdgeDistillError(
                 f"the text tower of teacher {self.id} is gone: free_text() was called", "Load the teacher again."
             )
-        with torch.inference_mode():
-            tokens = self._tokenizer(list(texts)).to(self.device)
-            features = functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
-        return self.finite(features.cpu().numpy(), "text")
+        ids: torch.Tensor = self._tokenizer(list(texts)).to(self.device)
+        return ids
 
     def encode_images(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
         """float32 [N, D], unit rows, from uint8 [N, S, S, 3] RGB at the teacher's size; one forward pass.
