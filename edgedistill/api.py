@@ -80,9 +80,9 @@ def build(
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "W1" uniform, "W3" zero-shot prompt ensembling, "W3-pool"
     views               stored views an image, 1 to 64
-    few_shot            folder with a few labelled photos in class folders, to tune the class vectors with before the
-                        student is taught (not with method "prg"); None: no label teaches
-    few_shot_tune       what they tune: "vectors" (the class vectors; "prompts" is not part of this version)
+    few_shot            folder with a few labelled photos in class folders, to tune with before the student is taught
+                        (not with method "prg"); None: no label teaches
+    few_shot_tune       what they tune: the class "vectors" alone, which takes seconds, or the teacher's "prompts"
     student             a timm name, or "vit-b16-prompted" (PromptKD's own); None: the one of `student_weights`, else
                         the profile's
     student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors; of

@@ -119,13 +119,18 @@ def build(
         flag(
             "--few-shot",
             TEACHER,
-            "A few labelled photos in class folders: they tune the class vectors before the student is taught.",
+            "A few labelled photos in class folders, to tune with before the student is taught.",
             "no label teaches",
         ),
     ] = None,
     few_shot_tune: Annotated[
         Text,
-        flag("--few-shot-tune", TEACHER, f"What --few-shot tunes: {', '.join(FEW_SHOT_TUNE)}.", "vectors"),
+        flag(
+            "--few-shot-tune",
+            TEACHER,
+            f"{', '.join(FEW_SHOT_TUNE)}: the teacher's prompts, or the class vectors alone.",
+            "vectors",
+        ),
     ] = None,
     student: Annotated[
         Text, flag("--student", STUDENT, "Any timm name, or vit-b16-prompted.", "the start's, else the profile's")

@@ -10,6 +10,7 @@ teacher: it reads the store. What a stage does stands in its room; here is the o
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from .settings import BuildSettings
 from .targets import machine
 from .teacher.in_use import TeacherInUse
 from .teacher.names import find_teacher
+from .teacher.prompt_src import TunedPrompts
 from .teacher.stores import Kept, Stores, ViewPlan, fill_one, fill_stores, not_trained, training_rows
 from .verdict.verdict import Verdict
 from .verdict.verify import verify
@@ -64,11 +66,11 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
     with at_work(settings, progress) as line:
         bank = line.text()
         images = line.gather()
-        shots = line.few_shot(images)
-        stores = line.store(images)
+        tuning = line.few_shot(bank, images)
+        stores = line.store(images, tuning.prompts)
         line.free_teacher()
         kept = line.training_rows(images, stores)
-        classes = line.tuned(line.classes(bank, stores, kept), shots)
+        classes = line.tuned(line.classes(bank, stores, kept), tuning)
         check = line.check_set(images, stores, classes)
         trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
         folder = line.bundle(trained, classes, check, images, stores, kept)
@@ -87,11 +89,13 @@ def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Li
 
 
 @dataclass(frozen=True, eq=False)
-class Shots:
-    """The teacher's features of labelled photos, float32 [K,V,D], and their classes, int64 [K]."""
+class Tuning:
+    """What --few-shot gives of so many labelled photos: their features, float32 [K,V,D], with their classes, int64 [K],
+    to tune class vectors with later; or prompts that are tuned already; or neither."""
 
-    features: np.ndarray
-    labels: np.ndarray
+    photos: int = 0
+    shots: tuple[np.ndarray, np.ndarray] | None = None
+    prompts: TunedPrompts | None = None
 
 
 class Line:
@@ -121,20 +125,24 @@ class Line:
         """Index the photos and set check images apart by content, so that none of them trains."""
         return gather(self.settings.images, self.settings.check, self.request.labels, self.bar)
 
-    def few_shot(self, images: Images) -> Shots | None:
-        """--few-shot: the teacher's features of labelled photos, none of which is a check image."""
-        if self.settings.few_shot is None:
-            return None
-        photos = gather_few_shot(self.settings.few_shot, self.request.labels, images.check, self.bar)
-        plan = ViewPlan(self.settings.views, self.settings.seed, self.size)
+    def few_shot(self, bank: TextBank, images: Images) -> Tuning:
+        """--few-shot: what labelled photos tune, none of which is a check image. Without it, nothing."""
+        settings = self.settings
+        if settings.few_shot is None:
+            return Tuning()
+        photos = gather_few_shot(settings.few_shot, self.request.labels, images.check, self.bar)
+        plan = ViewPlan(settings.views, settings.seed, self.size)
+        if settings.few_shot_tune == "prompts":
+            prompts = classes_stages.tuned_prompts(self.work, photos, bank, self.teacher, plan, self.bar)
+            return Tuning(len(photos.pool), prompts=prompts)
         store = fill_one(self.work, "few-shot", photos.pool, self.teacher, plan, self.bar)
-        rows = rows_of(photos.pool, store.hashes)
-        return Shots(store.all_views(np.arange(len(store))), photos.labels[rows])
+        labels = photos.labels[rows_of(photos.pool, store.hashes)]
+        return Tuning(len(labels), shots=(store.all_views(np.arange(len(store))), labels))
 
-    def store(self, images: Images) -> Stores:
-        """Run the teacher over every view once. After this it is not needed again."""
+    def store(self, images: Images, prompts: TunedPrompts | None = None) -> Stores:
+        """Run the teacher over every view once, through tuned prompts if there are any. Then it is not needed again."""
         plan = ViewPlan(self.settings.views, self.settings.seed, self.size)
-        return fill_stores(self.work, images, self.teacher, plan, self.bar)
+        return fill_stores(self.work, images, self.teacher, plan, self.bar, prompts)
 
     def free_teacher(self) -> None:
         """Nothing after the store may need it."""
@@ -147,11 +155,14 @@ class Line:
     def classes(self, bank: TextBank, stores: Stores, kept: Kept) -> ClassVectors:
         """Weigh the prompts on the pool and make the vectors that are baked. No label takes part."""
         mean_feature = self.teacher.files.mean_feature
-        return classes_stages.weighed(bank, self.settings.prompt_weights, stores.train, kept.rows, mean_feature)
+        return classes_stages.weighed(bank, self.settings.prompt_weights, stores.frozen, kept.rows, mean_feature)
 
-    def tuned(self, classes: ClassVectors, shots: Shots | None) -> ClassVectors:
+    def tuned(self, classes: ClassVectors, tuning: Tuning) -> ClassVectors:
         """With --few-shot, what is baked is tuned; the teacher of every comparison keeps the text vectors."""
-        return classes if shots is None else tuned(classes, shots.features, shots.labels)
+        if tuning.prompts is not None:
+            baked = tuning.prompts.classes
+            return dataclasses.replace(classes, baked=baked, few_shot=tuning.photos, few_shot_tune="prompts")
+        return classes if tuning.shots is None else tuned(classes, *tuning.shots)
 
     def check_set(self, images: Images, stores: Stores, classes: ClassVectors) -> CheckSet:
         """What every machine is measured on: pixels at the model's size and the frozen teacher's answers."""

@@ -52,15 +52,8 @@ class Request:
 
 
 def check_few_shot(settings: BuildSettings) -> None:
-    """Raises InputError for a --few-shot that this version cannot do, or that the method would undo."""
-    if settings.few_shot is None:
-        return
-    if settings.few_shot_tune == "prompts":
-        raise InputError(
-            "--few-shot-tune prompts is not part of this version",
-            "Use --few-shot-tune vectors: it tunes the class vectors on the same photos.",
-        )
-    if settings.method == "prg":
+    """Raises InputError for a --few-shot that the method would undo."""
+    if settings.few_shot is not None and settings.method == "prg":
         raise InputError(
             "--few-shot tunes the class vectors, and the method prg teaches the untuned ones",
             "Give another --method, such as kd.",

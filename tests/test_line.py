@@ -36,6 +36,7 @@ from edgedistill.line import Line, at_work, build
 from edgedistill.settings import BuildSettings
 from edgedistill.targets.preprocess import decode
 from edgedistill.teacher.in_use import TeacherInUse
+from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.tower import Teacher
 from edgedistill.work.stage import SCRATCH, WorkFolder
 
@@ -173,18 +174,41 @@ def test_labelled_photos_tune_what_is_baked_and_leave_the_teacher_of_the_check_s
     assert verdict.to_json()["agreement"]["images"] == CHECKS
 
 
-@pytest.mark.parametrize(
-    ("changed", "says"),
-    [
-        ({"method": "prg"}, "the method prg teaches the untuned ones"),
-        ({"few_shot_tune": "prompts"}, "--few-shot-tune prompts is not part of this version"),
-    ],
-)
-def test_few_shots_that_would_come_to_nothing_are_refused(
-    inputs: Path, tiny_teacher_folder: Path, changed: dict[str, str], says: str
+def test_prompts_tuned_on_labelled_photos_fill_the_store_and_leave_the_check_set_alone(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=says):
-        build(settings(inputs, tiny_teacher_folder, **{"method": "kd", "few_shot": inputs / "check"} | changed))
+    before, plain = stages(inputs), read_check(inputs / "bundle" / "check")
+    shots = write_check(tmp_path / "shots", 16, seed=7)
+    changed = settings(
+        inputs, tiny_teacher_folder, epochs=1, method="kd", few_shot=shots, few_shot_tune="prompts",
+        out=inputs / "bundle-prompted",
+    )  # fmt: skip
+    build(changed)
+    new = {name.rpartition("-")[0]: name for name in stages(inputs) - before}
+    assert set(new) == {"prompts", "store-train", "store-frozen", "distil", "answers"}
+    (old,) = (name for name in before if name.startswith("store-train"))
+    tuned, frozen, first = (TeacherStore.open(inputs / "work" / name) for name in (
+        new["store-train"], new["store-frozen"], old
+    ))  # fmt: skip
+    assert np.array_equal(frozen.centre(), first.centre())
+    assert 0.5 < (tuned.centre() * first.centre()).sum(1).min() < 0.9999
+    vectors = ClassVectors.load(inputs / "bundle-prompted")
+    assert np.array_equal(vectors.text, ClassVectors.load(inputs / "bundle").text)
+    assert np.allclose(np.linalg.norm(vectors.baked, axis=1), 1, atol=1e-5)
+    check = read_check(inputs / "bundle-prompted" / "check")
+    assert np.array_equal(check.teacher, plain.teacher)
+    assert check.teacher_class.tolist() == plain.teacher_class.tolist()
+    assert "prompts, and with them the class vectors, were tuned on 16" in (
+        inputs / "bundle-prompted" / "MODEL_CARD.md"
+    ).read_text()
+    done = stages(inputs)
+    build(changed)
+    assert stages(inputs) == done
+
+
+def test_few_shots_that_the_method_would_undo_are_refused(inputs: Path, tiny_teacher_folder: Path) -> None:
+    with pytest.raises(InputError, match="the method prg teaches the untuned ones"):
+        build(settings(inputs, tiny_teacher_folder, method="prg", few_shot=inputs / "check"))
 
 
 def test_few_shots_from_the_check_set_are_refused_before_the_teacher_runs(

@@ -35,7 +35,9 @@ class ClassVectors:
     names: tuple[str, ...]
     templates: Templates
     few_shot: int = 0
-    """How many labelled photos tuned `baked`."""
+    """How many labelled photos tuned `baked`; 0: no label did."""
+    few_shot_tune: str = "vectors"
+    """What they tuned: one of choices.FEW_SHOT_TUNE."""
 
     def save(self, folder: Path) -> None:
         """Writes class_vectors.safetensors into `folder`; same vectors, same bytes."""
@@ -45,7 +47,7 @@ class ClassVectors:
             "scale": self.scale,
             "names": self.names,
             "templates": {"name": self.templates.name, "templates": self.templates.templates},
-            **({"few_shot": self.few_shot} if self.few_shot else {}),
+            **({"few_shot": self.few_shot, "few_shot_tune": self.few_shot_tune} if self.few_shot else {}),
         }
         write_tensors(folder / CLASS_VECTORS_FILE, tensors, description)
 
@@ -62,6 +64,7 @@ class ClassVectors:
                 names=tuple(read["names"]),
                 templates=Templates(read["templates"]["name"], tuple(read["templates"]["templates"])),
                 few_shot=int(read.get("few_shot", 0)),
+                few_shot_tune=read.get("few_shot_tune", "vectors"),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(path, error) from error

@@ -1,4 +1,4 @@
-"""The towers of an open_clip CLIP with prompt tokens at their first layers ("deep" prompts, as in VPT, arXiv 2203.12119).
+"""The towers of an open_clip CLIP with prompt tokens at their first layers: deep prompts, as in VPT (arXiv 2203.12119).
 
 Every prompted layer throws away what became of the tokens before it and takes its own. In the image tower they stand
 after the image's own tokens, and are dropped before pooling; those of the first layer pass the tower's first LayerNorm,

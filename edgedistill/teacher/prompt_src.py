@@ -15,17 +15,23 @@ tokens without a word to start from are drawn with.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..errors import InputError
+from ..work import atomic
+from ..work.console import SILENT, Progress
 from .deep_prompts import image_features, takes_prompts, text_features
 from .torchvision_ops import ensure_torchvision
 
@@ -79,11 +85,29 @@ class Frozen:
 
 @dataclass(frozen=True, eq=False)
 class TunedPrompts:
-    """text [layers,4,width] and image [layers,4,width], float32; `classes` float32 [C,D] are their unit class vectors."""
+    """text and image: float32 [layers,4,width] on the CPU; classes: float32 [C,D], the unit class vectors they give."""
 
     text: Tensor
     image: Tensor
     classes: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """Of the image prompts: what a feature depends on."""
+        return hashlib.sha256(self.image.contiguous().numpy().tobytes()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        tensors = {"text": self.text, "image": self.image, "classes": torch.from_numpy(self.classes)}
+        atomic.write_bytes(path, save({name: value.contiguous() for name, value in tensors.items()}))
+
+    @classmethod
+    def load(cls, path: Path) -> TunedPrompts:
+        """Reads what `save` wrote. Raises InputError where it is damaged."""
+        try:
+            found = load_file(path)
+            return cls(text=found["text"], image=found["image"], classes=found["classes"].numpy())
+        except (SafetensorError, OSError, KeyError) as error:
+            raise InputError(f"{path} is damaged: {error}", f"Delete {path.parent}: it is made again.") from error
 
 
 class PromptedClip:
@@ -157,6 +181,7 @@ def tune_prompts(
     *,
     seed: int = 0,
     recipe: PromptRecipe | None = None,
+    progress: Progress = SILENT,
 ) -> TunedPrompts:
     """Tune both towers' prompts; the teacher itself stays as it is.
 
@@ -174,6 +199,7 @@ def tune_prompts(
         prompted.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
     kept = [torch.zeros_like(prompts, requires_grad=False) for prompts in prompted.parameters()]
+    progress.start("prompts", recipe.epochs * len(photos))
     for epoch, share in enumerate(recipe.shares()):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(epoch)
@@ -188,11 +214,14 @@ def tune_prompts(
             optimiser.zero_grad(set_to_none=True)
             found["total"].backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            progress.advance(len(rows))
         for mean, prompts in zip(kept, prompted.parameters()):
             mean += float(share) * prompts.detach()
+    progress.done()
     prompted.text, prompted.image = kept
     with torch.inference_mode():
-        return TunedPrompts(*kept, teacher.finite(prompted.class_vectors().cpu().numpy(), "text"))
+        classes = teacher.finite(prompted.class_vectors().cpu().numpy(), "text")
+    return TunedPrompts(text=kept[0].cpu(), image=kept[1].cpu(), classes=classes)
 
 
 def _drawn(transformer: Any, depth: int, device: torch.device) -> Tensor:

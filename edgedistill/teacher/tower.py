@@ -44,6 +44,8 @@ class Teacher:
         self.model, self._tokenizer = _build(files)
         self.model.eval().requires_grad_(False).to(self.device)
         self.scale = float(self.model.logit_scale.exp())
+        self.image_prompts: torch.Tensor | None = None
+        """Tuned prompts that the image tower sees with (prompt_src.py), on its device in its dtype; None: as it came."""
         self.centre = CentreView.of(files.preprocess)
         self._mean = torch.tensor(files.preprocess["mean"], device=self.device).view(3, 1, 1)
         self._std = torch.tensor(files.preprocess["std"], device=self.device).view(3, 1, 1)
@@ -95,7 +97,13 @@ class Teacher:
 
         with torch.inference_mode():
             pixels = self.normalised(images).to(self.torch_dtype)
-            return functional.normalize(self.model.encode_image(pixels).float(), dim=-1)
+            if self.image_prompts is None:
+                features = self.model.encode_image(pixels)
+            else:
+                from .deep_prompts import image_features  # imports open_clip
+
+                features = image_features(self.model.visual, pixels, self.image_prompts)
+            return functional.normalize(features.float(), dim=-1)
 
     def free_text(self) -> None:
         """Drops the text tower; encode_text fails from here on."""

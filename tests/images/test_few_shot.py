@@ -43,7 +43,7 @@ def test_what_has_no_class_is_left_out_and_said(folder: Path, check: Path, caplo
 
 
 def test_a_folder_without_classes_is_refused(folder: Path, check: Path) -> None:
-    with pytest.raises(InputError, match="no few-shot photo in .* has a class"):
+    with pytest.raises(InputError, match=r"no few-shot photo in .* has a class"):
         gather_few_shot(folder / "blue_disc", LABELS, scan(check), SILENT)
 
 
