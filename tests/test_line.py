@@ -198,9 +198,8 @@ def test_prompts_tuned_on_labelled_photos_fill_the_store_and_leave_the_check_set
     check = read_check(inputs / "bundle-prompted" / "check")
     assert np.array_equal(check.teacher, plain.teacher)
     assert check.teacher_class.tolist() == plain.teacher_class.tolist()
-    assert "prompts, and with them the class vectors, were tuned on 16" in (
-        inputs / "bundle-prompted" / "MODEL_CARD.md"
-    ).read_text()
+    card = (inputs / "bundle-prompted" / "MODEL_CARD.md").read_text()
+    assert "prompts, and with them the class vectors, were tuned on 16" in card
     done = stages(inputs)
     build(changed)
     assert stages(inputs) == done

@@ -45,7 +45,7 @@ class Teacher:
         self.model.eval().requires_grad_(False).to(self.device)
         self.scale = float(self.model.logit_scale.exp())
         self.image_prompts: torch.Tensor | None = None
-        """Tuned prompts that the image tower sees with (prompt_src.py), on its device in its dtype; None: as it came."""
+        """Tuned prompts that the image tower sees with (prompt_src.py), on its device, in its dtype; None: without."""
         self.centre = CentreView.of(files.preprocess)
         self._mean = torch.tensor(files.preprocess["mean"], device=self.device).view(3, 1, 1)
         self._std = torch.tensor(files.preprocess["std"], device=self.device).view(3, 1, 1)
