@@ -4,7 +4,8 @@
 
 Every stage is a function of its inputs and keeps its result in the work folder (work/stage.py), so a killed build goes
 on where it was and a changed input runs only what depends on it. Training never sees a label, a folder name or the
-teacher: it reads the store. The one place for labels is --few-shot, before it, and only where it is asked for. What a stage does stands in its room; here is the order, and who gets what from whom.
+teacher: it reads the store. The one place for labels is --few-shot, before it, and only where it is asked for. What a
+stage does stands in its room; here is the order, and who gets what from whom.
 """
 
 from __future__ import annotations
