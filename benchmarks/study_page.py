@@ -187,8 +187,8 @@ def _ablations(lines: Sequence[Line], steps: int) -> Iterator[str]:
         return
     yield "\n### One thing changed\n"
     yield (
-        f"On the development sets, {steps:,} image-steps: the default with one thing in its place, less the default, in\n"
-        "points of top-1. An interval that holds 0 is no help and no harm that these photos could show.\n"
+        f"On the development sets, {steps:,} image-steps: the default with one thing in its place, less the default,\n"
+        "in points of top-1. An interval that holds 0 is no help and no harm that these photos could show.\n"
     )
     body = []
     for group, arms in study_arms.ABLATIONS.items():

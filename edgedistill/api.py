@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
-from .choices import Dtype, PromptWeights, Refinement, SelectBy, TeacherDtype, TrainOn, ViewTargets
+from .choices import Dtype, FewShotTune, PromptWeights, Refinement, SelectBy, TeacherDtype, TrainOn, ViewTargets
 
 if TYPE_CHECKING:
     from .verdict.verdict import Verdict
@@ -39,6 +39,8 @@ def build(
     prompt_weights: PromptWeights | None = None,
     refine: Refinement | None = None,
     views: int | None = None,
+    few_shot: str | Path | None = None,
+    few_shot_tune: FewShotTune | None = None,
     student: str | None = None,
     student_weights: str | Path | None = None,
     student_dtype: Dtype | None = None,
@@ -84,8 +86,13 @@ def build(
     prompt_weights      "uniform", "zero-shot" prompt ensembling, "zero-shot-pool" (by the pool's mean alone)
     refine              class vectors moved to the pool's photos: "auto", "none", "prototypes", "visual"
     views               stored views an image, 1 to 64
-    student             a timm name; None: the one of `student_weights`, else the profile's
-    student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors
+    few_shot            folder with a few labelled photos in class folders, to tune with before the student is taught
+                        (not with method "prg"); None: no label teaches
+    few_shot_tune       what they tune: the class "vectors" alone, which takes seconds, or the teacher's "prompts"
+    student             a timm name, or "vit-b16-prompted" (PromptKD's own); None: the one of `student_weights`, else
+                        the profile's
+    student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors; of
+                        "vit-b16-prompted" the CLIP whose tower it freezes, named as a teacher is
     student_dtype       arithmetic of the training: "auto", "float32" or "bfloat16"
     input_size          pixels a side, 32 to 1024; None: the profile's
     method              how to distil: "prg", "kd" or "embedding"

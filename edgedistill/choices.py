@@ -39,5 +39,9 @@ SelectBy = Literal["threshold", "confidence", "prototype", "known", "random"]
 """How photos are chosen to train on (distil/selection.py); the first is the default."""
 SELECT_BY: tuple[str, ...] = get_args(SelectBy)
 
+FewShotTune = Literal["prompts", "vectors"]
+"""What a few labelled photos tune before a student is taught: the teacher's prompts, or the class vectors alone."""
+FEW_SHOT_TUNE: tuple[str, ...] = get_args(FewShotTune)
+
 TemplateSet = Literal["general", "imagenet", "cifar"]
 TEMPLATE_SETS: tuple[str, ...] = get_args(TemplateSet)

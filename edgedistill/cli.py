@@ -17,6 +17,7 @@ import typer
 
 from .choices import (
     DTYPES,
+    FEW_SHOT_TUNE,
     PROMPT_WEIGHTS,
     REFINEMENTS,
     SELECT_BY,
@@ -135,13 +136,34 @@ def build(
         flag("--refine", TEACHER, f"{', '.join(REFINEMENTS)}: class vectors moved to the photos.", "auto"),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
-    student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,
+    few_shot: Annotated[
+        File,
+        flag(
+            "--few-shot",
+            TEACHER,
+            "A few labelled photos in class folders, to tune with before the student is taught.",
+            "no label teaches",
+        ),
+    ] = None,
+    few_shot_tune: Annotated[
+        Text,
+        flag(
+            "--few-shot-tune",
+            TEACHER,
+            f"{', '.join(FEW_SHOT_TUNE)}: the teacher's prompts, or the class vectors alone.",
+            "vectors",
+        ),
+    ] = None,
+    student: Annotated[
+        Text, flag("--student", STUDENT, "Any timm name, or vit-b16-prompted.", "the start's, else the profile's")
+    ] = None,
     student_weights: Annotated[
         Text,
         flag(
             "--student-weights",
             STUDENT,
-            "auto (hub, else scratch), none, or a folder with student.safetensors.",
+            "auto (hub, else scratch), none, or a folder with student.safetensors; of vit-b16-prompted its CLIP, named "
+            "as a teacher is.",
             "auto",
         ),
     ] = None,

@@ -4,17 +4,21 @@
 
 Every stage is a function of its inputs and keeps its result in the work folder (work/stage.py), so a killed build goes
 on where it was and a changed input runs only what depends on it. Training never sees a label, a folder name or the
-teacher: it reads the store. What a stage does stands in its room; here is the order, and who gets what from whom.
+teacher: it reads the store. The one place for labels is --few-shot, before it, and only where it is asked for. What a
+stage does stands in its room; here is the order, and who gets what from whom.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
 import torch
 
 from .bundle.check_images import check_set
@@ -24,6 +28,7 @@ from .bundle.manifest import GOLDEN_IMAGES
 from .bundle.write import holds, write_bundle
 from .classes import stages as classes_stages
 from .classes.class_vectors import ClassVectors
+from .classes.few_shot import tuned
 from .classes.text_bank import TextBank
 from .distil import selected, students
 from .distil import stages as distil_stages
@@ -32,13 +37,15 @@ from .distil.config import TrainConfig, batch_for, epochs_for
 from .distil.lesson import Lesson
 from .export.graph import GraphFacts, GraphSpec
 from .export.models import export_models
+from .images.few_shot import gather_few_shot
 from .images.gather import Images, gather, rows_of
 from .request import Request, budget_overrides
 from .settings import BuildSettings
 from .targets import machine
 from .teacher.in_use import TeacherInUse
 from .teacher.names import find_teacher
-from .teacher.stores import Kept, Stores, ViewPlan, fill_stores, not_trained, training_rows
+from .teacher.prompt_src import TunedPrompts
+from .teacher.stores import Kept, Stores, ViewPlan, fill_one, fill_stores, not_trained, training_rows
 from .verdict.verdict import LABELLED_ENOUGH, Verdict
 from .verdict.verify import verify
 from .work.compute import Compute, torch_as_it_was
@@ -61,10 +68,11 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
         bank = line.text()
         nouns = line.nouns()
         images = line.gather()
-        stores = line.store(images)
+        tuning = line.few_shot(bank, images)
+        stores = line.store(images, tuning.prompts)
         line.free_teacher()
         kept = line.training_rows(images, stores)
-        classes = line.classes(bank, images, stores, kept)
+        classes = line.tuned(line.classes(bank, images, stores, kept), tuning)
         kept = line.select(images, stores, kept, classes, nouns)
         check = line.check_set(images, stores, classes)
         trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
@@ -81,6 +89,16 @@ def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Li
     work = WorkFolder(settings.work)
     with card_failures_told(), work.locked(), torch_as_it_was():
         yield Line(request, work, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What --few-shot gives of so many labelled photos: their features, float32 [K,V,D], with their classes, int64 [K],
+    to tune class vectors with later; or prompts that are tuned already; or neither."""
+
+    photos: int = 0
+    shots: tuple[np.ndarray, np.ndarray] | None = None
+    prompts: TunedPrompts | None = None
 
 
 class Line:
@@ -117,10 +135,24 @@ class Line:
         """Index the photos and set check images apart by content, so that none of them trains."""
         return gather(self.settings.images, self.settings.check, self.request.labels, self.bar)
 
-    def store(self, images: Images) -> Stores:
-        """Run the teacher over every view once. After this it is not needed again."""
+    def few_shot(self, bank: TextBank, images: Images) -> Tuning:
+        """--few-shot: what labelled photos tune, none of which is a check image. Without it, nothing."""
+        settings = self.settings
+        if settings.few_shot is None:
+            return Tuning()
+        photos = gather_few_shot(settings.few_shot, self.request.labels, images.check, self.bar)
+        plan = ViewPlan(settings.views, settings.seed, self.size)
+        if settings.few_shot_tune == "prompts":
+            prompts = classes_stages.tuned_prompts(self.work, photos, bank, self.teacher, plan, self.bar)
+            return Tuning(len(photos.pool), prompts=prompts)
+        store = fill_one(self.work, "few-shot", photos.pool, self.teacher, plan, self.bar)
+        labels = photos.labels[rows_of(photos.pool, store.hashes)]
+        return Tuning(len(labels), shots=(store.all_views(np.arange(len(store))), labels))
+
+    def store(self, images: Images, prompts: TunedPrompts | None = None) -> Stores:
+        """Run the teacher over every view once, through tuned prompts if there are any. Then it is not needed again."""
         plan = ViewPlan(self.settings.views, self.settings.seed, self.size)
-        return fill_stores(self.work, images, self.teacher, plan, self.bar)
+        return fill_stores(self.work, images, self.teacher, plan, self.bar, prompts)
 
     def free_teacher(self) -> None:
         """Nothing after the store may need it."""
@@ -137,8 +169,8 @@ class Line:
         return classes_stages.fitted(
             bank,
             settings.prompt_weights,
-            settings.refine,
-            stores.train,
+            "none" if settings.few_shot or self.request.method.aims_at_words else settings.refine,
+            stores.frozen,
             kept.rows,
             self.teacher.files.mean_feature,
             accuracy_decides=int((images.check_labels >= 0).sum()) >= LABELLED_ENOUGH,
@@ -151,6 +183,13 @@ class Line:
             return kept
         how = selected.How(settings.select, settings.select_by or "threshold", settings.seed)
         return selected.select(self.work, images.train, stores, kept, classes, nouns, how)
+
+    def tuned(self, classes: ClassVectors, tuning: Tuning) -> ClassVectors:
+        """With --few-shot, what is baked is tuned; the teacher of every comparison keeps the text vectors."""
+        if tuning.prompts is not None:
+            baked = tuning.prompts.classes
+            return dataclasses.replace(classes, baked=baked, few_shot=tuning.photos, few_shot_tune="prompts")
+        return classes if tuning.shots is None else tuned(classes, *tuning.shots)
 
     def check_set(self, images: Images, stores: Stores, classes: ClassVectors) -> CheckSet:
         """What every machine is measured on: pixels at the model's size and the frozen teacher's answers."""

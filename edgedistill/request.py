@@ -11,6 +11,7 @@ from .classes.templates import Templates, template_set
 from .devices.device import Device, find_device
 from .distil import methods
 from .distil.methods.base import Method
+from .errors import InputError
 from .labels import Labels
 from .profiles import Profile, load_profile
 from .settings import BuildSettings
@@ -35,6 +36,7 @@ class Request:
         labels = Labels.read(settings.classes)
         templates = template_set(settings.templates)
         method = methods.make(settings.method, settings.option)
+        check_class_vectors(settings, method)
         device = find_device(settings.device)
         check_destination(settings.bundle)
         return cls(settings, profile, labels, templates, method, device)
@@ -47,6 +49,21 @@ class Request:
     @property
     def seeds(self) -> range:
         return range(self.settings.seed, self.settings.seed + self.settings.seeds)
+
+
+def check_class_vectors(settings: BuildSettings, method: Method) -> None:
+    """Raises InputError where class vectors are to be moved twice, or by a method that aims at the words themselves."""
+    moved = {"--few-shot": settings.few_shot is not None, "--refine": settings.refine not in ("auto", "none")}
+    asked = [flag for flag, given in moved.items() if given]
+    if len(asked) > 1:
+        raise InputError(
+            "--few-shot and --refine both move the class vectors", "Leave one of them out: labelled photos say more."
+        )
+    if asked and method.aims_at_words:
+        raise InputError(
+            f"{asked[0]} moves the class vectors, and {method.name} with these options teaches what the words say",
+            "Leave out one of the two; for prg, prompts=class-vectors goes with both.",
+        )
 
 
 def with_budgets(profile: Profile, settings: BuildSettings) -> Profile:

@@ -21,6 +21,7 @@ from .choices import (
     DEFAULT_TEACHER,
     TEMPLATE_SETS,
     Dtype,
+    FewShotTune,
     PromptWeights,
     Refinement,
     SelectBy,
@@ -75,6 +76,8 @@ class BuildSettings:
     prompt_weights: PromptWeights = "zero-shot"
     refine: Refinement = "auto"
     views: int = 8
+    few_shot: Path | None = None
+    few_shot_tune: FewShotTune = "vectors"
     student: str | None = None
     student_weights: str = "auto"
     student_dtype: Dtype = "auto"
@@ -200,15 +203,15 @@ def _typed(path: Path, key: str, value: Any, hint: Any) -> Any:
 
 def _located(folder: Path, name: str, value: Any) -> Any:
     """`value` with what may be a name or a path, and is a path, seen from `folder`."""
-    if name == "teacher":
+    if name in ("teacher", "student_weights"):  # those of a prompted student may be a CLIP, named as a teacher is
         prefix, colon, place = value.partition("local-dir:")
         if colon and not prefix:
             return f"local-dir:{folder / place}"
-        return str(folder / value) if (folder / value).exists() else value
+        is_name = name == "teacher" or "/" in value or value in ("auto", "none")
+        return value if is_name and not (folder / value).exists() else str(folder / value)
     is_path = {
         "profile": lambda: "/" in value or value.endswith(".toml"),
         "templates": lambda: value not in TEMPLATE_SETS,
-        "student_weights": lambda: value not in ("auto", "none"),
     }
     return str(folder / value) if name in is_path and is_path[name]() else value
 

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from tiny_build import CHECKS, PHOTOS, flags, settings, write_profile
 from tiny_hub import cache_hub_weights
-from tiny_images import CLASSES, FOUR_CLASSES
+from tiny_images import CLASSES, FOUR_CLASSES, write_check
 
 from edgedistill.bundle.checkset import read_check
 from edgedistill.classes.class_vectors import ClassVectors
@@ -38,6 +39,7 @@ from edgedistill.line import Line, at_work, build
 from edgedistill.settings import BuildSettings
 from edgedistill.targets.preprocess import decode
 from edgedistill.teacher.in_use import TeacherInUse
+from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.tower import Teacher
 from edgedistill.work.stage import SCRATCH, WorkFolder
 
@@ -148,6 +150,85 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
     assert verdict.skipped.check == {"not an image": 1, "truncated": 1}
     assert "skipped 1 check images: truncated (cut.jpg)" in caplog.text
     assert "skipped 1 check images: not an image (notes.txt)" in caplog.text
+
+
+def test_labelled_photos_tune_what_is_baked_and_leave_the_teacher_of_the_check_set_alone(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    before, plain = stages(inputs), read_check(inputs / "bundle" / "check")
+    changed = settings(
+        inputs, tiny_teacher_folder, epochs=1, method="kd", few_shot=write_check(tmp_path / "shots", 16, seed=7),
+        out=inputs / "bundle-shots",
+    )  # fmt: skip
+    verdict = build(changed)
+    bundle = inputs / "bundle-shots"
+    vectors = ClassVectors.load(bundle)
+    assert np.array_equal(vectors.text, ClassVectors.load(inputs / "bundle").text)
+    assert not np.array_equal(vectors.text, vectors.baked)
+    model = onnx.load(bundle / "models" / "fp32.onnx")
+    (head,) = (onnx.numpy_helper.to_array(one) for one in model.graph.initializer if one.name == "class_vectors")
+    assert np.array_equal(head.T, vectors.baked)
+    assert read_check(bundle / "check").teacher_class.tolist() == plain.teacher_class.tolist()
+    assert {name.rpartition("-")[0] for name in stages(inputs) - before} == {"store-few-shot", "distil", "answers"}
+    assert json.loads((bundle / "manifest.json").read_text())["classes"]["few_shot"] == 16
+    card = (bundle / "MODEL_CARD.md").read_text()
+    assert "tuned on 16 labelled photos" in card
+    assert "No label" not in card
+    assert verdict.to_json()["agreement"]["images"] == CHECKS
+
+
+def test_prompts_tuned_on_labelled_photos_fill_the_store_and_leave_the_check_set_alone(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    before, plain = stages(inputs), read_check(inputs / "bundle" / "check")
+    shots = write_check(tmp_path / "shots", 16, seed=7)
+    changed = settings(
+        inputs, tiny_teacher_folder, epochs=1, method="kd", few_shot=shots, few_shot_tune="prompts",
+        out=inputs / "bundle-prompted",
+    )  # fmt: skip
+    build(changed)
+    new = {name.rpartition("-")[0]: name for name in stages(inputs) - before}
+    assert set(new) == {"prompts", "store-train", "store-frozen", "distil", "answers"}
+    (old,) = (name for name in before if name.startswith("store-train"))
+    tuned, frozen, first = (TeacherStore.open(inputs / "work" / name) for name in (
+        new["store-train"], new["store-frozen"], old
+    ))  # fmt: skip
+    assert np.array_equal(frozen.centre(), first.centre())
+    assert 0.5 < (tuned.centre() * first.centre()).sum(1).min() < 0.9999
+    vectors = ClassVectors.load(inputs / "bundle-prompted")
+    assert np.array_equal(vectors.text, ClassVectors.load(inputs / "bundle").text)
+    assert np.allclose(np.linalg.norm(vectors.baked, axis=1), 1, atol=1e-5)
+    check = read_check(inputs / "bundle-prompted" / "check")
+    assert np.array_equal(check.teacher, plain.teacher)
+    assert check.teacher_class.tolist() == plain.teacher_class.tolist()
+    card = (inputs / "bundle-prompted" / "MODEL_CARD.md").read_text()
+    assert "prompts, and with them the class vectors, were tuned on 16" in card
+    done = stages(inputs)
+    build(changed)
+    assert stages(inputs) == done
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"option": ("prompts=debiased",)}, "teaches what the words say"),
+        ({"refine": "prototypes"}, "both move the class vectors"),
+    ],
+)
+def test_few_shots_that_would_be_undone_are_refused(
+    inputs: Path, tiny_teacher_folder: Path, asked: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        build(settings(inputs, tiny_teacher_folder, few_shot=inputs / "check", **asked))
+
+
+def test_few_shots_from_the_check_set_are_refused_before_the_teacher_runs(
+    inputs: Path, tiny_teacher_folder: Path
+) -> None:
+    before = stages(inputs)
+    with pytest.raises(InputError, match=f"is also a check photo, and {CHECKS - 1} more are"):
+        build(settings(inputs, tiny_teacher_folder, method="kd", views=2, few_shot=inputs / "check"))
+    assert stages(inputs) == before
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
         ("templates", "prompts.txt", "HERE/prompts.txt"),
         ("student-weights", "none", "none"),
         ("student-weights", "start", "HERE/start"),
+        ("student-weights", "local-dir:clip", "local-dir:HERE/clip"),
+        ("student-weights", "ViT-B-16/openai", "ViT-B-16/openai"),
         ("teacher", "ViT-B-32/openai", "ViT-B-32/openai"),
         ("teacher", "hf-hub:laion/clip", "hf-hub:laion/clip"),
         ("teacher", "local-dir:clip", "local-dir:HERE/clip"),

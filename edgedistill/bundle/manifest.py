@@ -46,7 +46,7 @@ def golden(content: Content) -> bytes:
 
 def manifest(content: Content, folder: Path) -> dict[str, Any]:
     """manifest.json of the files in `folder`: what was built, for which board, within which budgets, and every hash."""
-    profile = content.profile
+    profile, vectors = content.profile, content.class_vectors
     dynamic = not profile.model.static_shape
     return {
         "format": FORMAT,
@@ -59,7 +59,11 @@ def manifest(content: Content, folder: Path) -> dict[str, Any]:
         "budget_overrides": dict(content.budget_overrides),
         "teacher": asdict(content.teacher),
         "student": asdict(content.student),
-        "classes": {"weighting": content.class_vectors.weighting, "scale": content.class_vectors.scale},
+        "classes": {
+            "weighting": vectors.weighting,
+            "scale": vectors.scale,
+            **({"few_shot": vectors.few_shot, "few_shot_tune": vectors.few_shot_tune} if vectors.few_shot else {}),
+        },
         "models": [
             {
                 "file": f"models/{model.precision}.onnx",

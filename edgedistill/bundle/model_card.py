@@ -18,11 +18,14 @@ def model_card(content: Content) -> str:
         for model in content.exports.models
     ]
     left_out = [f"Not built: {name} ({reason})." for name, reason in content.exports.not_built.items()]
+    shots, what = content.class_vectors.few_shot, content.class_vectors.few_shot_tune
+    tuned = {"vectors": "The class vectors", "prompts": "The teacher's prompts, and with them the class vectors,"}[what]
+    labels_used = f"{tuned} were tuned on {shots} labelled photos." if shots else ""
     lines = [
         f"# Classifier for {len(labels)} classes, made for {profile.title}",
         "",
         f"A {student.name}, taught by {teacher.id} from class names and unlabelled photos.",
-        "No label took part in training.",
+        labels_used or "No label took part in training.",
         "",
         "## Classes",
         "",

@@ -28,7 +28,7 @@ class ClassVectors:
     text: np.ndarray
     """From the prompts alone."""
     baked: np.ndarray
-    """What is exported; the same as `text` unless refined on the pool."""
+    """What is exported; the same as `text` unless tuned on labelled photos (few_shot.py)."""
     prompt_weights: np.ndarray
     """float64 [P], sum 1."""
     weighting: str
@@ -38,6 +38,10 @@ class ClassVectors:
     scale: float
     names: tuple[str, ...]
     templates: Templates
+    few_shot: int = 0
+    """How many labelled photos tuned `baked`; 0: no label did."""
+    few_shot_tune: str = "vectors"
+    """What they tuned: one of choices.FEW_SHOT_TUNE."""
 
     def save(self, folder: Path) -> None:
         """Writes class_vectors.safetensors into `folder`; same vectors, same bytes."""
@@ -48,6 +52,7 @@ class ClassVectors:
             "scale": self.scale,
             "names": self.names,
             "templates": {"name": self.templates.name, "templates": self.templates.templates},
+            **({"few_shot": self.few_shot, "few_shot_tune": self.few_shot_tune} if self.few_shot else {}),
         }
         write_tensors(folder / CLASS_VECTORS_FILE, tensors, description)
 
@@ -64,6 +69,8 @@ class ClassVectors:
                 scale=float(read["scale"]),
                 names=tuple(read["names"]),
                 templates=Templates(read["templates"]["name"], tuple(read["templates"]["templates"])),
+                few_shot=int(read.get("few_shot", 0)),
+                few_shot_tune=read.get("few_shot_tune", "vectors"),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(path, error) from error

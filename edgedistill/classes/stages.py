@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
 import numpy as np
 
+from ..errors import InputError
+from ..images.few_shot import FewShot
+from ..images.pixels import short_side_for
+from ..images.pool import Pool
 from ..labels import Labels
+from ..targets.preprocess import BadImage
+from ..teacher.fill import TeacherPass
 from ..teacher.in_use import TeacherInUse
+from ..teacher.prompt_src import TunedPrompts, tune_prompts
 from ..teacher.store import TeacherStore
+from ..teacher.stores import ViewPlan
+from ..teacher.tower import Teacher
+from ..work import atomic
 from ..work.console import Progress
 from ..work.stage import WorkFolder
 from .class_vectors import ClassVectors, class_vectors, close_pairs, refined
 from .generic_nouns import nouns_beside
 from .prompt_weights import prompt_weights
 from .templates import Templates
-from .text_bank import TextBank, build_text_bank
+from .text_bank import TextBank, build_text_bank, unit
 
 log = logging.getLogger(__name__)
 
 KEPT_ENOUGH = 0.97  # of the pool's photos: from here on refined vectors hardly change the agreement with the teacher
-TEXT = 2  # version of the stage that makes the bank; when to raise it: work/stage.py
+# Versions of the two stages; when to raise them: work/stage.py.
+TEXT = 2  # the bank
+PROMPTS = 1  # tuned prompts
+PROMPTS_FILE = "prompts.safetensors"
 
 
 def text_bank(
@@ -63,6 +77,55 @@ def _read(
         build_text_bank(teacher.load("float32"), labels, templates, progress).save(stage.begin())
         stage.finish()
     return TextBank.load(stage.path)
+
+
+def tuned_prompts(
+    work: WorkFolder, photos: FewShot, bank: TextBank, teacher: TeacherInUse, plan: ViewPlan, progress: Progress
+) -> TunedPrompts:
+    """The teacher's prompts, tuned on labelled photos (PromptSRC); the text tower has to be there still.
+
+    Raises InputError where the teacher takes no prompts, and where a photo cannot be decoded.
+    """
+    text = unit(bank.vectors.mean(axis=1, dtype=np.float64)).astype(np.float32)
+    stage = work.stage(
+        "prompts",
+        {
+            "photos": photos.pool.fingerprint,
+            "labels": atomic.digest(photos.labels.tolist()),
+            "names": bank.names,
+            "text": hashlib.sha256(text.tobytes()).hexdigest(),
+            "teacher": teacher.files.weight_hash,
+            "architecture": teacher.files.transform_id,
+            "device": teacher.compute.device,
+            "threads": teacher.compute.threads,
+            "seed": plan.seed,
+            "views": plan.views,
+            "size": plan.size,
+        },
+        version=PROMPTS,
+    )
+    if not stage.done:
+        tower = teacher.load("float32")
+        crops = views_of(photos.pool, tower, plan)
+        log.info("tuning the teacher's prompts on %d labelled photos", len(crops))
+        tuned = tune_prompts(tower, crops, photos.labels, bank.names, text, seed=plan.seed, progress=progress)
+        tuned.save(stage.begin() / PROMPTS_FILE)
+        stage.finish()
+    return TunedPrompts.load(stage.path / PROMPTS_FILE)
+
+
+def views_of(pool: Pool, teacher: Teacher, plan: ViewPlan) -> np.ndarray:
+    """uint8 [K,V,S,S,3]: the views of every photo, as a store would have them. Raises InputError naming a bad one."""
+    work = TeacherPass(pool, teacher, plan.views, plan.seed, short_side_for(teacher.image_size, plan.size))
+    found = []
+    for row in range(len(pool)):
+        looked = work.look(row)
+        if isinstance(looked, BadImage):
+            raise InputError(
+                f"the few-shot photo {pool.folder / pool.name(row)} cannot be read: {looked.reason}", "Take it out."
+            )
+        found.append(looked[1])
+    return np.stack(found)
 
 
 def fitted(

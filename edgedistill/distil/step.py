@@ -80,9 +80,10 @@ class Learner:
 
     @torch.no_grad()
     def update_average(self, decay: float | Tensor) -> None:
-        """Weights move by 1 − decay towards the live ones; buffers (BatchNorm's statistics) are copied."""
-        mine: list[Tensor] = list(self.average.parameters())
-        theirs: list[Tensor] = list(self.live.parameters())
+        """Weights that learn move by 1 − decay towards the live ones; buffers (BatchNorm's statistics) are copied."""
+        pairs = [(m, t) for m, t in zip(self.average.parameters(), self.live.parameters()) if t.requires_grad]
+        mine: list[Tensor] = [kept for kept, _ in pairs]
+        theirs: list[Tensor] = [new for _, new in pairs]
         if isinstance(decay, Tensor):  # torch's lerp over a list takes no tensor for all of it
             way = torch._foreach_sub(theirs, mine)
             torch._foreach_mul_(way, _in_float32(1 - decay))
@@ -161,11 +162,12 @@ def hold_statistics(backbone: nn.Module) -> None:
 
 
 def groups(student: Student, config: TrainConfig, lr: float) -> list[dict[str, Any]]:
-    """Backbone and projector, each with and without weight decay: vectors (biases, BatchNorm) have none."""
+    """Backbone and projector, each with and without weight decay: vectors (biases, BatchNorm) have none. What is frozen
+    is in none of them."""
     found = []
     for part, peak in ((student.backbone, lr), (student.projector, config.head_lr)):
         for vectors, decay in ((False, config.weight_decay), (True, 0.0)):
-            params = [p for p in part.parameters() if (p.ndim <= 1) == vectors]
+            params = [p for p in part.parameters() if p.requires_grad and (p.ndim <= 1) == vectors]
             found.append({"params": params, "peak": peak, "lr": peak, "weight_decay": decay})
     return [group for group in found if group["params"]]
 

@@ -1,5 +1,7 @@
 """The student: a timm backbone, and a projector from its features into the teacher's text-image space.
 
+One student has no timm backbone: PromptKD's own, a frozen CLIP with tokens that learn (prompted_tower.py).
+
     image uint8 [N,S,S,3] RGB -> f [N,d] pooled feature -> h [N,D] projected, not yet normalised
 
 Where its weights come from is decided once, before anything is trained (`plan`): the timm hub, a folder with
@@ -25,8 +27,10 @@ from torch import Tensor, nn
 from .. import records
 from ..errors import InputError
 from ..teacher import hub
+from ..teacher.names import find_teacher
 from ..teacher.torchvision_ops import ensure_torchvision
 from ..work import atomic
+from .prompted_tower import DEFAULT_TOWER, PROMPTED, PromptedTower, TowerShape, prompted_tower
 from .student_card import CARD, WEIGHTS, Card, Layout, MadeFor, Pixels, read_card
 
 ensure_torchvision()
@@ -49,8 +53,8 @@ class Student(nn.Module):
     the last Linear keeps |h| from drifting: the loss sees only h/|h|, so a growing |h| would shrink every step.
     `mean` and `std` are of pixels in 0..1, timm's for this network unless `see_as` changes them. `width` is d, found by
     a forward pass at `size` (timm's `num_features` is not it for every network). `weights` is a file of timm's.
-    `pretrained` says whether the backbone's weights were learned somewhere: training is gentler with those, and holds
-    their BatchNorm statistics.
+    `pretrained` says whether what trains in the backbone was learned somewhere: training is gentler with that, and
+    holds its BatchNorm statistics.
     """
 
     mean: Tensor
@@ -68,7 +72,7 @@ class Student(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.dim, self.kwargs = name, dim, dict(kwargs or {})
-        self.pretrained = weights is not None
+        self.pretrained = weights is not None and name != PROMPTED  # a frozen tower's tokens are fresh
         self.backbone = _backbone(name, self.kwargs, weights)
         self.width = _width(self.backbone, name, size)
         self.depth: Literal[1, 2] = layout.depth if layout else 2
@@ -82,6 +86,13 @@ class Student(nn.Module):
         """Normalise images by these values from now on."""
         self.mean.copy_(torch.tensor(pixels.mean))
         self.std.copy_(torch.tensor(pixels.std))
+
+    def requires_grad_(self, requires_grad: bool = True) -> Student:
+        """As torch's, but a frozen tower never takes a gradient."""
+        super().requires_grad_(requires_grad)
+        if isinstance(self.backbone, PromptedTower):
+            self.backbone.freeze()
+        return self
 
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 [N,S,S,3] -> float32 [N,3,S,S], channels last in memory. Cast first: TensorRT takes no other order."""
@@ -101,6 +112,8 @@ def projector(width: int, dim: int, depth: Literal[1, 2], hidden: int) -> nn.Seq
 
 
 def _backbone(name: str, kwargs: dict[str, Any], weights: Path | None) -> nn.Module:
+    if name == PROMPTED:
+        return _prompted(kwargs, weights)
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         raise InputError(
@@ -115,6 +128,19 @@ def _backbone(name: str, kwargs: dict[str, Any], weights: Path | None) -> nn.Mod
         raise InputError(
             f"timm cannot build {name!r} with {kwargs}: {error}", "Choose another --student, or correct its kwargs."
         ) from error
+
+
+def _prompted(kwargs: dict[str, Any], weights: Path | None) -> PromptedTower:
+    """The tower of a CLIP's weights file, or with random weights. Raises InputError naming the file."""
+    if weights is None:
+        return prompted_tower(kwargs)
+    remedy = "Fetch the file again, or name another CLIP with --student-weights."
+    try:
+        return prompted_tower(kwargs, _read_published(weights))
+    except InputError as error:
+        raise InputError(error.wrong, remedy) from error
+    except RuntimeError as error:
+        raise InputError(f"{weights} is not the tower of its CLIP: {_last_line(error)}", remedy) from error
 
 
 def _with_weights(name: str, weights: Path, **kwargs: Any) -> nn.Module:
@@ -189,13 +215,14 @@ def _width(backbone: nn.Module, name: str, size: int) -> int:
 class Plan:
     """The student to train and the weights it starts from, decided before any work is done.
 
-    `source`: "hub" (`weights` is a file of timm's), "folder" (`weights` is a folder of ours) or "scratch".
+    `source`: "hub" (`weights` is a file of timm's), "folder" (`weights` is a folder of ours), "tower" (`weights` is a
+    file of a CLIP, and `card` says which part of it and how its images are normalised) or "scratch".
     `reason` is a phrase for the manifest: it names no path of this machine and nothing that passes, such as a hub that
     did not answer. `final` is False where the hub was out of reach: it may give another answer next time.
     """
 
     name: str
-    source: Literal["hub", "folder", "scratch"]
+    source: Literal["hub", "folder", "tower", "scratch"]
     reason: str
     weights: Path | None = None
     sha256: str | None = None
@@ -215,6 +242,11 @@ class Plan:
         return stated or "unknown: see where the weights come from"
 
     @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """Of the network, beside its name."""
+        return self.card.kwargs if self.card else None
+
+    @property
     def key(self) -> dict[str, Any]:
         """What the trained student depends on here, for a stage's inputs: no path, no time."""
         return {"student": self.name, "start": self.source, "weights": self.sha256, "card": records.plain(self.card)}
@@ -224,10 +256,14 @@ def plan(student: str | None, weights: str, default: str, size: int) -> Plan:
     """Resolve --student and --student-weights: which network, and which weights it really can have here and now.
 
     `weights` is "auto" (timm's hub weights; scratch, with a warning, where they cannot be had), "none" (scratch) or a
-    folder with student.json and student.safetensors. `default` is the profile's student, `size` that of its images.
+    folder with student.json and student.safetensors. For the prompted student it is that folder, or a CLIP whose tower
+    it freezes, named as teachers are ("auto": ViT-B-16/openai). `default` is the profile's student, `size` that of its
+    images.
     What is planned has been built once: raises InputError for damaged weights, weights of another network, a folder
     that cannot be used, a `student` unlike the folder's, an unknown network, and one that does not take `size`.
     """
+    if (student or default) == PROMPTED and not (Path(weights) / CARD).is_file():
+        return _tried(_from_tower(weights), size)
     if weights not in ("auto", "none"):
         return _tried(_from_folder(Path(weights), student), size)
     name = student or default
@@ -246,7 +282,7 @@ def plan(student: str | None, weights: str, default: str, size: int) -> Plan:
 
 
 def plan_again(name: str, source: str, sha256: str | None) -> Plan:
-    """The final plan that "auto" once made: `source` "hub" or "scratch", with the weights' hash.
+    """The final plan that "auto" once made: `source` "hub", "tower" or "scratch", with the weights' hash.
 
     Raises InputError where those weights cannot be had any more, or have become others.
     """
@@ -254,13 +290,13 @@ def plan_again(name: str, source: str, sha256: str | None) -> Plan:
         return _without_weights(name, final=True)
     remedy = "Give --student-weights, or another --work to begin anew with what can be had now."
     try:
-        found = _from_hub(name)
+        found = _from_tower("auto") if source == "tower" else _from_hub(name)
     except hub.HubUnavailable as error:
         raise InputError(
             f"this work folder's {name} started from timm's weights, and now they cannot be had: {error}", remedy
         ) from error
     if found.sha256 != sha256:
-        raise InputError(f"timm's weights of {name} are others than this work folder's {name} started from", remedy)
+        raise InputError(f"the weights of {name} are others than those this work folder's started from", remedy)
     return found
 
 
@@ -286,6 +322,36 @@ def _from_folder(folder: Path, student: str | None) -> Plan:
         weights=folder,
         sha256=atomic.sha256_file(folder / WEIGHTS),
         card=card,
+    )
+
+
+def _from_tower(clip: str) -> Plan:
+    """The prompted student on the image tower of a CLIP, "auto" being the paper's. Raises InputError."""
+    if clip == "none":
+        raise InputError(
+            f"--student-weights none, but {PROMPTED} never trains its tower: it would see nothing",
+            f"Leave it out, or name a CLIP as teachers are named ({DEFAULT_TOWER}, local-dir:FOLDER).",
+        )
+    try:
+        files = find_teacher(DEFAULT_TOWER if clip == "auto" else clip)
+    except InputError as error:
+        raise InputError(
+            f"the student {PROMPTED} needs the image tower of a CLIP: {error.wrong}",
+            "Give --student-weights a CLIP that is here (local-dir:FOLDER) or a student's folder.",
+        ) from error
+    mean, std = ((r, g, b) for r, g, b in (files.preprocess["mean"], files.preprocess["std"]))
+    return Plan(
+        name=PROMPTED,
+        source="tower",
+        reason=f"{PROMPTED} on the frozen image tower of {files.id}",
+        weights=files.weights,
+        sha256=files.weight_hash,
+        card=Card(
+            name=PROMPTED,
+            kwargs=records.plain(TowerShape.of(files)),
+            preprocessing=Pixels(mean=mean, std=std, size=files.image_size),
+            licence=files.licence,
+        ),
     )
 
 
@@ -315,7 +381,10 @@ def create_student(start: Plan, dim: int, teacher_hash: str, *, size: int, seed:
         if start.source == "folder":
             assert start.weights is not None
             return load_student(start.weights, dim=dim, teacher_hash=teacher_hash, size=size)
-        return Student(start.name, dim, size=size, weights=start.weights), False
+        student = Student(start.name, dim, size=size, kwargs=start.kwargs, weights=start.weights)
+        if start.card is not None:
+            student.see_as(start.card.preprocessing)
+        return student, False
 
 
 # ---- the two files ---------------------------------------------------------------------------------------------------

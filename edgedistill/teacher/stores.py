@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from ..work.tally import Tally, counts
 from .fill import TeacherPass, build_store
 from .in_use import TeacherInUse
 from .store import TeacherStore
+
+if TYPE_CHECKING:
+    from .prompt_src import TunedPrompts
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +41,15 @@ class ViewPlan:
 
 @dataclass(frozen=True)
 class Stores:
-    """The teacher's features of both, and the stages they come from."""
+    """The teacher's features of both, and the stages they come from.
+
+    `frozen` holds the photos as the teacher sees them without tuned prompts, row by row as `train`: the same store
+    where none were tuned, else centre views alone. Whatever is compared with the check set or the text is taken there.
+    """
 
     train: TeacherStore
     check: TeacherStore
+    frozen: TeacherStore
     train_stage: Stage
     check_stage: Stage
 
@@ -55,28 +64,50 @@ class Kept:
     not_selected: Mapping[str, int] = field(default_factory=dict)
 
 
-def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> Stores:
+def fill_stores(
+    work: WorkFolder,
+    images: Images,
+    teacher: TeacherInUse,
+    plan: ViewPlan,
+    progress: Progress,
+    prompts: TunedPrompts | None = None,
+) -> Stores:
     """Run the teacher over every view once. After this it is not needed again.
 
+    With tuned prompts it looks at the photos through them, and once more at their centre views as it came; the check
+    images it always sees as it came.
     Raises InputError where more than half of a folder's files cannot be used, and StoreDamaged.
     """
-    dtype = teacher.dtype()
-    short_side = short_side_for(teacher.files.image_size, plan.size)
-    fill = _Fill(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
-    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally)
-    train = TeacherStore.open(train_stage.path)
+    fill = _Fill.of(work, teacher, plan, progress)
+    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally, prompts)
+    train = frozen = TeacherStore.open(train_stage.path)
+    if prompts is not None:
+        frozen = TeacherStore.open(fill.stage("store-frozen", images.train, 1, 0, images.tally).path)
     tally = _refuse_mostly_bad("photos", images.train, train, images.tally)
     # The centre view has no crop and so no seed: all seeds share one check store.
     tally = images.check_tally or tally
     check_stage = fill.stage("store-check", images.check, 1, 0, tally)
     check = TeacherStore.open(check_stage.path)
     _refuse_mostly_bad("check images", images.check, check, tally)
-    return Stores(train, check, train_stage, check_stage)
+    return Stores(train, check, frozen, train_stage, check_stage)
+
+
+def fill_one(
+    work: WorkFolder, what: str, pool: Pool, teacher: TeacherInUse, plan: ViewPlan, progress: Progress
+) -> TeacherStore:
+    """The teacher's features of other photos than those of a build; `what` they are names the stage and the log.
+
+    Raises InputError where more than half of them cannot be used.
+    """
+    stage = _Fill.of(work, teacher, plan, progress).stage(f"store-{what}", pool, plan.views, plan.seed, pool.tally)
+    store = TeacherStore.open(stage.path)
+    _refuse_mostly_bad(f"{what} photos", pool, store, pool.tally)
+    return store
 
 
 @dataclass(frozen=True)
 class _Fill:
-    """What both stores of a build have in common."""
+    """What all stores of a build have in common."""
 
     work: WorkFolder
     teacher: TeacherInUse
@@ -85,7 +116,15 @@ class _Fill:
     short_side: int
     progress: Progress
 
-    def stage(self, name: str, pool: Pool, views: int, seed: int, tally: Tally) -> Stage:
+    @classmethod
+    def of(cls, work: WorkFolder, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> _Fill:
+        dtype = teacher.dtype()
+        short_side = short_side_for(teacher.files.image_size, plan.size)
+        return cls(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
+
+    def stage(
+        self, name: str, pool: Pool, views: int, seed: int, tally: Tally, prompts: TunedPrompts | None = None
+    ) -> Stage:
         """The finished stage of one store."""
         files, compute = self.teacher.files, self.teacher.compute
         stage = self.work.stage(
@@ -101,12 +140,14 @@ class _Fill:
                 "views": views,
                 "short_side": self.short_side,
                 **({} if self.card_batch is None else {"card_batch": self.card_batch}),
+                **({} if prompts is None else {"prompts": prompts.digest}),
             },
             version=STORE,
         )
         if not stage.done:
             teacher = self.teacher.load(self.dtype)
             teacher.free_text()
+            teacher.image_prompts = None if prompts is None else prompts.image.to(teacher.device, teacher.torch_dtype)
             made_from = TeacherPass(pool, teacher, views, seed, self.short_side, self.card_batch)
             build_store(stage.begin(), made_from, tally=tally, progress=self.progress)
             stage.finish()
@@ -126,7 +167,7 @@ def training_rows(images: Images, stores: Stores) -> Kept:
 
     Raises InputError where fewer than two rows are left.
     """
-    near = near_duplicates(stores.train, stores.check)
+    near = near_duplicates(stores.frozen, stores.check)
     kept = np.flatnonzero(~near)
     if near.any():
         log.info("%d photos nearly repeat a check image and do not train", near.sum())

@@ -44,6 +44,8 @@ class Teacher:
         self.model, self._tokenizer = _build(files)
         self.model.eval().requires_grad_(False).to(self.device)
         self.scale = float(self.model.logit_scale.exp())
+        self.image_prompts: torch.Tensor | None = None
+        """Tuned prompts that the image tower sees with (prompt_src.py), on its device, in its dtype; None: without."""
         self.centre = CentreView.of(files.preprocess)
         self._mean = torch.tensor(files.preprocess["mean"], device=self.device).view(3, 1, 1)
         self._std = torch.tensor(files.preprocess["std"], device=self.device).view(3, 1, 1)
@@ -68,14 +70,18 @@ class Teacher:
         import torch
         from torch.nn import functional
 
+        with torch.inference_mode():
+            features = functional.normalize(self.model.encode_text(self.tokens(texts)).float(), dim=-1)
+        return self.finite(features.cpu().numpy(), "text")
+
+    def tokens(self, texts: Sequence[str]) -> torch.Tensor:
+        """int64 [n, L] on its device, as the text tower takes them. Raises EdgeDistillError once that is gone."""
         if self._tokenizer is None:
             raise EdgeDistillError(
                 f"the text tower of teacher {self.id} is gone: free_text() was called", "Load the teacher again."
             )
-        with torch.inference_mode():
-            tokens = self._tokenizer(list(texts)).to(self.device)
-            features = functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
-        return self.finite(features.cpu().numpy(), "text")
+        ids: torch.Tensor = self._tokenizer(list(texts)).to(self.device)
+        return ids
 
     def encode_images(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
         """float32 [N, D], unit rows, from uint8 [N, S, S, 3] RGB at the teacher's size; one forward pass.
@@ -91,7 +97,13 @@ class Teacher:
 
         with torch.inference_mode():
             pixels = self.normalised(images).to(self.torch_dtype)
-            return functional.normalize(self.model.encode_image(pixels).float(), dim=-1)
+            if self.image_prompts is None:
+                features = self.model.encode_image(pixels)
+            else:
+                from .deep_prompts import image_features  # imports open_clip
+
+                features = image_features(self.model.visual, pixels, self.image_prompts)
+            return functional.normalize(features.float(), dim=-1)
 
     def free_text(self) -> None:
         """Drops the text tower; encode_text fails from here on."""

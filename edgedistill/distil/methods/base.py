@@ -173,6 +173,11 @@ class Method(ABC):
         """Whether `loss` reads `teacher.u_mean`."""
         return False
 
+    @property
+    def aims_at_words(self) -> bool:
+        """Whether the target is what the prompts say, even where class vectors were refined or tuned."""
+        return False
+
     @abstractmethod
     def prepare(self, material: Material) -> State:
         """What `loss` needs beside the batch; run once, before the first step. Raises InputError where the method

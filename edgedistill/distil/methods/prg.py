@@ -149,6 +149,10 @@ class PRG(Method):
     def needs_mean(self) -> bool:
         return "mean-view" in self.edges
 
+    @property
+    def aims_at_words(self) -> bool:
+        return self.prompts != "class-vectors"
+
     def prepare(self, material: Material) -> PRGState:
         """Targets and proxies. Raises InputError for fewer than two classes."""
         bank, classes = material.bank, material.classes
