@@ -302,7 +302,7 @@ def test_the_exported_graph_computes_what_torch_computes(clip_folder: Path, tmp_
     student = start(clip_folder)
     names = ("bolt", "nut")
     drawn = np.random.default_rng(1).normal(size=(2, DIM)).astype(np.float32)
-    classes = ClassVectors(drawn, drawn, np.ones(1), "W1", 20.0, names, Templates("one", ("{}",)))
+    classes = ClassVectors(drawn, drawn, np.ones(1), "uniform", "none", 20.0, names, Templates("one", ("{}",)))
     facts = GraphFacts(labels=names, teacher_id="T", build_id="b" * 64)
     spec = GraphSpec(size=SIZE, dynamic_batch=dynamic)
     made = export_models(student, classes, tmp_path, facts=facts, images=photos(), spec=spec)
