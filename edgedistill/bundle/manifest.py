@@ -61,6 +61,7 @@ def manifest(content: Content, folder: Path) -> dict[str, Any]:
         "student": asdict(content.student),
         "classes": {
             "weighting": vectors.weighting,
+            "refinement": vectors.refinement,
             "scale": vectors.scale,
             **({"few_shot": vectors.few_shot, "few_shot_tune": vectors.few_shot_tune} if vectors.few_shot else {}),
         },

@@ -20,11 +20,13 @@ def model_card(content: Content) -> str:
     left_out = [f"Not built: {name} ({reason})." for name, reason in content.exports.not_built.items()]
     shots, what = content.class_vectors.few_shot, content.class_vectors.few_shot_tune
     tuned = {"vectors": "The class vectors", "prompts": "The teacher's prompts, and with them the class vectors,"}[what]
+    refined = content.class_vectors.refinement
+    moved = f" Its class vectors were moved to those photos ({refined})." if refined != "none" else ""
     labels_used = f"{tuned} were tuned on {shots} labelled photos." if shots else ""
     lines = [
         f"# Classifier for {len(labels)} classes, made for {profile.title}",
         "",
-        f"A {student.name}, taught by {teacher.id} from class names and unlabelled photos.",
+        f"A {student.name}, taught by {teacher.id} from class names and unlabelled photos.{moved}",
         labels_used or "No label took part in training.",
         "",
         "## Classes",
