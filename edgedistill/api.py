@@ -44,6 +44,7 @@ def build(
     option: Sequence[str] | None = None,
     view_targets: ViewTargets | None = None,
     epochs: int | None = None,
+    time: str | None = None,
     batch: int | None = None,
     seed: int | None = None,
     seeds: int | None = None,
@@ -77,7 +78,7 @@ def build(
     teacher_dtype       "auto" (a short measurement), "float32", "bfloat16" or "float16"
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "W1" uniform, "W3" zero-shot prompt ensembling, "W3-pool"
-    views               stored views an image, 1 to 64
+    views               stored views an image, 1 to 64; None: 8, with `time` 8 to 32
     student             a timm name; None: the one of `student_weights`, else the profile's
     student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors
     student_dtype       arithmetic of the training: "auto", "float32" or "bfloat16"
@@ -86,6 +87,8 @@ def build(
     option              the method's own settings, "NAME=VALUE" each
     view_targets        what a crop is taught: to "match" its own view, the "mean" of all, or a "blend"
     epochs, batch       None: from the number of images
+    time                how long training takes, all seeds together: "90s", "10m", "1.5h"; the epochs follow from a
+                        short measurement, whose time counts, too. Not with `epochs`
     seed, seeds         same seed, same bytes on a CPU; `seeds` many are trained, and the first one is shipped
     train_on            "auto", "cpu" or "cuda"
     threads             CPU threads of teacher and training; None: all cores

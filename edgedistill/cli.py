@@ -113,7 +113,7 @@ def build(
             "W3",
         ),
     ] = None,
-    views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
+    views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8; with --time 8 to 32")] = None,
     student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,
     student_weights: Annotated[
         Text,
@@ -144,6 +144,14 @@ def build(
         ),
     ] = None,
     epochs: Annotated[Number, flag("--epochs", TRAINING, "", "60,000 / images, between 20 and 100")] = None,
+    time: Annotated[
+        Text,
+        flag(
+            "--time",
+            TRAINING,
+            "How long training takes, of all seeds together: 90s, 10m, 1.5h. Epochs follow from a short measurement.",
+        ),
+    ] = None,
     batch: Annotated[Number, flag("--batch", TRAINING, "", "128, at most a quarter of the images")] = None,
     seed: Annotated[Number, flag("--seed", TRAINING, "Same seed, same bytes on a CPU.", "0")] = None,
     seeds: Annotated[
