@@ -44,6 +44,7 @@ def build(
     option: Sequence[str] | None = None,
     view_targets: ViewTargets | None = None,
     epochs: int | None = None,
+    patience: float | None = None,
     time: str | None = None,
     batch: int | None = None,
     seed: int | None = None,
@@ -87,8 +88,9 @@ def build(
     option              the method's own settings, "NAME=VALUE" each
     view_targets        what a crop is taught: to "match" its own view, the "mean" of all, or a "blend"
     epochs, batch       None: from the number of images
+    patience            1 or more: so many times the epochs that follow from the number of images. Not with `epochs`
     time                how long training takes, all seeds together: "90s", "10m", "1.5h"; the epochs follow from a
-                        short measurement, whose time counts, too. Not with `epochs`
+                        short measurement, whose time counts, too. Not with `epochs` or `patience`
     seed, seeds         same seed, same bytes on a CPU; `seeds` many are trained, and the first one is shipped
     train_on            "auto", "cpu" or "cuda"
     threads             CPU threads of teacher and training; None: all cores

@@ -144,6 +144,10 @@ def build(
         ),
     ] = None,
     epochs: Annotated[Number, flag("--epochs", TRAINING, "", "60,000 / images, between 20 and 100")] = None,
+    patience: Annotated[
+        Real,
+        flag("--patience", TRAINING, "Times the default epochs, 1 or more: 3 or 10 where a student falls short.", "1"),
+    ] = None,
     time: Annotated[
         Text,
         flag(

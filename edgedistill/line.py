@@ -29,7 +29,7 @@ from .classes.text_bank import TextBank
 from .distil import stages as distil_stages
 from .distil import students
 from .distil.arithmetic import choose_device
-from .distil.config import TrainConfig, batch_for, epochs_for
+from .distil.config import TrainConfig, batch_for, epochs_for, patient
 from .distil.lesson import Lesson
 from .distil.pace import VIEWS
 from .distil.stand_in import Like
@@ -166,7 +166,7 @@ class Line:
             dtype = distil_stages.student_dtype(self.work, self.start, batch, self.compute)
         return TrainConfig(
             size=self.size,
-            epochs=settings.epochs or recipe.epochs or epochs_for(images),
+            epochs=settings.epochs or patient(recipe.epochs or epochs_for(images), settings.patience),
             batch=batch,
             views=settings.view_targets,
             seed=seed,

@@ -31,6 +31,7 @@ RANGES = {
     "views": (1, 64),
     "seeds": (1, None),
     "epochs": (1, None),
+    "patience": (1.0, None),
     "batch": (2, None),
     "input_size": (32, 1024),
     "threads": (1, None),
@@ -71,6 +72,7 @@ class BuildSettings:
     option: tuple[str, ...] = ()
     view_targets: ViewTargets = "blend"
     epochs: int | None = None
+    patience: float | None = None
     time: str | None = None
     batch: int | None = None
     seed: int = 0
@@ -118,7 +120,7 @@ class BuildSettings:
         return self.out or Path(f"{self.classes.stem}-{Path(self.profile).stem}")
 
 
-EXCLUDE_EACH_OTHER = (("time", "epochs"),)
+EXCLUDE_EACH_OTHER = (("time", "epochs"), ("time", "patience"), ("patience", "epochs"))
 """Pairs of which at most one may be given."""
 
 TIME_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}

@@ -28,6 +28,7 @@ from edgedistill.bundle.checkset import read_check
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.distil import loop, pace
 from edgedistill.distil.card_run import CardRun
+from edgedistill.distil.methods.base import Recipe
 from edgedistill.distil.students import Plan
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
@@ -362,6 +363,16 @@ def test_a_time_chooses_views_and_epochs_once_for_a_work_folder(
     assert trained[0] == trained[1]
     assert trained[0].inputs["config"]["epochs"] == 2
     assert [record.message for record in caplog.records if record.message.startswith("epochs 2: 30 s were asked")]
+
+
+def test_patience_multiplies_the_epochs_of_the_default_and_of_a_methods_own_recipe(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = settings(inputs, tiny_teacher_folder, epochs=None, patience=3, work=tmp_path / "work")
+    with at_work(asked) as line:
+        assert line.config(0, 1000).epochs == 180
+        monkeypatch.setattr(type(line.request.method), "recipe", Recipe(epochs=7))
+        assert line.config(0, 1000).epochs == 21
 
 
 def test_a_time_too_short_for_an_epoch_is_told_before_the_teacher_looks_at_the_photos(

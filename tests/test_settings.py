@@ -176,7 +176,24 @@ def test_what_is_no_time_is_refused(time: str) -> None:
         BuildSettings(**NEEDED, time=time)
 
 
-def test_two_ways_to_say_how_long_to_train_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="both --time and --epochs") as error:
-        resolve(NEEDED | {"time": "10m"}, config(tmp_path, "epochs = 3\n"), {})
+@pytest.mark.parametrize(
+    ("flags", "file", "said"),
+    [
+        ({"time": "10m"}, "epochs = 3", "both --time and --epochs"),
+        ({"time": "10m"}, "patience = 3", "both --time and --patience"),
+        ({"patience": 3}, "epochs = 3", "both --patience and --epochs"),
+        ({"patience": 1.0, "epochs": 20}, "", "both --patience and --epochs"),
+    ],
+)
+def test_two_ways_to_say_how_long_to_train_exclude_each_other(
+    tmp_path: Path, flags: dict[str, Any], file: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        resolve(NEEDED | flags, config(tmp_path, file), {})
     assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("patience", [0.9, 0, -3, float("nan"), float("inf")])
+def test_patience_is_one_or_more(patience: float) -> None:
+    with pytest.raises(InputError, match="patience is"):
+        BuildSettings(**NEEDED, patience=patience)

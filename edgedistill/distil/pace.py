@@ -32,8 +32,9 @@ from .students import Student
 Clock = Callable[[], float]
 
 WARM_UP_STEPS = 3
-"""Not timed: what is made at first use is made here."""
+"""Not timed: what is made at first use is made here. Fewer where steps are slow: the share of that is small there."""
 LEAST_STEPS = 5
+"""Timed, but fewer where steps are slow: measuring must leave time for training."""
 SHARE, LEAST_S, MOST_S = 0.05, 2.0, 20.0
 """So much of the time goes into measuring, in seconds at least and at most."""
 ENDLESS = 10**6
@@ -114,8 +115,9 @@ def measure(
     seconds: float,
     clock: Clock = time.perf_counter,
 ) -> Pace:
-    """Train for about `seconds` after a warm-up, but LEAST_STEPS steps at least; `folder` is written to.
+    """Train for about `seconds` after a warm-up; `folder` is written to.
 
+    Not for less than LEAST_STEPS steps, where these do not take twice as long, and never for less than one.
     The student and the lesson are as they were. The config's dtype is a settled one; its epochs do not matter. Where a
     GPU's memory does not hold a step, the batch is halved as training does. Raises OutOfMemory.
     """
@@ -157,23 +159,26 @@ class _SeenEnough(Exception):
 
 
 class _Watch:
-    """Progress of a loop that breaks it off after `seconds`, counted from the end of the step `warm_up`."""
+    """Progress of a loop that breaks it off after `seconds` beyond a warm-up of `warm_up` steps, or of `seconds`."""
 
     def __init__(self, seconds: float, warm_up: int, clock: Clock) -> None:
         self._seconds, self._warm_up, self._clock = seconds, warm_up, clock
-        self._steps, self._images, self._began, self._elapsed = 0, 0, 0.0, 0.0
+        self._first = clock()
+        self._steps, self._images, self._began, self._elapsed = 0, 0, self._first, 0.0
+        self._warm = False
 
     def start(self, title: str, total: int) -> None: ...
 
     def advance(self, n: int = 1, note: str = "") -> None:
         now = self._clock()
         self._steps += 1
-        if self._steps <= self._warm_up:
-            self._began = now
+        if not self._warm:
+            self._warm = self._steps == self._warm_up or now - self._first >= self._seconds
+            self._steps, self._began = (0 if self._warm else self._steps), now
             return
         self._images += n
         self._elapsed = now - self._began
-        if self._steps >= self._warm_up + LEAST_STEPS and self._elapsed >= self._seconds:
+        if self._elapsed >= self._seconds * (1 if self._steps >= LEAST_STEPS else 2):
             raise _SeenEnough
 
     def done(self) -> None: ...

@@ -17,6 +17,8 @@ from edgedistill.teacher.store import TeacherStore
 
 from .colours import IMAGES, config, fresh_student, lesson
 
+READY = 3  # times that the clock was read before the first step
+
 
 def ticking(second: float = 1.0) -> Callable[[], float]:
     """A clock that is one tick further each time it is read: with it, every step takes one tick."""
@@ -36,13 +38,19 @@ def test_an_epoch_takes_as_long_as_its_steps(
 def test_measuring_ends_when_it_has_seen_enough_and_no_step_of_the_warm_up_counts(
     store: TeacherStore, tmp_path: Path
 ) -> None:
-    clock = ticking(0.001)
-    measure(fresh_student(), lesson(store), config(), tmp_path, 0.010, clock)
-    begin_and_warm_up = 2 + pace.WARM_UP_STEPS
-    assert clock() == pytest.approx(0.001 * (begin_and_warm_up + 10))
-    clock = ticking(100)  # one step alone is longer than what was asked for
-    measure(fresh_student(), lesson(store), config(), tmp_path, 0.010, clock)
-    assert clock() == 100 * (begin_and_warm_up + pace.LEAST_STEPS)
+    clock = ticking()
+    measure(fresh_student(), lesson(store), config(), tmp_path, 10.0, clock)
+    assert clock() == READY + pace.WARM_UP_STEPS + 10
+
+
+@pytest.mark.parametrize(("second", "warm_up", "timed"), [(1.0, 3, 10), (2.5, 3, 5), (6.0, 2, 4), (100.0, 1, 1)])
+def test_of_slow_steps_fewer_are_measured(
+    store: TeacherStore, tmp_path: Path, second: float, warm_up: int, timed: int
+) -> None:
+    clock = ticking(second)
+    found = measure(fresh_student(), lesson(store), config(batch=12), tmp_path, 10.0, clock)
+    assert clock() == second * (READY + warm_up + timed)
+    assert found.epoch_s == 4 * second
 
 
 def test_measuring_leaves_student_and_random_numbers_as_they_would_be_without(
