@@ -36,6 +36,7 @@ def build(
     templates: str | Path | None = None,
     prompt_weights: PromptWeights | None = None,
     views: int | None = None,
+    mix: int | None = None,
     student: str | None = None,
     student_weights: str | Path | None = None,
     student_dtype: Dtype | None = None,
@@ -80,6 +81,7 @@ def build(
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "W1" uniform, "W3" zero-shot prompt ensembling, "W3-pool"
     views               stored views an image, 1 to 64; None: 8, with `time` 8 to 32
+    mix                 mixed views an image beside these, 0 to 64: blends of two photos that the teacher looks at, too
     student             a timm name; None: the one of `student_weights`, else the profile's
     student_weights     "auto" (from the hub, else from scratch), "none", or a folder with student.safetensors
     student_dtype       arithmetic of the training: "auto", "float32" or "bfloat16"

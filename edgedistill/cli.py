@@ -114,6 +114,10 @@ def build(
         ),
     ] = None,
     views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8; with --time 8 to 32")] = None,
+    mix: Annotated[
+        Number,
+        flag("--mix", TEACHER, "Mixed views an image beside these: blends of two photos, for long trainings.", "0"),
+    ] = None,
     student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's, else the profile's")] = None,
     student_weights: Annotated[
         Text,

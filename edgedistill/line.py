@@ -114,7 +114,7 @@ class Line:
 
     def store(self, images: Images) -> Stores:
         """Run the teacher over every view once. After this it is not needed again."""
-        plan = ViewPlan(self._views(images), self.settings.seed, self.size)
+        plan = ViewPlan(self._views(images), self.settings.seed, self.size, self.settings.mix)
         return fill_stores(self.work, images, self.teacher, plan, self.bar)
 
     def free_teacher(self) -> None:
@@ -251,6 +251,7 @@ class Line:
             dim=files.dim,
             names=request.labels.names,
             templates=request.templates,
+            mix=self.settings.mix,
         )
         config = self.config(self.settings.seed, len(images.train))
         return distil_stages.views_in(self.work, self.start, like, request.method, config, self.time)

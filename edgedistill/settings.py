@@ -29,6 +29,7 @@ else:  # pragma: no cover - Python 3.10 (JetPack 6)
 
 RANGES = {
     "views": (1, 64),
+    "mix": (0, 64),
     "seeds": (1, None),
     "epochs": (1, None),
     "patience": (1.0, None),
@@ -64,6 +65,7 @@ class BuildSettings:
     templates: str = "general"
     prompt_weights: PromptWeights = "W3"
     views: int | None = None
+    mix: int = 0
     student: str | None = None
     student_weights: str = "auto"
     student_dtype: Dtype = "auto"

@@ -126,6 +126,7 @@ def views_in(work: WorkFolder, start: Start, like: Like, method: Method, config:
     config = dataclasses.replace(config, epochs=None, seed=0)
     inputs = {
         "pool": like.pool.fingerprint,
+        "mix": like.mix,
         "student": start.plan.key,
         "method": [method.name, methods.options(method)],
         "config": dataclasses.asdict(config),

@@ -31,7 +31,7 @@ SCALE = 100.0  # OpenAI CLIP's
 @dataclass(frozen=True, eq=False)
 class Like:
     """What the lesson to come will look like: of these photos (a Pool and its Tally), kept at `short_side`; of a
-    teacher with `dim` dimensions; of so many class `names` and these templates."""
+    teacher with `dim` dimensions; of so many class `names` and these templates; and with `mix` mixed views."""
 
     pool: Pool
     tally: Tally
@@ -39,12 +39,13 @@ class Like:
     dim: int
     names: tuple[str, ...]
     templates: Templates
+    mix: int = 0
 
 
 def stand_in(folder: Path, like: Like, method: Method) -> Lesson | None:
     """A lesson whose store is made in `folder`; None where none of the photos that it tried can be read."""
     some = _Some(like.pool, np.unique(np.linspace(0, len(like.pool) - 1, PHOTOS).astype(np.int64)))
-    look = TeacherPass(some, _NoTeacher(like.dim), views=VIEWS, seed=0, short_side=like.short_side)
+    look = TeacherPass(some, _NoTeacher(like.dim), views=VIEWS, seed=0, short_side=like.short_side, mix=like.mix)
     build_store(folder, look, tally=like.tally)
     store = TeacherStore.open(folder, verify=False)
     if not len(store):

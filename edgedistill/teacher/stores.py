@@ -27,11 +27,13 @@ NEAR_DUPLICATE_ALARM = 0.2  # of the pool
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How often and how large the photos are looked at: views an image, the seed of their crops, the student's size."""
+    """How often and how large the photos are looked at: views an image, the seed of their crops, the student's size,
+    and mixed views an image."""
 
     views: int
     seed: int
     size: int
+    mix: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def fill_stores(work: WorkFolder, images: Images, teacher: TeacherInUse, plan: V
     dtype = teacher.dtype()
     short_side = short_side_for(teacher.files.image_size, plan.size)
     fill = _Fill(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
-    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally)
+    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally, plan.mix)
     train = TeacherStore.open(train_stage.path)
     tally = _refuse_mostly_bad("photos", images.train, train, images.tally)
     # The centre view has no crop and so no seed: all seeds share one check store.
@@ -82,7 +84,7 @@ class _Fill:
     short_side: int
     progress: Progress
 
-    def stage(self, name: str, pool: Pool, views: int, seed: int, tally: Tally) -> Stage:
+    def stage(self, name: str, pool: Pool, views: int, seed: int, tally: Tally, mix: int = 0) -> Stage:
         """The finished stage of one store."""
         files, compute = self.teacher.files, self.teacher.compute
         stage = self.work.stage(
@@ -98,13 +100,14 @@ class _Fill:
                 "views": views,
                 "short_side": self.short_side,
                 **({} if self.card_batch is None else {"card_batch": self.card_batch}),
+                **({"mix": mix} if mix else {}),  # named only where there are any: stores from before stay valid
             },
             version=STORE,
         )
         if not stage.done:
             teacher = self.teacher.load(self.dtype)
             teacher.free_text()
-            made_from = TeacherPass(pool, teacher, views, seed, self.short_side, self.card_batch)
+            made_from = TeacherPass(pool, teacher, views, seed, self.short_side, self.card_batch, mix)
             build_store(stage.begin(), made_from, tally=tally, progress=self.progress)
             stage.finish()
         return stage
