@@ -365,6 +365,15 @@ def test_a_time_chooses_views_and_epochs_once_for_a_work_folder(
     assert [record.message for record in caplog.records if record.message.startswith("epochs 2: 30 s were asked")]
 
 
+def test_mixed_views_make_another_store_and_none_of_the_check_images(
+    inputs: Path, tiny_teacher_folder: Path
+) -> None:
+    before = stages(inputs)
+    verdict = build(settings(inputs, tiny_teacher_folder, mix=2, device="folder", out=inputs / "bundle-mix"))
+    assert verdict.agreement is not None or verdict.reasons == ("not-reached",)
+    assert {name.rpartition("-")[0] for name in stages(inputs) - before} == {"store-train", "distil", "answers"}
+
+
 def test_patience_multiplies_the_epochs_of_the_default_and_of_a_methods_own_recipe(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
