@@ -2,7 +2,7 @@
 
     python benchmarks/time_promise.py --time 60s 120s --json benchmarks/results/time_promise.json
 
-From the repository root: the teacher is the example's (examples/teacher). Each build is one of its own, from generated
+The teacher is the example's (examples/teacher). Each build is one of its own, from generated
 photos to a trained student; nothing is exported or measured. What is timed is the stage of training as a user waits
 for it: measuring, every epoch, and the few check images. Rows, TIME being as it was asked for:
 
@@ -27,6 +27,7 @@ from edgedistill.settings import BuildSettings, seconds_of
 
 BAR = "0.85 .. 1.15"
 CHECKS = 32
+TEACHER = Path(__file__).resolve().parents[1] / "examples" / "teacher"
 
 
 def main() -> None:
@@ -62,7 +63,7 @@ def trained(time: str, options: argparse.Namespace) -> tuple[float, int]:
             classes=folder / "labels.txt",
             images=folder / "photos",
             check=folder / "check",
-            teacher="local-dir:examples/teacher",
+            teacher=f"local-dir:{TEACHER}",
             teacher_dtype="float32",
             student=options.student,
             student_weights="none",

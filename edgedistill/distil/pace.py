@@ -35,7 +35,7 @@ WARM_UP_STEPS = 3
 """Not timed: what is made at first use is made here. Fewer where steps are slow: the share of that is small there."""
 LEAST_STEPS = 5
 """Timed, but fewer where steps are slow: measuring must leave time for training."""
-SHARE, LEAST_S, MOST_S = 0.05, 2.0, 20.0
+SHARE, LEAST_S, MOST_S = 0.1, 2.0, 30.0
 """So much of the time goes into measuring, in seconds at least and at most."""
 ENDLESS = 10**6
 """Epochs of a run that is always broken off. So long a warm-up leaves the weights as good as they were."""

@@ -93,11 +93,11 @@ def test_the_time_is_shared_among_the_seeds() -> None:
     assert "for each of 3 students" in settled.reason
 
 
-def test_measuring_takes_a_twentieth_of_the_time_within_bounds() -> None:
+def test_measuring_takes_a_tenth_of_the_time_within_bounds() -> None:
     asked = []
     for seconds in (10, 100, 36_000):
         settle(lambda given: asked.append(given) or Pace(1.0, 0.0), seconds, 1)
-    assert asked == [2.0, 5.0, 20.0]
+    assert asked == [2.0, 10.0, 30.0]
 
 
 def test_it_is_said_where_whole_epochs_come_no_closer() -> None:
