@@ -41,6 +41,7 @@ def build(
     views: int | None = None,
     few_shot: str | Path | None = None,
     few_shot_tune: FewShotTune | None = None,
+    mix: int | None = None,
     student: str | None = None,
     student_weights: str | Path | None = None,
     student_dtype: Dtype | None = None,
@@ -49,6 +50,8 @@ def build(
     option: Sequence[str] | None = None,
     view_targets: ViewTargets | None = None,
     epochs: int | None = None,
+    patience: float | None = None,
+    time: str | None = None,
     batch: int | None = None,
     seed: int | None = None,
     seeds: int | None = None,
@@ -85,9 +88,10 @@ def build(
     templates           prompt templates: "general", "imagenet", "cifar", or a file with one {} a line
     prompt_weights      "uniform", "zero-shot" prompt ensembling, "zero-shot-pool" (by the pool's mean alone)
     refine              class vectors moved to the pool's photos: "auto", "none", "prototypes", "visual"
-    views               stored views an image, 1 to 64
+    views               stored views an image, 1 to 64; None: 8, with `time` 8 to 32
+    mix                 mixed views an image beside these, 0 to 64: blends of two photos that the teacher looks at, too
     few_shot            folder with a few labelled photos in class folders, to tune with before the student is taught
-                        (not with method "prg"); None: no label teaches
+                        None: no label teaches
     few_shot_tune       what they tune: the class "vectors" alone, which takes seconds, or the teacher's "prompts"
     student             a timm name, or "vit-b16-prompted" (PromptKD's own); None: the one of `student_weights`, else
                         the profile's
@@ -99,6 +103,9 @@ def build(
     option              the method's own settings, "NAME=VALUE" each
     view_targets        what a crop is taught: to "match" its own view, the "mean" of all, or a "blend"
     epochs, batch       None: from the number of images
+    patience            1 or more: so many times the epochs that follow from the number of images. Not with `epochs`
+    time                how long training takes, all seeds together: "90s", "10m", "1.5h"; the epochs follow from a
+                        short measurement, whose time counts, too. Not with `epochs` or `patience`
     seed, seeds         same seed, same bytes on a CPU; `seeds` many are trained, and the first one is shipped
     train_on            "auto", "cpu" or "cuda"
     threads             CPU threads of teacher and training; None: all cores

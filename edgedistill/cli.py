@@ -135,7 +135,11 @@ def build(
         Text,
         flag("--refine", TEACHER, f"{', '.join(REFINEMENTS)}: class vectors moved to the photos.", "auto"),
     ] = None,
-    views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8")] = None,
+    views: Annotated[Number, flag("--views", TEACHER, "Stored views an image.", "8; with --time 8 to 32")] = None,
+    mix: Annotated[
+        Number,
+        flag("--mix", TEACHER, "Mixed views an image beside these: blends of two photos, for long trainings.", "0"),
+    ] = None,
     few_shot: Annotated[
         File,
         flag(
@@ -187,6 +191,18 @@ def build(
         ),
     ] = None,
     epochs: Annotated[Number, flag("--epochs", TRAINING, "", "60,000 / images, between 20 and 100")] = None,
+    patience: Annotated[
+        Real,
+        flag("--patience", TRAINING, "Times the default epochs, 1 or more: 3 or 10 where a student falls short.", "1"),
+    ] = None,
+    time: Annotated[
+        Text,
+        flag(
+            "--time",
+            TRAINING,
+            "How long training takes, of all seeds together: 90s, 10m, 1.5h. Epochs follow from a short measurement.",
+        ),
+    ] = None,
     batch: Annotated[Number, flag("--batch", TRAINING, "", "128, at most a quarter of the images")] = None,
     seed: Annotated[Number, flag("--seed", TRAINING, "Same seed, same bytes on a CPU.", "0")] = None,
     seeds: Annotated[

@@ -33,12 +33,15 @@ from .classes.text_bank import TextBank
 from .distil import selected, students
 from .distil import stages as distil_stages
 from .distil.arithmetic import choose_device
-from .distil.config import TrainConfig, batch_for, epochs_for
+from .distil.config import TrainConfig, batch_for, epochs_for, patient
 from .distil.lesson import Lesson
+from .distil.pace import VIEWS
+from .distil.stand_in import Like
 from .export.graph import GraphFacts, GraphSpec
 from .export.models import export_models
 from .images.few_shot import gather_few_shot
 from .images.gather import Images, gather, rows_of
+from .images.pixels import short_side_for
 from .request import Request, budget_overrides
 from .settings import BuildSettings
 from .targets import machine
@@ -141,7 +144,7 @@ class Line:
         if settings.few_shot is None:
             return Tuning()
         photos = gather_few_shot(settings.few_shot, self.request.labels, images.check, self.bar)
-        plan = ViewPlan(settings.views, settings.seed, self.size)
+        plan = ViewPlan(self._views(images), settings.seed, self.size)
         if settings.few_shot_tune == "prompts":
             prompts = classes_stages.tuned_prompts(self.work, photos, bank, self.teacher, plan, self.bar)
             return Tuning(len(photos.pool), prompts=prompts)
@@ -151,7 +154,7 @@ class Line:
 
     def store(self, images: Images, prompts: TunedPrompts | None = None) -> Stores:
         """Run the teacher over every view once, through tuned prompts if there are any. Then it is not needed again."""
-        plan = ViewPlan(self.settings.views, self.settings.seed, self.size)
+        plan = ViewPlan(self._views(images), self.settings.seed, self.size, self.settings.mix)
         return fill_stores(self.work, images, self.teacher, plan, self.bar, prompts)
 
     def free_teacher(self) -> None:
@@ -208,14 +211,18 @@ class Line:
             mean_feature=self.teacher.files.mean_feature,
         )
         questions = distil_stages.Questions(check.images, stores.check_stage)
-        stage = distil_stages.train(
-            self.work, self.start, lesson, stores.train_stage, self.config(seed, len(kept.rows)), self.bar
-        )
+        config = self.config(seed, len(kept.rows))
+        if self.time is not None:
+            epochs, why = distil_stages.epochs_in(self.work, self.start, lesson, stores.train_stage, config, self.time)
+            if seed == self.seeds.start:
+                log.info("epochs %d: %s", epochs, why)
+            config = dataclasses.replace(config, epochs=epochs)
+        stage = distil_stages.train(self.work, self.start, lesson, stores.train_stage, config, self.bar)
         before, after = distil_stages.answers(self.work, self.start, stage, seed, questions, classes)
         return Trained(seed, stage, None if before is None else check.figures(before), check.figures(after))
 
     def config(self, seed: int, images: int) -> TrainConfig:
-        """How `images` photos train this seed, every choice settled."""
+        """How `images` photos train this seed, every choice settled; `distil` changes the epochs where --time does."""
         settings, recipe = self.settings, self.request.method.recipe
         batch = settings.batch or recipe.batch or batch_for(images)
         dtype: str = settings.student_dtype
@@ -223,7 +230,7 @@ class Line:
             dtype = distil_stages.student_dtype(self.work, self.start, batch, self.compute)
         return TrainConfig(
             size=self.size,
-            epochs=settings.epochs or recipe.epochs or epochs_for(images),
+            epochs=settings.epochs or patient(recipe.epochs or epochs_for(images), settings.patience),
             batch=batch,
             views=settings.view_targets or recipe.view_targets or "blend",
             seed=seed,
@@ -278,6 +285,12 @@ class Line:
                 log.info("%s is not built: %s", precision, reason)
             return write_bundle(out, Content(**vars(draft), build_id=build_id, exports=exports))
 
+    @property
+    def time(self) -> distil_stages.Time | None:
+        """How long the seeds may train together, where --time says so."""
+        seconds = self.settings.seconds
+        return None if seconds is None else distil_stages.Time(seconds, len(self.seeds))
+
     def measure(self, folder: Path) -> Verdict:
         """Have the device measure the bundle, and decide; never cached."""
         return verify(folder, self.request.device)
@@ -287,6 +300,25 @@ class Line:
         asked: int = self.settings.threads or self.work.decision("threads", {}, _physical_cores, kind=int)[0]
         torch.set_num_threads(asked)
         return asked
+
+    def _views(self, images: Images) -> int:
+        """--views; where it is open, as many as the epochs of --time ask for, else the default."""
+        if self.settings.views is not None:
+            return self.settings.views
+        if self.time is None:
+            return VIEWS
+        files, request = self.teacher.files, self.request
+        like = Like(
+            pool=images.train,
+            tally=images.tally,
+            short_side=short_side_for(files.image_size, self.size),
+            dim=files.dim,
+            names=request.labels.names,
+            templates=request.templates,
+            mix=self.settings.mix,
+        )
+        config = self.config(self.settings.seed, len(images.train))
+        return distil_stages.views_in(self.work, self.start, like, request.method, config, self.time)
 
     def _settle_student(self) -> students.Plan:
         """--student and its weights; what "auto" found, once for a work folder (distil/stages.py)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -39,8 +40,10 @@ else:  # pragma: no cover - Python 3.10 (JetPack 6)
 
 RANGES = {
     "views": (1, 64),
+    "mix": (0, 64),
     "seeds": (1, None),
     "epochs": (1, None),
+    "patience": (1.0, None),
     "batch": (2, None),
     "input_size": (32, 1024),
     "threads": (1, None),
@@ -55,11 +58,12 @@ RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """One build, as asked for. None means "from the profile", for threads "all cores", for select "all photos", for
-    epochs, batch and view targets "as the method trains".
+    """One build, as asked for. None means "from the profile"; for threads "all cores"; for select "all photos"; for
+    view targets "as the method trains"; for views, epochs and batch a default, from the method, the number of images or
+    the time that training may take.
 
     A path may be given as a string, a name that may be a path as a Path, a float as an int. Raises InputError for any
-    other type, a word that is not on its list, and a number out of its range.
+    other type, a word that is not on its list, a number out of its range, and for two that exclude each other.
     """
 
     profile: str
@@ -75,7 +79,8 @@ class BuildSettings:
     templates: str = "general"
     prompt_weights: PromptWeights = "zero-shot"
     refine: Refinement = "auto"
-    views: int = 8
+    views: int | None = None
+    mix: int = 0
     few_shot: Path | None = None
     few_shot_tune: FewShotTune = "vectors"
     student: str | None = None
@@ -86,6 +91,8 @@ class BuildSettings:
     option: tuple[str, ...] = ()
     view_targets: ViewTargets | None = None
     epochs: int | None = None
+    patience: float | None = None
+    time: str | None = None
     batch: int | None = None
     seed: int = 0
     seeds: int = 1
@@ -114,6 +121,18 @@ class BuildSettings:
                 upper = f" and at most {most:g}" if most else ""
                 raise InputError(f"{_flag(name)} is {value}", f"It must be at least {least:g}{upper}.")
         self._check_select()
+        if self.time is not None:
+            seconds_of(self.time)
+        for one, other in EXCLUDE_EACH_OTHER:
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise InputError(
+                    f"both {_flag(one)} and {_flag(other)} say how long to train", "Give one of them, not both."
+                )
+
+    @property
+    def seconds(self) -> float | None:
+        """--time in seconds."""
+        return None if self.time is None else seconds_of(self.time)
 
     def _check_select(self) -> None:
         amount = self.select
@@ -132,6 +151,20 @@ class BuildSettings:
     def bundle(self) -> Path:
         """Where the bundle goes: --out, else ./<labels stem>-<profile>/."""
         return self.out or Path(f"{self.classes.stem}-{Path(self.profile).stem}")
+
+
+EXCLUDE_EACH_OTHER = (("time", "epochs"), ("time", "patience"), ("patience", "epochs"))
+"""Pairs of which at most one may be given."""
+
+TIME_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds_of(time: str) -> float:
+    """The seconds of "90s", "10m" or "1.5h". Raises InputError for any other text, and for no time at all."""
+    number, unit = time[:-1], time[-1:]
+    if unit in TIME_UNITS and re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) and float(number) > 0:
+        return float(number) * TIME_UNITS[unit]
+    raise InputError(f"--time is {time!r}", "Write a number above 0 and its unit, such as 90s, 10m or 1.5h.")
 
 
 ONE_OF: dict[str, Collection[str]] = {

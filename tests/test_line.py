@@ -30,8 +30,9 @@ from tiny_images import CLASSES, FOUR_CLASSES, write_check
 
 from edgedistill.bundle.checkset import read_check
 from edgedistill.classes.class_vectors import ClassVectors
-from edgedistill.distil import loop
+from edgedistill.distil import loop, pace
 from edgedistill.distil.card_run import CardRun
+from edgedistill.distil.methods.base import Recipe
 from edgedistill.distil.students import Plan
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
@@ -489,6 +490,59 @@ def test_seeds_are_reported_and_the_first_ships(
     assert [row.seed for row in three.seeds] == [0, 1, 2]
     student = "student.safetensors"
     assert (inputs / "bundle-seeds" / student).read_bytes() == (inputs / "bundle" / student).read_bytes()
+
+
+def test_a_time_chooses_views_and_epochs_once_for_a_work_folder(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """The measured epoch is longer than it was thought to be before there was a store, which changes no view."""
+    caplog.set_level(logging.INFO, "edgedistill")
+    paces = iter([pace.Pace(epoch_s=0.1, begin_s=0.0), pace.Pace(epoch_s=15.0, begin_s=0.0)])
+    monkeypatch.setattr(pace, "measure", lambda *_: next(paces))
+    asked = settings(
+        inputs, tiny_teacher_folder, epochs=None, views=None, time="30s", work=tmp_path / "work", out=tmp_path / "out"
+    )
+    trained = []
+    for _ in range(2):
+        with at_work(asked) as line:
+            bank, images = line.text(), line.gather()
+            stores = line.store(images)
+            kept = line.training_rows(images, stores)
+            vectors = line.classes(bank, stores, kept)
+            trained.append(line.distil(0, stores, kept, bank, vectors, line.check_set(images, stores, vectors)).stage)
+    assert stores.train.views == 16
+    assert trained[0] == trained[1]
+    assert trained[0].inputs["config"]["epochs"] == 2
+    assert [record.message for record in caplog.records if record.message.startswith("epochs 2: 30 s were asked")]
+
+
+def test_mixed_views_make_another_store_and_none_of_the_check_images(
+    inputs: Path, tiny_teacher_folder: Path
+) -> None:
+    before = stages(inputs)
+    verdict = build(settings(inputs, tiny_teacher_folder, mix=2, device="folder", out=inputs / "bundle-mix"))
+    assert verdict.agreement is not None or verdict.reasons == ("not-reached",)
+    assert {name.rpartition("-")[0] for name in stages(inputs) - before} == {"store-train", "distil", "answers"}
+
+
+def test_patience_multiplies_the_epochs_of_the_default_and_of_a_methods_own_recipe(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = settings(inputs, tiny_teacher_folder, epochs=None, patience=3, work=tmp_path / "work")
+    with at_work(asked) as line:
+        assert line.config(0, 1000).epochs == 180
+        monkeypatch.setattr(type(line.request.method), "recipe", Recipe(epochs=7))
+        assert line.config(0, 1000).epochs == 21
+
+
+def test_a_time_too_short_for_an_epoch_is_told_before_the_teacher_looks_at_the_photos(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "measure", lambda *_: pace.Pace(epoch_s=15.0, begin_s=0.0))
+    asked = settings(inputs, tiny_teacher_folder, epochs=None, views=None, time="10s", work=tmp_path / "work")
+    with pytest.raises(InputError, match="one epoch takes 15 s here"), at_work(asked) as line:
+        line.store(line.gather())
+    assert not [*(tmp_path / "work").glob("*store*"), *(tmp_path / "work" / "decisions").glob("views*")]
 
 
 def test_a_board_that_is_not_here_leaves_a_bundle_and_its_commands(

@@ -190,3 +190,37 @@ def test_the_bundle_is_named_after_labels_and_profile() -> None:
     assert BuildSettings(**NEEDED).bundle == Path("labels-cpu")
     assert BuildSettings(**NEEDED | {"profile": "boards/mine.toml"}).bundle == Path("labels-mine")
     assert BuildSettings(**NEEDED, out=Path("there")).bundle == Path("there")
+
+
+@pytest.mark.parametrize(("time", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("1.5h", 5400), (None, None)])
+def test_a_time_is_a_number_and_its_unit(time: str | None, seconds: float | None) -> None:
+    assert BuildSettings(**NEEDED, time=time).seconds == seconds
+
+
+@pytest.mark.parametrize("time", ["", "90", "m", "10 m", "0s", "-1h", "1e3s", "infs", "10d", "١s"])
+def test_what_is_no_time_is_refused(time: str) -> None:
+    with pytest.raises(InputError, match="--time is"):
+        BuildSettings(**NEEDED, time=time)
+
+
+@pytest.mark.parametrize(
+    ("flags", "file", "said"),
+    [
+        ({"time": "10m"}, "epochs = 3", "both --time and --epochs"),
+        ({"time": "10m"}, "patience = 3", "both --time and --patience"),
+        ({"patience": 3}, "epochs = 3", "both --patience and --epochs"),
+        ({"patience": 1.0, "epochs": 20}, "", "both --patience and --epochs"),
+    ],
+)
+def test_two_ways_to_say_how_long_to_train_exclude_each_other(
+    tmp_path: Path, flags: dict[str, Any], file: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        resolve(NEEDED | flags, config(tmp_path, file), {})
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("patience", [0.9, 0, -3, float("nan"), float("inf")])
+def test_patience_is_one_or_more(patience: float) -> None:
+    with pytest.raises(InputError, match="patience is"):
+        BuildSettings(**NEEDED, patience=patience)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEP = 0.001
-"""How much a class vector is held where the text put it: none moves by much more than 1/KEEP logits. Our choice: the best
-of 1, 0.1, 0.03, 0.01 and 0.001 on the study's development sets, with 4 and with 16 photos a class."""
+"""How much a class vector is held where the text put it: none moves by much more than 1/KEEP logits. Our choice: the
+best of 1, 0.1, 0.03, 0.01 and 0.001 on the study's development sets, with 4 and with 16 photos a class."""
 STEPS = 500
 
 

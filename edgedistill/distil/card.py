@@ -87,8 +87,11 @@ class CardReader:
         if not self._with_mean:
             return TeacherOut(u=_unit(self._features[row, view]), **facts)
         every = _unit(self._features[row])
-        own = every[torch.arange(len(row), device=self._device), view]
-        return TeacherOut(u=own, u_mean=_unit(every.mean(1)), **facts)
+        own, plain = every[torch.arange(len(row), device=self._device), view], self._store.plain_views
+        mean = _unit(every[:, :plain].mean(1))
+        if self._store.views > plain:  # a mixed view is its own mean
+            mean = torch.where((view >= plain)[:, None], own, mean)
+        return TeacherOut(u=own, u_mean=mean, **facts)
 
     def _pinned(self, x: np.ndarray) -> Tensor:
         return pinned(torch.from_numpy(x), self._device)

@@ -74,6 +74,15 @@ def epochs_for(images: int) -> int:
     return min(100, max(20, round(60_000 / images)))
 
 
+def patient(epochs: int, patience: float | None) -> int:
+    """`patience` times the epochs that the defaults would choose; None: as many as these.
+
+    After Beyer et al. 2022 (arXiv 2106.05237), who train students for very long on views that the teacher saw, too.
+    Ours are stored and so come again: the longer the training, the more of them are needed.
+    """
+    return epochs if patience is None else max(1, round(patience * epochs))
+
+
 def lr_for(student: Student) -> float:
     """The backbone's peak learning rate: 1e-3 from scratch, 1e-4 for pretrained weights.
 

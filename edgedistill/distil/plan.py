@@ -14,6 +14,7 @@ Two ways to cut the epochs into steps:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,8 @@ Step = tuple[np.ndarray, np.ndarray]
 class Plan:
     """Every step of a run over `rows` (int64 [N]) of a store with `views` views, about `batch` images a step.
 
-    `fixed` says in which of the two ways; then no batch is larger than N, and `batch` says so.
+    `fixed` says in which of the two ways; then no batch is larger than N, and `batch` says so. `shown(rows, views)` is
+    which views [n] are shown in place of these views [n] of these rows [n]; None: they themselves.
     """
 
     seed: int
@@ -35,6 +37,7 @@ class Plan:
     batch: int
     epochs: int
     fixed: bool = False
+    shown: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     _parts: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,4 +72,5 @@ class Plan:
         shape = (len(self.rows), self.views)
         keys = np.random.default_rng([self.seed, 1, rounds]).random(shape, dtype=np.float32)
         shuffled = np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.rows))[:count]
-        return self.rows[shuffled], keys[shuffled].argsort(axis=1)[:, turn]
+        rows, views = self.rows[shuffled], keys[shuffled].argsort(axis=1)[:, turn]
+        return rows, views if self.shown is None else self.shown(rows, views)

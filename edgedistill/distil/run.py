@@ -69,9 +69,10 @@ class Run:
             batch=config.batch or batch_for(images),
             epochs=self.epochs,
             fixed=self.fixed,
+            shown=self._shown if lesson.store.views > lesson.store.plain_views else None,
         )
         self.batch = self.plan.batch
-        self.schedule = Schedule(config=config, steps=self.plan.steps, views=lesson.store.views)
+        self.schedule = Schedule(config=config, steps=self.plan.steps, views=lesson.store.plain_views)
         self.learner = Learner(student, lesson, config, self.device)
         self.header = self._header()
         start = {name: _checksum(value) for name, value in student.state_dict().items()}
@@ -100,6 +101,16 @@ class Run:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
+
+    def _shown(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """`views` of these rows; a plain one where a mixed view's partner may not train, as a copy of a check image."""
+        blends = self.lesson.store.pixels.blends(rows, views)
+        if blends is None:
+            return views
+        barred = blends.which[~np.isin(blends.partner, self.lesson.rows)]
+        shown = views.copy()
+        shown[barred] %= self.lesson.store.plain_views
+        return shown
 
     @property
     def needs_mean(self) -> bool:

@@ -18,11 +18,13 @@ from ..work import atomic
 from ..work.compute import Compute
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
-from . import loop, methods, students
+from . import loop, methods, pace, students
 from .arithmetic import choose_dtype
 from .config import TrainConfig
 from .evaluate import evaluate
 from .lesson import Lesson
+from .methods.base import Method
+from .stand_in import Like, stand_in
 
 # Versions of the two stages; when to raise them: work/stage.py.
 DISTIL = 2  # a student: methods, loop, batches, students
@@ -102,28 +104,88 @@ def student_dtype(work: WorkFolder, start: Start, batch: int, compute: Compute) 
     )
 
 
+def epochs_in(
+    work: WorkFolder, start: Start, lesson: Lesson, store: Stage, config: TrainConfig, time: Time
+) -> tuple[int, str]:
+    """As many epochs as `time` is enough for, and why, as this work folder measured when it first met this training.
+
+    The config's epochs and seed do not matter. Raises InputError where there is not time for one epoch.
+    """
+    described = _described(start, lesson, store, dataclasses.replace(config, epochs=None, seed=0))
+
+    def decide() -> tuple[int, str]:
+        found = _settled(work, start, lesson, config, time)
+        return found.epochs, found.reason
+
+    return work.decision("epochs", {**described, **dataclasses.asdict(time)}, decide, kind=int)
+
+
+def views_in(work: WorkFolder, start: Start, like: Like, method: Method, config: TrainConfig, time: Time) -> int:
+    """How many views to store for a training that `time` is enough for: measured, on photos with features that mean
+    nothing, when this work folder first met this training. Raises InputError as `epochs_in` does."""
+    config = dataclasses.replace(config, epochs=None, seed=0)
+    inputs = {
+        "pool": like.pool.fingerprint,
+        "mix": like.mix,
+        "student": start.plan.key,
+        "method": [method.name, methods.options(method)],
+        "config": dataclasses.asdict(config),
+        **dataclasses.asdict(time),
+    }
+
+    def decide() -> tuple[int, str]:
+        with work.scratch() as folder:
+            lesson = stand_in(folder, like, method)
+            if lesson is None:
+                return pace.VIEWS, "none of the photos that were tried can be read"
+            epochs = _settled(work, start, lesson, config, time).epochs
+        return pace.views_for(epochs), f"there is time for about {epochs} epochs"
+
+    views, reason = work.decision("views", inputs, decide, kind=int)
+    log.info("views %d: %s", views, reason)
+    return int(views)
+
+
+@dataclass(frozen=True)
+class Time:
+    """How long training may take: `seconds` for `seeds` students together."""
+
+    seconds: float
+    seeds: int
+
+
+def _settled(work: WorkFolder, start: Start, lesson: Lesson, config: TrainConfig, time: Time) -> pace.Settled:
+    def measure(seconds: float) -> pace.Pace:
+        with work.scratch() as folder:
+            return pace.measure(start.untrained(config.seed)[0], lesson, config, folder, seconds)
+
+    log.info("measuring how long an epoch takes")
+    return pace.settle(measure, time.seconds, time.seeds)
+
+
 def train(
     work: WorkFolder, start: Start, lesson: Lesson, store: Stage, config: TrainConfig, progress: Progress
 ) -> Stage:
     """Train one student from the store that the stage `store` made, to the last epoch. No check image takes part."""
-    classes = lesson.classes
-    stage = work.stage(
-        "distil",
-        {
-            "store": store.path.name,
-            "rows": atomic.digest(lesson.rows.tolist()),
-            "classes": hashlib.sha256(classes.text.tobytes() + classes.baked.tobytes()).hexdigest(),
-            "student": start.plan.key,
-            "method": [lesson.method.name, methods.options(lesson.method)],
-            "config": dataclasses.asdict(config),
-        },
-        version=DISTIL,
-    )
+    stage = work.stage("distil", _described(start, lesson, store, config), version=DISTIL)
     if not stage.done:
         student, _ = start.untrained(config.seed)
         loop.train(student, lesson, config, stage.begin(), progress)
         stage.finish()
     return stage
+
+
+def _described(start: Start, lesson: Lesson, store: Stage, config: TrainConfig) -> dict[str, Any]:
+    """All that a training depends on."""
+    classes = lesson.classes
+    return {
+        "store": store.path.name,
+        "rows": atomic.digest(lesson.rows.tolist()),
+        "classes": hashlib.sha256(classes.text.tobytes() + classes.baked.tobytes()).hexdigest(),
+        "student": start.plan.key,
+        "method": [lesson.method.name, methods.options(lesson.method)],
+        "config": dataclasses.asdict(config),
+    }
 
 
 def answers(

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .crops import cut, spare
+from .crops import cut, mix, spare
 from .cuts import Cuts
+from .mixes import Blends
 from .packing import host_memory, pack
 from .pixels import PixelCache
 
@@ -24,10 +25,14 @@ _SLICE_BYTES = 64 << 20
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """Pixels on the device and the boxes of one batch in them; `arrived` is there where they are still on their way."""
+    """Pixels on the device and the boxes of one batch in them; `arrived` is there where they are still on their way.
+
+    Behind the boxes of the batch's crops stand those of the partners of its `blends`.
+    """
 
     pixels: Tensor
     cuts: Cuts
+    blends: Blends | None
     arrived: torch.cuda.Event | None = None
 
 
@@ -56,8 +61,11 @@ class CardPixels:
 
         `threads` share the packing; the result does not depend on them.
         """
+        blends = self._cache.blends(rows, views)
+        if blends is not None:
+            rows, views = np.append(rows, blends.partner), np.append(views, views[blends.which])
         if self._whole is not None:
-            return Page(self._whole, self._cache.cuts(rows, views))
+            return Page(self._whole, self._cache.cuts(rows, views), blends)
         boxes = self._cache.boxes(rows, views)
         parts = [
             self._cache.image(row)[top:bottom, left:right]
@@ -65,9 +73,9 @@ class CardPixels:
         ]
         packed = pack(parts, self._device, threads)
         if self._stream is None:
-            return Page(packed.to(self._device).pixels, packed.whole(boxes.flip))
+            return Page(packed.to(self._device).pixels, packed.whole(boxes.flip), blends)
         with torch.cuda.stream(self._stream):
-            return Page(packed.to(self._device).pixels, packed.whole(boxes.flip), self._stream.record_event())
+            return Page(packed.to(self._device).pixels, packed.whole(boxes.flip), blends, self._stream.record_event())
 
     def crops(self, page: Page, size: int) -> Tensor:
         """uint8 [n, size, size, 3] on the device, queued on the current stream, which waits for the page's pixels."""
@@ -75,7 +83,8 @@ class CardPixels:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(page.arrived)
             page.pixels.record_stream(current)  # they belong to the other stream: not to be reused before this one ends
-        return cut(page.pixels, page.cuts, size)
+        found = cut(page.pixels, page.cuts, size)
+        return found if page.blends is None else mix(found, page.blends)
 
 
 def _copied(cache: PixelCache, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ file, and each of them would need seconds and hundreds of megabytes for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from .cuts import Cuts
+from .mixes import Blends, Mixing, blend
 from .sharing import share
 from .views import Boxes, view_boxes
 
@@ -56,7 +57,7 @@ class PixelCache:
     """The pixels of N images. `pixels` is the whole file as uint8 [bytes], usually memory-mapped.
 
     Image i has `widths[i]` x `heights[i]` pixels and starts at byte `offsets[i]`; `hashes` (uint8 [N, 32]) and `seed`
-    decide its views.
+    decide its views, and `mixing` which of these are blends of two crops; None: none of them.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class PixelCache:
         heights: np.ndarray,
         hashes: np.ndarray,
         seed: int,
+        mixing: Mixing | None = None,
     ) -> None:
         self._pixels = pixels
         self._offsets = offsets
@@ -74,6 +76,16 @@ class PixelCache:
         self._heights = heights
         self._hashes = hashes
         self._seed = seed
+        self._mixing = mixing
+
+    @classmethod
+    def of_block(cls, images: Sequence[np.ndarray], hashes: np.ndarray, seed: int, plain: int) -> PixelCache:
+        """Images in memory, uint8 [h, w, 3] each, that are one block of a store with `plain` views before the mixed."""
+        heights, widths = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2).T
+        ends = np.cumsum(3 * heights * widths)
+        pixels = np.concatenate([image.ravel() for image in images])
+        mixing = Mixing.of_blocks(plain, [len(images)])
+        return cls(pixels, ends - 3 * heights * widths, widths, heights, hashes, seed, mixing)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -93,8 +105,17 @@ class PixelCache:
         """Width of the widest image, in pixels."""
         return int(self._widths.max(initial=0))
 
+    def blends(self, rows: np.ndarray, views: np.ndarray) -> Blends | None:
+        """Which of view `views[k]` of image `rows[k]` are blends, and with what; None: none of them.
+
+        The other crop of a blend is that of the same view of the partner.
+        """
+        if self._mixing is None or not (views >= self._mixing.plain).any():
+            return None
+        return self._mixing.blends(self._seed, self._hashes[rows], rows, views)
+
     def boxes(self, rows: np.ndarray, views: np.ndarray) -> Boxes:
-        """Where view `views[k]` of image `rows[k]` lies in that image."""
+        """Where view `views[k]` of image `rows[k]` lies in that image; of a blend, the image's own part."""
         return view_boxes(self._seed, self._hashes[rows], views, self._widths[rows], self._heights[rows])
 
     def cuts(self, rows: np.ndarray, views: np.ndarray) -> Cuts:
@@ -112,8 +133,8 @@ class PixelCache:
 
         from .crops import write_crop
 
-        which = np.fromiter(rows, np.int64)
-        boxes = self.boxes(which, np.fromiter(views, np.int64))
+        which, seen = np.fromiter(rows, np.int64), np.fromiter(views, np.int64)
+        boxes = self.boxes(which, seen)
         batch = np.empty((len(boxes), size, size, 3), np.uint8)
 
         def fill(part: range) -> None:
@@ -121,4 +142,22 @@ class PixelCache:
                 write_crop(self.image(which[k]), boxes[k], batch[k])
 
         share(fill, len(boxes), threads)
+        blends = self.blends(which, seen)
+        if blends is not None:
+            self._blend_in(batch, blends, seen[blends.which], threads)
         return torch.from_numpy(batch)
+
+    def _blend_in(self, batch: np.ndarray, blends: Blends, views: np.ndarray, threads: Executor | None) -> None:
+        """Blend the partners' crops, in these views [m], into the crops that are blends."""
+        from .crops import write_crop
+
+        boxes = self.boxes(blends.partner, views)
+
+        def fill(part: range) -> None:
+            other = np.empty(batch.shape[1:], np.uint8)
+            for k in part:
+                write_crop(self.image(blends.partner[k]), boxes[k], other)
+                own = batch[blends.which[k]]
+                own[...] = blend(own.astype(np.uint16), other.astype(np.uint16), np.uint16(blends.weight[k]))
+
+        share(fill, len(boxes), threads)

@@ -2,7 +2,8 @@
 
 A batch is some whole images. Their pixels, as they are kept, and their centre views go to the card in two copies; views
 1 to V - 1 are cut there (images/crops.py), the tower runs, and the features come back when they are asked for. Batches
-need not end where blocks do. So a store made on a GPU holds what one made on a CPU holds, but for the last digits.
+need not end where blocks do, but where there are mixed views a batch is a block, so that partners are together. So a
+store made on a GPU holds what one made on a CPU holds, but for the last digits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..images.crops import cut
+from ..images.crops import cut, mix
+from ..images.mixes import Mixing
 from ..images.packing import host_memory, pack
 from ..images.views import view_boxes
 from ..targets.preprocess import BadImage
@@ -51,11 +53,15 @@ def best_batch(teacher: Teacher) -> tuple[int, str]:
 class CardEncoder:
     """Runs `teacher` over batches of images in `views` views each, whose crops come from `seed`.
 
+    `mix`: as many mixed views are behind them; then a batch is a block of the store, and goes through the tower in
+    parts of at most `part` views.
+
     Works on a CPU as well, where it waits for everything at once: so it is tested.
     """
 
-    def __init__(self, teacher: Teacher, views: int, seed: int) -> None:
-        self._teacher, self._views, self._seed = teacher, views, seed
+    def __init__(self, teacher: Teacher, views: int, seed: int, mix: int = 0, part: int | None = None) -> None:
+        self._teacher, self._plain, self._views, self._seed = teacher, views, views + mix, seed
+        self._part = part
         self._device = teacher.device
         self._copies = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
 
@@ -69,9 +75,18 @@ class CardEncoder:
         pixels, there = self._sent(packed.pixels, centre)
         batch[:, 0] = there
         which, views = np.repeat(np.arange(n), self._views - 1), np.tile(np.arange(1, self._views), n)
+        blends = None
+        if self._views > self._plain:
+            blends = Mixing.of_blocks(self._plain, [n]).blends(self._seed, hashes[which], which, views)
+            which, views = np.append(which, blends.partner), np.append(views, views[blends.which])
         boxes = view_boxes(self._seed, hashes[which], views, packed.widths[which], packed.heights[which])
-        batch[:, 1:] = cut(pixels, packed.cuts(which, boxes), size).view(n, self._views - 1, size, size, 3)
-        return self._on_their_way(self._teacher.image_features(batch.flatten(0, 1)))
+        crops = cut(pixels, packed.cuts(which, boxes), size)
+        if blends is not None:
+            crops = mix(crops, blends)
+        batch[:, 1:] = crops.view(n, self._views - 1, size, size, 3)
+        every = batch.flatten(0, 1)
+        parts = [self._teacher.image_features(part) for part in every.split(self._part or len(every))]
+        return self._on_their_way(parts[0] if len(parts) == 1 else torch.cat(parts))
 
     def _sent(self, *tensors: Tensor) -> list[Tensor]:
         """The tensors on the card, copied beside what it is doing; what comes next there waits for them."""
@@ -137,14 +152,21 @@ class CardPass:
         self._done, self._block_done = done, block_done
         self._failed = False
 
-    def run(self, rows: range, images: Iterable[Prepared | BadImage], encoder: CardEncoder, batch_images: int) -> None:
-        """Take the images of these rows, in order. Raises what writing, the card or `images` raises."""
+    def run(
+        self, rows: range, images: Iterable[Prepared | BadImage], encoder: CardEncoder, batch_images: int | None
+    ) -> None:
+        """Take the images of these rows, in order, in batches of `batch_images`, or None: of a block each.
+
+        Raises what writing, the card or `images` raises.
+        """
         group, under_way = _Group(), deque[Future[None]]()
         with ThreadPoolExecutor(1, thread_name_prefix="store") as writer:
             try:
                 for row, image in zip(rows, images, strict=True):
                     group.add(row, image)
-                    if len(group.images) == batch_images or row == rows[-1]:
+                    if row == rows[-1] or (
+                        self._ends_block(row) if batch_images is None else len(group.images) == batch_images
+                    ):
                         features = encoder.start(group.images, self._hashes[group.good]) if group.images else None
                         under_way.append(writer.submit(self._write, group, features))
                         group = _Group()
@@ -154,6 +176,9 @@ class CardPass:
                     under_way.popleft().result()
             finally:
                 writer.shutdown(cancel_futures=True)
+
+    def _ends_block(self, row: int) -> bool:
+        return (row + 1) % self._block == 0 or row + 1 == len(self._hashes)
 
     def _write(self, group: _Group, features: Features | None) -> None:
         if self._failed:  # what comes after a batch that could not be written must not be
@@ -167,7 +192,7 @@ class CardPass:
                 image, of_image = next(found)
                 self._shards.add_image(self._hashes[row], image)
                 self._shards.add_features(of_image)
-            if (row + 1) % self._block == 0 or row + 1 == len(self._hashes):
+            if self._ends_block(row):
                 self._shards.close_block()
                 self._block_done()
         self._done(len(group.rows))

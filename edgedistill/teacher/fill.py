@@ -1,10 +1,11 @@
 """The teacher's one pass over the pool: each image is decoded once, and a store is filled block by block.
 
 The pool is worked through in its order, by content hash, in blocks of 64 images, and the teacher always sees the same
-batches, whatever the number of decoding threads. A block is a shard of the three data files: it exists when its line,
-with its SHA-256 sums, stands in store.jsonl. A killed pass goes on after the last block whose sums hold, so a resumed
-store equals an unbroken one, on a CPU byte for byte; nothing needs an fsync on the way, because a sum tells a torn
-write. What a GPU does otherwise stands in card.py: its batches need not end where blocks do.
+batches, whatever the number of decoding threads. Mixed views come last in a block, whose images they are blended of.
+A block is a shard of the three data files: it exists when its line, with its SHA-256 sums, stands in store.jsonl. A
+killed pass goes on after the last block whose sums hold, so a resumed store equals an unbroken one, on a CPU byte for
+byte; nothing needs an fsync on the way, because a sum tells a torn write. What a GPU does otherwise stands in card.py:
+without mixed views its batches need not end where blocks do.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from ..images.crops import write_crop
-from ..images.pixels import cached_size
+from ..images.pixels import PixelCache, cached_size
 from ..images.views import view_box
 from ..targets.machine import physical_cores
 from ..targets.preprocess import BadImage
@@ -71,6 +72,7 @@ class TeacherPass:
     short_side  of the cached pixels; `pixels.short_side_for(teacher size, student size)`
     card_batch  views that a GPU takes at once (card.best_batch); then photos are decoded by processes and crops are cut
                 there. None: a CPU, which decodes and cuts in threads
+    mix         M, mixed views of each image behind the others (images/mixes.py)
     """
 
     pool: ImageSource
@@ -79,6 +81,7 @@ class TeacherPass:
     seed: int
     short_side: int
     card_batch: int | None = None
+    mix: int = 0
 
     def inputs(self) -> dict[str, Any]:
         """The journal's first line: all that the store's bytes depend on."""
@@ -91,11 +94,12 @@ class TeacherPass:
             "views": self.views,
             "seed": self.seed,
             "short_side": self.short_side,
+            **({"mix": self.mix} if self.mix else {}),
         }
 
     def bytes_needed(self, first: int) -> int:
         """About how much the images from row `first` on take on the disk, all files together."""
-        per_image = self._bytes_of_pixels(first) + RECORD.itemsize + self.views * self.teacher.dim * 2
+        per_image = self._bytes_of_pixels(first) + RECORD.itemsize + (self.views + self.mix) * self.teacher.dim * 2
         return (len(self.pool) - first) * per_image
 
     def _bytes_of_pixels(self, first: int) -> int:
@@ -113,7 +117,7 @@ class TeacherPass:
         return Preparation(self.teacher.centre, self.short_side)
 
     def look(self, row: int) -> Looked:
-        """Image `row` and all its views, uint8 [V, S, S, 3]; runs in the decoding threads."""
+        """Image `row` and its views but the mixed ones, uint8 [V, S, S, 3]; runs in the decoding threads."""
         image = self.preparation(self.pool.read(row))
         if isinstance(image, BadImage):
             return image
@@ -185,9 +189,10 @@ class _Rest:
 
 
 def _by_card(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
-    encoder = CardEncoder(work.teacher, work.views, work.seed)  # type: ignore[arg-type]  # a Teacher: it has a card
+    part = work.card_batch if work.mix else None
+    encoder = CardEncoder(work.teacher, work.views, work.seed, work.mix, part)  # type: ignore[arg-type]  # it has a card
     images = decoders.decoded(work.pool, rest.rows, work.preparation, rest.workers)
-    batch_images = max(1, (work.card_batch or 1) // work.views)
+    batch_images = None if work.mix else max(1, (work.card_batch or 1) // work.views)
     with contextlib.closing(images):
         CardPass(shards, work.pool.hashes, BLOCK_IMAGES, rest.progress.advance, rest.check).run(
             rest.rows, images, encoder, batch_images
@@ -197,7 +202,7 @@ def _by_card(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
 def _by_cpu(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
     with contextlib.closing(_in_order(work, rest.rows, rest.workers)) as images:
         for start in range(rest.rows.start, rest.rows.stop, BLOCK_IMAGES):
-            _fill(shards, images, work.pool.hashes[start : start + BLOCK_IMAGES], work.teacher, rest.progress)
+            _fill(shards, images, work.pool.hashes[start : start + BLOCK_IMAGES], work, rest)
             rest.check()
 
 
@@ -217,32 +222,52 @@ def _in_order(work: TeacherPass, rows: range, workers: int | None) -> Generator[
             threads.shutdown(cancel_futures=True)
 
 
-def _fill(
-    shard: Shards,
-    images: Iterator[Looked],
-    hashes: np.ndarray,
-    teacher: ImageTeacher,
-    progress: Progress,
-) -> None:
-    """Take one block's images, run the teacher over them in batches of whole images, and append what comes out."""
-    waiting: list[np.ndarray] = []
+def _fill(shard: Shards, images: Iterator[Looked], hashes: np.ndarray, work: TeacherPass, rest: _Rest) -> None:
+    """Take one block's images, run the teacher over them in batches of whole images, and append what comes out.
+
+    Where there are mixed views, features wait for the end of the block: before it, not every partner is there.
+    """
+    teacher, waiting = work.teacher, list[np.ndarray]()
+    good, plain = list[tuple[np.ndarray, Prepared]](), list[np.ndarray]()
 
     def encode() -> None:
-        features = np.asarray(teacher.encode_images(np.concatenate(waiting)))
-        shard.add_features(features.reshape(len(waiting), -1, teacher.dim))
-        progress.advance(len(waiting))
+        features = np.asarray(teacher.encode_images(np.concatenate(waiting))).reshape(len(waiting), -1, teacher.dim)
+        if work.mix:
+            plain.append(features)
+        else:
+            shard.add_features(features)
+        rest.progress.advance(len(waiting))
         waiting.clear()
 
     for content_hash, image in zip(hashes, images, strict=False):  # stops with the block: hashes come first
         if isinstance(image, BadImage):
             shard.skip(content_hash, image.reason)
-            progress.advance(1)
+            rest.progress.advance(1)
             continue
         prepared, views = image
         shard.add_image(content_hash, prepared)
+        if work.mix:
+            good.append((content_hash, prepared))
         waiting.append(views)
         if (len(waiting) + 1) * len(views) > BATCH_VIEWS:
             encode()
     if waiting:
         encode()
+    if good:
+        shard.add_features(np.concatenate([np.concatenate(plain), _mixed(work, good, rest.workers)], axis=1))
     shard.close_block()
+
+
+def _mixed(work: TeacherPass, block: list[tuple[np.ndarray, Prepared]], workers: int | None) -> np.ndarray:
+    """float32 [n, M, D]: the teacher's features of the mixed views of a block's images, in batches of their own."""
+    hashes, images = zip(*block)
+    cache = PixelCache.of_block([image.pixels for image in images], np.stack(hashes), work.seed, work.views)
+    rows = np.repeat(np.arange(len(block)), work.mix)
+    views = np.tile(np.arange(work.views, work.views + work.mix), len(block))
+    found = []
+    with ThreadPoolExecutor(workers or physical_cores(), thread_name_prefix="mix") as threads:
+        for start in range(0, len(rows), BATCH_VIEWS):
+            part = slice(start, start + BATCH_VIEWS)
+            crops = cache.crops(rows[part], views[part], work.teacher.image_size, threads)
+            found.append(np.asarray(work.teacher.encode_images(crops.numpy())))
+    return np.concatenate(found).reshape(len(block), work.mix, -1)

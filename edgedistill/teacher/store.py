@@ -2,7 +2,8 @@
 
 One pass over the pool (fill.py) decodes each image once and keeps, in four files:
 
-    features.f16   little-endian float16 [N, V, D]: unit features; view 0 through the teacher's own preprocessing
+    features.f16   little-endian float16 [N, V + M, D]: unit features; view 0 through the teacher's own preprocessing,
+                   the last M of mixed views (images/mixes.py)
     pixels.u8      RGB, ragged: what training crops from (pixels.py)
     images.bin     one record an image (`RECORD`): content hash, difference hash, place and size of its pixels
     store.jsonl    first line: what the store was made from; then one line a block; last line: the end (journal.py)
@@ -21,19 +22,21 @@ from pathlib import Path
 
 import numpy as np
 
+from ..images.mixes import Mixing
 from ..images.pixels import PixelCache
 from .journal import DATA, JOURNAL, RECORD, Journal, damaged, mapped
 from .row_facts import RowFacts
 
 
 class TeacherStore:
-    """A finished store, memory-mapped: N images, V views, D dimensions.
+    """A finished store, memory-mapped: N images, V views and M mixed ones behind them, D dimensions.
 
     hashes   uint8 [N, 32], sorted: content hashes of the images in it
     dhash    uint64 [N]: difference hashes
     pixels   PixelCache over the same rows
     skipped  reason -> content hashes (hex) of pool images that could not be decoded
     inputs   what the store was made from
+    plain_views  V: views from it on are mixed
     facts    RowFacts, or None: every row counts alike and was made to show nothing (row_facts.py)
     """
 
@@ -44,7 +47,9 @@ class TeacherStore:
         self.hashes = np.ascontiguousarray(records["hash"])
         self.dhash = np.ascontiguousarray(records["dhash"])
         self.facts = RowFacts.read(folder, len(records))
-        shape = (len(records), journal.inputs["views"], journal.inputs["dim"])
+        self.plain_views = int(journal.inputs["views"])
+        mix = journal.inputs.get("mix", 0)
+        shape = (len(records), self.plain_views + mix, journal.inputs["dim"])
         self._features = mapped(folder / DATA["features"]).view("<f2").reshape(shape)
         self.pixels = PixelCache(
             mapped(folder / DATA["pixels"]),
@@ -53,6 +58,7 @@ class TeacherStore:
             np.ascontiguousarray(records["height"]),
             self.hashes,
             journal.inputs["seed"],
+            Mixing.of_blocks(self.plain_views, [block["images"] for block in journal.blocks]) if mix else None,
         )
 
     @classmethod
@@ -77,7 +83,7 @@ class TeacherStore:
 
     @property
     def views(self) -> int:
-        """V."""
+        """V + M: every number below it names a view."""
         return int(self._features.shape[1])
 
     @property
@@ -86,14 +92,15 @@ class TeacherStore:
         return int(self._features.shape[2])
 
     def first_views(self, count: int) -> TeacherStore:
-        """This store as if it had been made with so many views an image; none beyond those it has."""
+        """This store as if it had been made with so many plain views an image and no mixed ones."""
         narrow = copy.copy(self)
-        narrow._features = self._features[:, :count]
+        narrow.plain_views = min(count, self.plain_views)
+        narrow._features = self._features[:, : narrow.plain_views]
         return narrow
 
     @property
     def halves(self) -> np.ndarray:
-        """float16 [N, V, D], memory-mapped: the features as they are kept, unit only once they are normalised again."""
+        """float16 [N, V + M, D], memory-mapped: the features as they are kept, unit once they are normalised again."""
         return self._features
 
     def features(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
@@ -101,8 +108,8 @@ class TeacherStore:
         return _unit(self._features[rows, views])
 
     def all_views(self, rows: np.ndarray) -> np.ndarray:
-        """float32 [n, V, D], unit: every view of each image."""
-        return _unit(self._features[rows])
+        """float32 [n, V, D], unit: every view of each image but the mixed ones."""
+        return _unit(self._features[rows, : self.plain_views])
 
     def centre(self, rows: np.ndarray | None = None) -> np.ndarray:
         """float32 [n, D], unit: view 0 of these images, or of all."""
@@ -120,10 +127,17 @@ class TeacherStore:
     def view_targets(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(u, u_mean), float32 [n, D] each: the feature of the student's own view, and of the mean over views.
 
+        The mean is that of the V views that show the image alone. A mixed view shows another one, too: its mean is its
+        own feature.
+
         The policy `match` takes the first, `mean` the second, `blend` both (methods/ decides).
         """
         every = self.all_views(rows)
-        return every[np.arange(len(every)), views], _unit(every.mean(axis=1))
+        mean = _unit(every.mean(axis=1))
+        if self.views == self.plain_views:
+            return every[np.arange(len(every)), views], mean
+        own = self.features(rows, views)
+        return own, np.where((views >= self.plain_views)[:, None], own, mean)
 
     def mean_feature(self, rows: np.ndarray | None = None, chunk: int = 4096) -> np.ndarray:
         """float32 [D], not normalised: the mean centre-view feature of the pool, or of these rows."""

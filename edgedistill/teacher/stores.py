@@ -32,11 +32,13 @@ NEAR_DUPLICATE_ALARM = 0.2  # of the pool
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How often and how large the photos are looked at: views an image, the seed of their crops, the student's size."""
+    """How often and how large the photos are looked at: views an image, the seed of their crops, the student's size,
+    and mixed views an image."""
 
     views: int
     seed: int
     size: int
+    mix: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def fill_stores(
     Raises InputError where more than half of a folder's files cannot be used, and StoreDamaged.
     """
     fill = _Fill.of(work, teacher, plan, progress)
-    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally, prompts)
+    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally, prompts, plan.mix)
     train = frozen = TeacherStore.open(train_stage.path)
     if prompts is not None:
         frozen = TeacherStore.open(fill.stage("store-frozen", images.train, 1, 0, images.tally).path)
@@ -123,7 +125,14 @@ class _Fill:
         return cls(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
 
     def stage(
-        self, name: str, pool: Pool, views: int, seed: int, tally: Tally, prompts: TunedPrompts | None = None
+        self,
+        name: str,
+        pool: Pool,
+        views: int,
+        seed: int,
+        tally: Tally,
+        prompts: TunedPrompts | None = None,
+        mix: int = 0,
     ) -> Stage:
         """The finished stage of one store."""
         files, compute = self.teacher.files, self.teacher.compute
@@ -141,6 +150,7 @@ class _Fill:
                 "short_side": self.short_side,
                 **({} if self.card_batch is None else {"card_batch": self.card_batch}),
                 **({} if prompts is None else {"prompts": prompts.digest}),
+                **({"mix": mix} if mix else {}),  # named only where there are any: stores from before stay valid
             },
             version=STORE,
         )
@@ -148,7 +158,7 @@ class _Fill:
             teacher = self.teacher.load(self.dtype)
             teacher.free_text()
             teacher.image_prompts = None if prompts is None else prompts.image.to(teacher.device, teacher.torch_dtype)
-            made_from = TeacherPass(pool, teacher, views, seed, self.short_side, self.card_batch)
+            made_from = TeacherPass(pool, teacher, views, seed, self.short_side, self.card_batch, mix)
             build_store(stage.begin(), made_from, tally=tally, progress=self.progress)
             stage.finish()
         return stage

@@ -19,6 +19,7 @@ from edgedistill.distil.students import Student
 from edgedistill.teacher.store import TeacherStore
 
 SIZE, DIM, VIEWS, IMAGES = 32, 12, 5, 48
+MIX = 3  # mixed views, where there are any
 COLOURS = np.array([[210, 60, 50], [60, 170, 70], [60, 80, 200]])
 
 

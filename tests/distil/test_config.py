@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgedistill.distil.config import batch_for, epochs_for
+from edgedistill.distil.config import batch_for, epochs_for, patient
 from edgedistill.errors import InputError
 
 from .colours import config
@@ -15,6 +15,11 @@ from .colours import config
 )
 def test_defaults_follow_the_size_of_the_pool(images: int, batch: int, epochs: int) -> None:
     assert (batch_for(images), epochs_for(images)) == (batch, epochs)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(None, 48), (1.0, 48), (3.0, 144), (1.01, 48), (2.5, 120)])
+def test_patience_multiplies_the_epochs(patience: float | None, epochs: int) -> None:
+    assert patient(48, patience) == epochs
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 1}, {"lr": 0.0}, {"views": "all"}, {"ema": 1.5}, {"epochs": 0}])

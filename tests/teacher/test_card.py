@@ -120,3 +120,16 @@ def test_on_cuda_a_store_is_the_cpus_but_for_the_last_digits(
     assert filecmp.cmpfiles(tmp_path, by_cpu, SAME, shallow=False)[0] == list(SAME)
     rows = np.arange(len(mine))
     assert (mine.all_views(rows) * theirs.all_views(rows)).sum(axis=-1).min() > 0.999
+
+
+@pytest.mark.parametrize("card_batch", [1, 100, 4096])
+def test_mixed_views_made_as_on_a_card_are_the_cpus_but_for_the_last_digits(
+    tmp_path: Path, pool: Pool, tiny_teacher: Teacher, card_batch: int
+) -> None:
+    """However few views the tower takes at once: a batch is a block, or its partners would not be there."""
+    for name, changes in (("cpu", {}), ("card", {"card_batch": card_batch})):
+        build_store(tmp_path / name, work(pool, tiny_teacher, mix=2, **changes), workers=2)
+    mine, theirs = (TeacherStore.open(tmp_path / name) for name in ("card", "cpu"))
+    assert filecmp.cmpfiles(tmp_path / "card", tmp_path / "cpu", SAME, shallow=False)[0] == list(SAME)
+    assert mine.halves.shape == theirs.halves.shape == (PHOTOS - 1, VIEWS + 2, DIM)
+    assert (mine.halves.astype(np.float64) * theirs.halves).sum(axis=-1).min() > 0.999

@@ -19,6 +19,7 @@ from PIL import Image
 from tiny_images import make_photo, write_photos
 
 from edgedistill.errors import InputError
+from edgedistill.images.crops import write_crop
 from edgedistill.images.duplicates import near_duplicates
 from edgedistill.images.pool import Pool, scan
 from edgedistill.targets.preprocess import decode
@@ -351,3 +352,106 @@ def test_the_first_views_are_a_store_of_their_own(store):
         narrow.mean_views(rows), mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6
     )
     assert np.array_equal(narrow.mean_views(rows, chunk=2), narrow.mean_views(rows))
+
+
+MIX = 3
+
+
+def make_mixed(folder: Path, pool: Pool, teacher: TinyTeacher | None = None, **changes: Any) -> Path:
+    work = TeacherPass(pool, teacher or TinyTeacher(), views=VIEWS, seed=3, short_side=SHORT_SIDE, mix=MIX)
+    build_store(folder, work, **{"workers": 2} | changes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mixed_pool(tmp_path_factory) -> Pool:
+    """Two blocks; two files cannot be decoded."""
+    folder = write_photos(tmp_path_factory.mktemp("mixed") / "photos", 100)
+    whole = scan(folder)
+    for row in (3, 40):
+        data = (folder / whole.name(row)).read_bytes()
+        (folder / whole.name(row)).write_bytes(data[: len(data) // 2])
+    return scan(folder)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory, mixed_pool) -> Path:
+    return make_mixed(tmp_path_factory.mktemp("store") / "mixed", mixed_pool)
+
+
+def test_the_teachers_feature_of_a_blend_is_that_of_its_pixels_and_not_the_blend_of_two(mixed):
+    store = TeacherStore.open(mixed)
+    assert (len(store), store.views, store.plain_views) == (98, VIEWS + MIX, VIEWS)
+    rows, views = np.repeat(np.arange(98), VIEWS + MIX - 1), np.tile(np.arange(1, VIEWS + MIX), 98)
+    crops = store.pixels.crops(rows, views, TinyTeacher.image_size).numpy()
+    stored = store.features(rows, views)
+    assert np.abs(stored - TinyTeacher().encode_images(crops)).max() < 1e-3
+    found = store.pixels.blends(rows, views)
+    share = (found.weight / 256)[:, None]
+    own, other = (store.features(which, np.ones_like(which)) for which in (rows[found.which], found.partner))
+    assert np.abs(stored[found.which] - (share * own + (1 - share) * other)).max() > 0.05
+
+
+def test_plain_views_and_pixels_of_a_store_are_the_same_with_mixed_views_and_without(mixed, mixed_pool, tmp_path):
+    """To the last digit of float16: the tower sees them in the same batches."""
+    plain, store = TeacherStore.open(make(tmp_path / "plain", mixed_pool)), TeacherStore.open(mixed)
+    assert np.array_equal(store.halves[:, :VIEWS], plain.halves)
+    for name in ("images.bin", "pixels.u8"):
+        assert filecmp.cmp(mixed / name, tmp_path / "plain" / name, shallow=False)
+    assert "mix" not in plain.inputs
+    assert store.inputs == {**plain.inputs, "mix": MIX}
+
+
+def test_the_mean_is_over_plain_views_and_a_mixed_view_is_its_own(mixed):
+    store = TeacherStore.open(mixed)
+    rows, views = np.array([4, 4, 9, 97]), np.array([0, VIEWS - 1, VIEWS, VIEWS + MIX - 1])
+    u, u_mean = store.view_targets(rows, views)
+    assert np.array_equal(u, store.features(rows, views))
+    assert np.array_equal(u_mean[2:], u[2:])
+    every = store.halves[rows].astype(np.float64)
+    every /= np.linalg.norm(every, axis=-1, keepdims=True)
+    mean = every[:2, :VIEWS].mean(axis=1)
+    np.testing.assert_allclose(u_mean[:2], mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)
+    assert store.all_views(rows).shape == (4, VIEWS, TinyTeacher.dim)
+
+
+@pytest.mark.parametrize("workers", [1, 5])
+def test_a_mixed_store_has_the_same_bytes_for_any_number_of_threads(mixed, mixed_pool, tmp_path, workers):
+    assert same_bytes(make_mixed(tmp_path / "store", mixed_pool, workers=workers), mixed)
+
+
+@pytest.mark.parametrize("batch", [0, 4, 6, 9])
+def test_a_mixed_pass_that_broke_off_goes_on_to_the_same_bytes(mixed, mixed_pool, tmp_path, batch):
+    """A block's last batches are its mixed views: broken off there, too."""
+
+    def break_off(number: int) -> None:
+        if number == batch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_mixed(tmp_path / "store", mixed_pool, TinyTeacher(break_off))
+    teacher = TinyTeacher()
+    assert same_bytes(make_mixed(tmp_path / "store", mixed_pool, teacher), mixed)
+    assert len(teacher.batches) == (7 + 5 if batch < 7 else 5)  # 4 + 3 batches of the first block, 3 + 2 of the second
+
+
+def test_a_killed_mixed_pass_goes_on_to_the_same_bytes(mixed, mixed_pool, tmp_path):
+    script = (
+        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "import teacher.test_store as t\n"
+        "die = lambda batch: os.kill(os.getpid(), signal.SIGKILL) if batch == 10 else None\n"
+        "t.make_mixed(Path(sys.argv[3]), t.scan(Path(sys.argv[2])), t.TinyTeacher(die))\n"
+    )
+    arguments = [str(Path(__file__).parents[1]), str(mixed_pool.folder), str(tmp_path / "store")]
+    assert subprocess.run([sys.executable, "-c", script, *arguments], check=False).returncode == -9
+    assert len((tmp_path / "store" / "store.jsonl").read_text().splitlines()) == 2
+    assert same_bytes(make_mixed(tmp_path / "store", mixed_pool), mixed)
+
+
+def test_an_image_alone_in_its_store_is_blended_with_itself(pool, tmp_path):
+    store = TeacherStore.open(make_mixed(tmp_path / "store", pool.subset(np.array([7]))))
+    row, view = np.array([0]), np.array([VIEWS])
+    alone = store.pixels.boxes(row, view)[0]
+    crop = np.empty((20, 20, 3), np.uint8)
+    write_crop(store.pixels.image(0), alone, crop)
+    assert np.array_equal(store.pixels.crops(row, view, 20)[0].numpy(), crop)
