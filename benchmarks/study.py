@@ -65,10 +65,15 @@ def main() -> None:
     scale = scale_of(options)
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.page:
-        folders = prepared(options, scale)
+        photos = places(options)
+        folders = {name: study_sets.prepare(name, photos[name], scale.size, options.work) for name in photos}
         results = options.out / "results.csv"
         known(results, folders, scale, options.out)
-        work(results, list(wanted(folders, scale, options)), scale, options.minutes)
+        runs = [
+            (part, with_mixed(run, photos, options.work) if run.arm.mixed else run)
+            for part, run in wanted(folders, scale, options)
+        ]
+        work(results, runs, scale, options.minutes)
     study_page.write(options.out)
 
 
@@ -83,11 +88,16 @@ def scale_of(options: argparse.Namespace) -> Scale:
     )
 
 
-def prepared(options: argparse.Namespace, scale: Scale) -> dict[str, Path]:
-    """Set -> its folder. The teacher runs here, once a set, and never again."""
+def places(options: argparse.Namespace) -> dict[str, Path]:
+    """Set -> where its photos lie, as a build takes them."""
     photos = {study_sets.EXAMPLE: Path("examples/parts")}
-    photos |= {folder.name: lay_out(folder, options.work) for folder in options.data}
-    return {name: study_sets.prepare(name, place, scale.size, options.work) for name, place in photos.items()}
+    return photos | {folder.name: lay_out(folder, options.work) for folder in options.data}
+
+
+def with_mixed(run: Run, photos: dict[str, Path], work: Path) -> Run:
+    """The same on the set's store that has mixed views, too."""
+    name = study_runs.set_of(run.folder).name
+    return replace(run, folder=study_sets.prepare(name, photos[name], run.scale.size, work, mixed=True))
 
 
 def wanted(folders: dict[str, Path], scale: Scale, options: argparse.Namespace) -> Iterator[tuple[str, Run]]:

@@ -80,6 +80,7 @@ ABLATIONS = {
         _prg("1 view", views=1),
         _prg("4 views", views=4),
         _prg("16 views", views=16),
+        _prg("8 views and 8 mixed", mixed=True),
         _prg("match", training={"views": "match"}),
         _prg("mean", training={"views": "mean"}),
     ],

@@ -31,7 +31,7 @@ from edgedistill.work.console import SILENT
 @dataclass(frozen=True)
 class Arm:
     """One way to teach. `options` are the method's, `training` fields of TrainConfig, `share` that of the photos which
-    `select` leaves; `mix` mixed views stand beside the plain ones."""
+    `select` leaves; `mixed` views stand beside the plain ones, as many."""
 
     name: str
     method: str = "prg"
@@ -39,7 +39,7 @@ class Arm:
     weighting: str = "zero-shot"
     refinement: str = "none"
     views: int = study_sets.VIEWS
-    mix: int = 0
+    mixed: bool = False
     select: str | None = None
     share: float = 1.0
     patience: float = 1.0
@@ -94,7 +94,7 @@ def answer(run: Run) -> Answers:
     if scale.train_on == "cpu":
         torch.set_num_threads(1)
     classes = found.classes(arm.weighting, arm.refinement)
-    store = found.store.first_views(arm.views)
+    store = found.store if arm.mixed else found.store.first_views(arm.views)
     rows = found.rows
     if arm.select is not None:
         limit = round(arm.share * len(rows))

@@ -54,9 +54,12 @@ class Set:
         return (self.check_features @ self.classes("zero-shot").text.T).argmax(axis=1)
 
 
-def prepare(name: str, photos: Path, size: int, work: Path) -> Path:
-    """The folder of the set at this size, made now or before: text, pool, store and check set of the product."""
-    folder = work / "sets" / f"{name}-{size}"
+def prepare(name: str, photos: Path, size: int, work: Path, mixed: bool = False) -> Path:
+    """The folder of the set at this size, made now or before: text, pool, store and check set of the product.
+
+    `mixed`: with as many mixed views an image as plain ones.
+    """
+    folder = work / "sets" / f"{name}-{size}{'-mixed' * mixed}"
     if (folder / "set.json").is_file():
         return folder
     settings = BuildSettings(
@@ -67,7 +70,8 @@ def prepare(name: str, photos: Path, size: int, work: Path) -> Path:
         teacher=TEACHER,
         student_weights=str(START),
         input_size=size,
-        views=MOST_VIEWS if name in DEVELOPMENT else VIEWS,
+        views=MOST_VIEWS if name in DEVELOPMENT and not mixed else VIEWS,
+        mix=VIEWS if mixed else 0,
         teacher_dtype="float32",
         student_dtype="float32",
         train_on="cpu",
