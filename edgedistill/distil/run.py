@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -107,10 +108,17 @@ class Run:
         blends = self.lesson.store.pixels.blends(rows, views)
         if blends is None:
             return views
-        barred = blends.which[~np.isin(blends.partner, self.lesson.rows)]
+        barred = blends.which[~self._trains[blends.partner]]
         shown = views.copy()
         shown[barred] %= self.lesson.store.plain_views
         return shown
+
+    @cached_property
+    def _trains(self) -> np.ndarray:
+        """bool [N]: which rows of the store train."""
+        trains = np.zeros(len(self.lesson.store), dtype=bool)
+        trains[self.lesson.rows] = True
+        return trains
 
     @property
     def needs_mean(self) -> bool:

@@ -25,7 +25,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...errors import InputError
 from .base import Material, Method, State, StudentOut, TeacherOut, in_float32, kl, summed
 
 ABSENT = -1e9
@@ -41,10 +40,7 @@ class Affinity(Method):
     columns: float = 1.0
 
     def check(self) -> None:
-        if not self.columns > 0:
-            raise InputError(
-                f"affinity: columns is {self.columns}", "It must be above 0; without it, this is --method kd."
-            )
+        self.above_zero("columns", hint="without it, this is --method kd")
 
     def prepare(self, material: Material) -> State:
         return State.of(material.classes)

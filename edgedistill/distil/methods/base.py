@@ -33,7 +33,7 @@ from torch import Tensor
 
 from ... import records
 from ...choices import ViewTargets
-from ...errors import EdgeDistillError
+from ...errors import EdgeDistillError, InputError
 
 if TYPE_CHECKING:
     from ...classes.class_vectors import ClassVectors
@@ -167,6 +167,23 @@ class Method(ABC):
 
     def check(self) -> None:  # noqa: B027 - most have nothing to check
         """Raise InputError for an option out of its range, or for options that do not go together."""
+
+    def above_zero(self, *options: str, hint: str = "") -> None:
+        """Raise InputError for one of these options that is not above 0."""
+        self._in_range(options, lambda value: value > 0, f"It must be above 0{hint and '; '}{hint}.")
+
+    def not_negative(self, *options: str, hint: str = "") -> None:
+        """Raise InputError for one of these options that is below 0."""
+        self._in_range(options, lambda value: value >= 0, f"It must be 0 or more{hint and '; '}{hint}.")
+
+    def shares(self, *options: str) -> None:
+        """Raise InputError for one of these options that is not between 0 and 1."""
+        self._in_range(options, lambda value: 0 <= value <= 1, "It is a share: between 0 and 1.")
+
+    def _in_range(self, options: tuple[str, ...], fits: Callable[[float], bool], todo: str) -> None:
+        for option in options:
+            if not fits(getattr(self, option)):
+                raise InputError(f"{self.name}: {option} is {getattr(self, option)}", todo)
 
     @property
     def needs_mean(self) -> bool:

@@ -36,11 +36,8 @@ class DataFree(Method):
     tau: float = 1.0
 
     def check(self) -> None:
-        for option in ("prompt", "affinity"):
-            if not getattr(self, option) >= 0:
-                raise InputError(f"data-free: {option} is {getattr(self, option)}", "A weight must be 0 or more.")
-        if not self.tau > 0:
-            raise InputError(f"data-free: tau is {self.tau}", "It must be above 0; 1 is the default.")
+        self.not_negative("prompt", "affinity")
+        self.above_zero("tau", hint="1 is the default")
 
     def prepare(self, material: Material) -> State:
         """Raises InputError where a row's prompt class is not on the list."""

@@ -42,13 +42,10 @@ class DIST(Method):
     tau: float = 1.0
 
     def check(self) -> None:
-        for option in ("beta", "gamma"):
-            if not getattr(self, option) >= 0:
-                raise InputError(f"dist: {option} is {getattr(self, option)}", "A weight must be 0 or more.")
+        self.not_negative("beta", "gamma")
+        self.above_zero("tau", hint="1 is the default")
         if not self.beta + self.gamma > 0:
             raise InputError("dist: beta and gamma are both 0", "Nothing is left to learn; 2 is the default of both.")
-        if not self.tau > 0:
-            raise InputError(f"dist: tau is {self.tau}", "It must be above 0; 1 is the default.")
 
     def prepare(self, material: Material) -> State:
         """The head alone. Raises InputError for fewer than three classes: the correlation of two pairs is 1 or −1

@@ -40,10 +40,8 @@ class DKD(Method):
     tau: float = 1.0
 
     def check(self) -> None:
-        if not self.beta >= 0:
-            raise InputError(f"dkd: beta is {self.beta}", "It must be 0 or more; the paper has 0.5 to 8.")
-        if not self.tau > 0:
-            raise InputError(f"dkd: tau is {self.tau}", "It must be above 0; 1 is the default.")
+        self.not_negative("beta", hint="the paper has 0.5 to 8")
+        self.above_zero("tau", hint="1 is the default")
 
     def prepare(self, material: Material) -> State:
         """The head alone. Raises InputError for fewer than three classes: one class that is left has probability 1 on

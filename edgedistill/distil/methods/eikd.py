@@ -80,16 +80,11 @@ class EIKD(Method):
     tau: float = 1.0
 
     def check(self) -> None:
-        for option in ("explicit", "implicit", "few"):
-            if not getattr(self, option) >= 0:
-                raise InputError(f"eikd: {option} is {getattr(self, option)}", "It must be 0 or more.")
+        self.not_negative("explicit", "implicit", "few")
+        self.shares("mass", "sure", "share")
+        self.above_zero("tau", hint="1 is the default")
         if self.least < 2:
             raise InputError(f"eikd: least is {self.least}", "One class has nothing to tell: 2 or more.")
-        for option in ("mass", "sure", "share"):
-            if not 0 <= getattr(self, option) <= 1:
-                raise InputError(f"eikd: {option} is {getattr(self, option)}", "It is a share: between 0 and 1.")
-        if not self.tau > 0:
-            raise InputError(f"eikd: tau is {self.tau}", "It must be above 0; 1 is the default.")
 
     def prepare(self, material: Material) -> EIKDState:
         """Which classes are dropped for all. Warns of a list too short to drop from."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ...errors import InputError
 from .base import Material, Method, State, StudentOut, TeacherOut, cosine_distance, kl, summed
 
 if TYPE_CHECKING:
@@ -28,10 +27,8 @@ class KD(Method):
     cosine: float = 0.0
 
     def check(self) -> None:
-        if not self.tau > 0:
-            raise InputError(f"kd: tau is {self.tau}", "It must be above 0; 1 is the default.")
-        if not self.cosine >= 0:
-            raise InputError(f"kd: cosine is {self.cosine}", "It must be 0 or more.")
+        self.above_zero("tau", hint="1 is the default")
+        self.not_negative("cosine")
 
     def prepare(self, material: Material) -> State:
         return State.of(material.classes)

@@ -40,10 +40,8 @@ class LS(Method):
     tau: float = 2.0
 
     def check(self) -> None:
-        if not self.weight > 0:
-            raise InputError(f"ls: weight is {self.weight}", "It must be above 0; without it, this is --method kd.")
-        if not self.tau > 0:
-            raise InputError(f"ls: tau is {self.tau}", "It must be above 0; 2 is the default.")
+        self.above_zero("weight", hint="without it, this is --method kd")
+        self.above_zero("tau", hint="2 is the default")
 
     def prepare(self, material: Material) -> State:
         """The head alone. Raises InputError for fewer than three classes: two standardised logits are 1 and −1

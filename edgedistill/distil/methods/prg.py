@@ -130,12 +130,8 @@ class PRG(Method):
             raise InputError(
                 f"prg: edges is {self.edges!r}", "Use some of class, images, proxies, mean-view, each once."
             )
-        for option in ("alpha", "feature", "gamma"):
-            if not getattr(self, option) >= 0:
-                raise InputError(f"prg: {option} is {getattr(self, option)}", "A weight must be 0 or more.")
-        for option in ("tau_edge", "tau_prompts", "omega"):
-            if not getattr(self, option) > 0:
-                raise InputError(f"prg: {option} is {getattr(self, option)}", "It must be above 0.")
+        self.not_negative("alpha", "feature", "gamma")
+        self.above_zero("tau_edge", "tau_prompts", "omega")
         for option in ("confident", "momentum"):
             if not 0 <= getattr(self, option) < 1:
                 raise InputError(f"prg: {option} is {getattr(self, option)}", "It must be 0 or more, and below 1.")

@@ -23,7 +23,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ...errors import InputError
 from .base import Material, Method, Recipe, State, StudentOut, TeacherOut, kl, summed
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ class PromptKD(Method):
     tau: float = 1.0
 
     def check(self) -> None:
-        if not self.tau > 0:
-            raise InputError(f"promptkd: tau is {self.tau}", "It must be above 0; 1 is the paper's.")
+        self.above_zero("tau", hint="1 is the paper's")
 
     def prepare(self, material: Material) -> State:
         return State.of(material.classes)

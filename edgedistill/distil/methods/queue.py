@@ -51,8 +51,7 @@ class Queue(Method):
     length: int | None = None
 
     def check(self) -> None:
-        if not self.tau > 0:
-            raise InputError(f"queue: tau is {self.tau}", "It must be above 0; 0.07 is the default.")
+        self.above_zero("tau", hint="0.07 is the default")
         if self.length is not None and self.length < 2:
             raise InputError(f"queue: length is {self.length}", "It must be at least 2: one is always the most alike.")
 

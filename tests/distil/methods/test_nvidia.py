@@ -67,7 +67,7 @@ def test_it_trains_on_the_centre_view_alone_and_never_on_the_mean(store: Teacher
 
 def settled(**asked: Any) -> TrainConfig:
     """What a build of this method settles for 1000 images."""
-    settings = SimpleNamespace(batch=None, epochs=None, student_dtype="float32", view_targets="blend")
+    settings = SimpleNamespace(batch=None, epochs=None, patience=None, student_dtype="float32", view_targets="blend")
     vars(settings).update(asked)
     line: Any = SimpleNamespace(
         settings=settings, request=SimpleNamespace(method=Nvidia()), size=SIZE, compute=Compute("cpu", 1)
