@@ -181,7 +181,7 @@ def prototype_scores(features: Features, confidence: np.ndarray, pseudo_class: n
     the same pseudo-class, distances those of unit vectors, 0 .. 2. A photo that has no neighbour is at distance 0. The
     features of one class at a time are in memory, in float16.
     """
-    direction = np.random.default_rng(seed).standard_normal(features[:1].shape[-1]).astype(np.float32)
+    direction = np.random.default_rng(seed).standard_normal((features[:1].shape[-1],)).astype(np.float32)
     score: np.ndarray = 0.5 * np.asarray(confidence, np.float64)
     for of_class in np.unique(pseudo_class):
         rows = np.flatnonzero(pseudo_class == of_class)

@@ -92,7 +92,8 @@ class TeacherOut:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> TeacherOut:
         """What `change` makes of each."""
-        return TeacherOut(**{name: value if value is None else change(value) for name, value in vars(self).items()})
+        there = {name: change(value) for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(self, **there)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +145,8 @@ class Recipe:
     views: int | None = None
     view_targets: ViewTargets | None = None
 
-    def rates(self) -> dict[str, float]:
-        """Those of its rates that it states, by their names in TrainConfig."""
+    def rates(self) -> dict[str, Any]:
+        """Those of its rates that it states, by their names in TrainConfig: float."""
         stated = {"lr": self.lr, "head_lr": self.head_lr, "weight_decay": self.weight_decay}
         return {name: value for name, value in stated.items() if value is not None}
 

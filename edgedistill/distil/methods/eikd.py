@@ -155,7 +155,8 @@ def row(u: Tensor, g: Tensor, weight: Tensor | None, tau: float = 0.1) -> Tensor
     hidden = torch.eye(len(u), dtype=torch.bool, device=u.device)
     if weight is not None:
         hidden = hidden | (weight == 0)
-    return kl(*((x @ x.T / tau).masked_fill(hidden, _GONE) for x in (u, g)), weight=weight)
+    target, given = ((x @ x.T / tau).masked_fill(hidden, _GONE) for x in (u, g))
+    return kl(target, given, weight=weight)
 
 
 RELATIONS = {"gram": gram, "rkd": rkd, "row": row}

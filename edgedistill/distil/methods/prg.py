@@ -288,7 +288,8 @@ class PRG(Method):
             return one_minus_pearson(teacher, student, weight, entries)
         if self.edge_loss == "mse":
             return self.omega * mean_of_rows(_mean((teacher - student).square(), entries)[..., 0], weight)
-        return kl(*(_visible(x, entries) / self.tau_edge for x in (teacher, student)), weight=weight)
+        target, given = (_visible(x, entries) / self.tau_edge for x in (teacher, student))
+        return kl(target, given, weight=weight)
 
     def _cross_entropy(self, z_teacher: Tensor, z_student: Tensor, weight: Tensor | None) -> Tensor:
         """Mean over the batch; rows that do not count contribute 0, so few sure rows pull little."""
