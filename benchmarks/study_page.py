@@ -108,12 +108,14 @@ def page(lines: Sequence[Line], folder: str) -> Iterator[str]:
         yield from _ablations(scale, steps["ablations"])
         yield from _convergence(scale, folder, size)
     yield "\n## How it was run\n"
-    yield f"On {', and '.join(sorted({line.machine for line in lines})) or 'no machine yet'}:\n"
+    if lines:
+        yield f"On {', and '.join(sorted({line.machine for line in lines}))}:\n"
     yield "    python benchmarks/study.py --data photos/trashnet photos/pacs_cartoon photos/pacs_photo \\"
     yield "        photos/pacs_art_painting photos/pacs_sketch photos/caltech101"
-    yield "\nHours of training in all, summed over runs: "
-    hours = sum(line.seconds for line in lines) / 3600
-    yield f"{hours:.1f}. Every run is a row of [results.csv]({folder}/results.csv)."
+    if lines:
+        hours = sum(line.seconds for line in lines) / 3600
+        yield f"\nHours of training in all, summed over runs: {hours:.1f}. Every run is a row of"
+        yield f"[results.csv]({folder}/results.csv)."
 
 
 def _head(lines: Sequence[Line]) -> Iterator[str]:

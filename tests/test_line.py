@@ -508,7 +508,7 @@ def test_a_time_chooses_views_and_epochs_once_for_a_work_folder(
             bank, images = line.text(), line.gather()
             stores = line.store(images)
             kept = line.training_rows(images, stores)
-            vectors = line.classes(bank, stores, kept)
+            vectors = line.classes(bank, images, stores, kept)
             trained.append(line.distil(0, stores, kept, bank, vectors, line.check_set(images, stores, vectors)).stage)
     assert stores.train.views == 16
     assert trained[0] == trained[1]
