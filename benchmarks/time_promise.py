@@ -80,7 +80,7 @@ def trained(time: str, options: argparse.Namespace) -> tuple[float, int]:
             stores = line.store(images)
             line.free_teacher()
             kept = line.training_rows(images, stores)
-            classes = line.classes(bank, stores, kept)
+            classes = line.classes(bank, images, stores, kept)
             check = line.check_set(images, stores, classes)
             began = perf_counter()
             stage = line.distil(asked.seed, stores, kept, bank, classes, check).stage
