@@ -104,7 +104,8 @@ def page(lines: Sequence[Line], folder: str) -> Iterator[str]:
         yield f"\n## {size} px, {steps['methods']:,} image-steps\n"
         yield from _methods(scale)
         yield from _bars(scale)
-        yield f"\n![Student less teacher, by set and method]({folder}/methods-{size}.svg)"
+        if any(_of(scale, "methods", arm.name) for arm in study_arms.METHODS):
+            yield f"\n![Student less teacher, by set and method]({folder}/methods-{size}.svg)"
         yield from _ablations(scale, steps["ablations"])
         yield from _convergence(scale, folder, size)
     yield "\n## How it was run\n"
