@@ -54,8 +54,13 @@ def equal_classes(logits: np.ndarray, rounds: int = 100) -> np.ndarray:
 
 
 def same_confidence(cosines: np.ndarray, wanted: float, scale: float) -> float:
-    """The length of class vectors for which softmax(scale·length·cosines) [N, C] has this mean of its maxima."""
-    low, high = 1e-3, 1e3
+    """The length of class vectors for which softmax(scale·length·cosines) [N, C] has this mean of its maxima.
+
+    Between 1/20 and 5: where two classes have hardly different vectors, no length makes them sure.
+    """
+    if cosines.shape[1] == 1:
+        return 1.0
+    low, high = 0.05, 5.0
     for _ in range(60):
         length = (low * high) ** 0.5
         confidence = softmax(scale * length * cosines).max(axis=1).mean()

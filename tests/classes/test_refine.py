@@ -9,6 +9,7 @@ from edgedistill.classes.refine import (
     equal_classes,
     prototypes,
     pseudo_labels,
+    same_confidence,
     soft_centroids,
     softmax,
     unit,
@@ -119,3 +120,10 @@ def test_biases_make_all_classes_equally_frequent() -> None:
     features, text, _ = pool()
     logits = 30.0 * features @ text.T
     assert np.allclose(softmax(logits + equal_classes(logits)).mean(axis=0), 0.25, atol=0.02)
+
+
+def test_the_common_length_stays_in_bounds_where_nothing_can_be_told_apart() -> None:
+    features, text, _ = pool()
+    twins = np.repeat(text[:1], 2, axis=0)
+    assert same_confidence(features @ twins.T, 0.9, 30.0) == pytest.approx(5.0)
+    assert same_confidence(features @ twins[:1].T, 1.0, 30.0) == 1.0
