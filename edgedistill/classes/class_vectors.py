@@ -28,7 +28,7 @@ class ClassVectors:
     text: np.ndarray
     """From the prompts alone."""
     baked: np.ndarray
-    """What is exported; the same as `text` unless tuned on labelled photos (few_shot.py)."""
+    """What is exported; the same as `text` unless refined (refine.py) or tuned on labelled photos (few_shot.py)."""
     prompt_weights: np.ndarray
     """float64 [P], sum 1."""
     weighting: str

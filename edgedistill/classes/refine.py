@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .text_bank import unit
+
 MOST_BIAS = 2.0
 """In logits: odds of 7 to 1."""
 SHARP, SOFT = 0.01, 0.04
@@ -126,8 +128,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

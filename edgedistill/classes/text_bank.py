@@ -106,4 +106,5 @@ def _prompts_of(label: Label, templates: Sequence[str]) -> tuple[str, ...]:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    """Rows of length 1; a row of zeros stays."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

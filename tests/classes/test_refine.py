@@ -12,9 +12,9 @@ from edgedistill.classes.refine import (
     same_confidence,
     soft_centroids,
     softmax,
-    unit,
     visual_proxies,
 )
+from edgedistill.classes.text_bank import unit
 
 
 def pool(count: int = 300, classes: int = 4, dim: int = 12, apart: float = 1.0) -> tuple[np.ndarray, ...]:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgedistill.classes.refine import unit
 from edgedistill.classes.stages import fitted
 from edgedistill.classes.templates import Templates
+from edgedistill.classes.text_bank import unit
 
 DIM, CLASSES, ROWS = 12, 4, np.arange(200)
 
