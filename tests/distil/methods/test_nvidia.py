@@ -12,6 +12,7 @@ from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.methods.nvidia import Nvidia
 from edgedistill.distil.run import Run
+from edgedistill.errors import InputError
 from edgedistill.line import Line
 from edgedistill.teacher.store import TeacherStore
 from edgedistill.work.compute import Compute
@@ -30,8 +31,8 @@ SLOW = {"mse": lambda x: x**2, "l1": abs, "huber": huber}
 @pytest.mark.parametrize("distance", SLOW)
 def test_equals_its_formula(distance: Any) -> None:
     p = problem()
-    expected = np.mean([[SLOW[distance](a - b) for a, b in zip(h, u)] for h, u in zip(p.h, p.u)])
-    parts = loss_of(Nvidia(distance=distance), p)
+    expected = np.mean([[SLOW[distance](a - 3 * b) for a, b in zip(h, u)] for h, u in zip(p.h, p.u)])
+    parts = loss_of(Nvidia(distance=distance, length=3.0), p)
     assert parts["total"].item() == pytest.approx(expected)
     assert parts[distance] is parts["total"]
 
@@ -43,9 +44,17 @@ def test_gradient_is_that_of_the_function(distance: Any) -> None:
     assert torch.autograd.gradcheck(lambda h: loss_of(Nvidia(distance=distance), p, h)["total"], (h,))
 
 
-def test_near_unit_features_huber_is_half_of_mse() -> None:
+def test_a_student_whose_outputs_are_as_long_and_point_alike_has_nothing_to_learn() -> None:
     p = problem()
-    p.h = p.u + 0.1
+    p.h = 10 * p.u
+    assert loss_of(Nvidia(), p)["total"].item() == pytest.approx(0, abs=1e-12)
+    with pytest.raises(InputError, match="length is 0"):
+        Nvidia(length=0.0)
+
+
+def test_near_the_teacher_huber_is_half_of_mse() -> None:
+    p = problem()
+    p.h = 10 * p.u + 0.1
     assert loss_of(Nvidia(distance="huber"), p)["total"].item() == pytest.approx(
         loss_of(Nvidia(), p)["total"].item() / 2
     )
