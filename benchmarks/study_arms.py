@@ -9,10 +9,10 @@ DEFAULT = "default"
 TEXT_ONLY = "default, words alone"
 
 METHODS = [
-    Arm(DEFAULT, refinement="prototypes"),
+    Arm(DEFAULT, refinement="auto"),
     Arm(TEXT_ONLY),
-    *(Arm(name, method=name, refinement="prototypes") for name in ("kd", "embedding", "promptkd")),
-    Arm("eikd", method="eikd", refinement="prototypes", select="threshold"),
+    *(Arm(name, method=name, refinement="auto") for name in ("kd", "embedding", "promptkd")),
+    Arm("eikd", method="eikd", refinement="auto", select="threshold"),
     Arm("nvidia", method="nvidia"),
 ]
 """Measured on every set. The first is what a build does that names no method, and where the class vectors are refined
@@ -28,7 +28,7 @@ CONVERGENCE = [
 
 def _prg(name: str, *options: str, **more: object) -> Arm:
     """The default with something else in its place."""
-    return Arm(name, options=options, **{"refinement": "prototypes", **more})  # type: ignore[arg-type]
+    return Arm(name, options=options, **{"refinement": "auto", **more})  # type: ignore[arg-type]
 
 
 ABLATIONS = {
@@ -69,7 +69,7 @@ ABLATIONS = {
         _prg("cross-entropy, all", "gamma=1", "ce_rows=all"),
     ],
     "other methods": [
-        Arm(name, method=name, refinement="prototypes")
+        Arm(name, method=name, refinement="auto")
         for name in ("kd", "dkd", "dist", "ls", "affinity", "queue", "data-free")
     ],
     "selection": [

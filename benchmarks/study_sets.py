@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedistill.classes.class_vectors import ClassVectors, class_vectors, refined
-from edgedistill.classes.prompt_weights import prompt_weights
+from edgedistill.classes.class_vectors import ClassVectors
+from edgedistill.classes.stages import fitted
 from edgedistill.classes.text_bank import TextBank
 from edgedistill.line import at_work
 from edgedistill.settings import BuildSettings
@@ -44,9 +44,8 @@ class Set:
 
     def classes(self, weighting: str, refinement: str = "none") -> ClassVectors:
         """The class vectors of these prompt weights, refined, both found on the rows that train."""
-        weights = prompt_weights(self.bank, weighting, self.store.centre_views(self.rows), self.mean_feature)
-        vectors = class_vectors(self.bank, weights, weighting=weighting)
-        return refined(vectors, refinement, self.store.first_views(VIEWS).mean_views(self.rows))
+        store = self.store.first_views(VIEWS)
+        return fitted(self.bank, weighting, refinement, store, self.rows, self.mean_feature, accuracy_decides=True)
 
     @cached_property
     def teacher_classes(self) -> np.ndarray:

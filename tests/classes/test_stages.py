@@ -15,15 +15,19 @@ DIM, CLASSES, ROWS = 12, 4, np.arange(200)
 
 
 class Store:
-    """One view an image, as far as the class vectors look at it."""
+    """As far as the class vectors look at it: features [N,D] of centre views, with others around them [N,V,D]."""
 
-    def __init__(self, features: np.ndarray) -> None:
+    def __init__(self, features: np.ndarray, views: np.ndarray | None = None) -> None:
         self.features = features.astype(np.float32)
+        self.views = self.features[:, None] if views is None else views.astype(np.float32)
 
     def centre(self, rows: np.ndarray) -> np.ndarray:
         return self.features[rows]
 
     centre_views = mean_views = centre
+
+    def all_views(self, rows: np.ndarray) -> np.ndarray:
+        return self.views[rows]
 
 
 def pool(gap: float) -> tuple[SimpleNamespace, Store]:
@@ -51,6 +55,20 @@ def test_auto_refines_where_it_can_be_checked_or_changes_hardly_an_answer(
     assert found.refinement == takes
     assert np.array_equal(found.text, found.baked) == (takes == "none")
     assert ("stay at the words" in caplog.text) == (takes == "none")
+
+
+def test_auto_keeps_words_that_answer_more_steadily_over_views(caplog: pytest.LogCaptureFixture) -> None:
+    """All photos are one crowd that the words give to one class: prototypes would cut it in pieces."""
+    caplog.set_level("INFO")
+    bank, _ = pool(0.5)
+    bank.vectors = np.eye(CLASSES, DIM, dtype=np.float32)[:, None]
+    draw = np.random.default_rng(1)
+    crowd = unit(np.eye(CLASSES, DIM).sum(axis=0) + 0.2 * np.eye(DIM)[0])
+    photos = unit(crowd + 0.03 * draw.normal(size=(len(ROWS), DIM)))
+    store = Store(photos, unit(photos[:, None] + 0.03 * draw.normal(size=(len(ROWS), 8, DIM))))
+    found = fitted(bank, "uniform", "auto", store, ROWS, None, accuracy_decides=True)  # type: ignore[arg-type]
+    assert found.refinement == "none"
+    assert "views more are classed otherwise" in caplog.text
 
 
 @pytest.mark.parametrize("refinement", ["none", "prototypes", "visual"])
