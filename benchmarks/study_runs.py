@@ -109,11 +109,15 @@ def answer(run: Run) -> Answers:
         mean_feature=found.mean_feature,
     )
     recipe = lesson.method.recipe
-    settings: dict[str, Any] = {"views": recipe.view_targets or "blend", **recipe.rates(), **arm.training}
+    settings: dict[str, Any] = {
+        "batch": recipe.batch or batch_for(len(rows)),
+        "views": recipe.view_targets or "blend",
+        **recipe.rates(),
+        **arm.training,
+    }
     config = TrainConfig(
         size=scale.size,
         epochs=max(1, round(arm.patience * run.image_steps / len(rows))),
-        batch=recipe.batch or batch_for(len(rows)),
         seed=run.seed,
         dtype=scale.dtype,  # type: ignore[arg-type]
         threads=1 if scale.train_on == "cpu" else None,
