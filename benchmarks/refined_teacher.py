@@ -6,16 +6,16 @@ From the repository root, on the sets that benchmarks/study.py has prepared. Not
 label: they come from the rows that train, and are asked about the check photos, centre view. Rows, SET being a set of
 the study:
 
-    SET words                 the text vectors, prompts weighed as by default
-    SET prototypes            what `--refine prototypes` bakes
-    SET visual                what `--refine visual` bakes
-    SET steadiness, words     the share of views that are classed as the mean over their photo's views
-    SET steadiness, prototypes
-    SET keep their class      the share of photos that words and prototypes class alike
-    SET auto refines          1 where `--refine auto` takes the prototypes
+    SET/words                     the text vectors, prompts weighed as by default
+    SET/prototypes                what `--refine prototypes` bakes
+    SET/visual                    what `--refine visual` bakes
+    SET/steadiness, words         the share of views that are classed as the mean over their photo's views
+    SET/steadiness, prototypes
+    SET/keep their class          the share of photos that words and prototypes class alike
+    SET/auto refines              1 where `--refine auto` takes the prototypes
 
---variants adds what was tried in place of one step, half-way to equal classes, the text as one photo: as columns
-"prototypes, ...". They are for the development sets, where the choice was made. Intervals are Wilson's at 95 %.
+Of the development sets, where they were chosen among, also what was tried in place of one step, half-way to equal
+classes, the text as one photo. Intervals are Wilson's at 95 %.
 """
 
 from __future__ import annotations
@@ -41,14 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=96, help="pixels a side of the study")
     parser.add_argument("--work", type=Path, default=Path(".edgedistill/study"), help="where the study keeps its sets")
-    parser.add_argument("--variants", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = []
     for folder in sorted((options.work / "sets").glob(f"*-{options.size}")):
         prepared = study_sets.read(folder)
         found += list(figures(prepared))
-        if options.variants and prepared.name in study_sets.DEVELOPMENT:
+        if prepared.name in study_sets.DEVELOPMENT:
             found += list(variants(prepared))
     rows.report(found, options.json)
 
@@ -98,11 +97,11 @@ def right(prepared: Set, name: str, vectors: np.ndarray) -> rows.Row:
     chosen = (prepared.check_features[known] @ vectors.T).argmax(axis=1)
     hits = chosen == prepared.labels[known]
     low, high = wilson(int(hits.sum()), len(hits))
-    return rows.Row(figure=f"{prepared.name} {name}", value=float(hits.mean()), low=low, high=high, unit="top-1")
+    return rows.Row(figure=f"{prepared.name}/{name}", value=float(hits.mean()), low=low, high=high, unit="top-1")
 
 
 def plain(prepared: Set, name: str, value: float, unit: str = "share") -> rows.Row:
-    return rows.Row(figure=f"{prepared.name} {name}", value=value, low=value, high=value, unit=unit)
+    return rows.Row(figure=f"{prepared.name}/{name}", value=value, low=value, high=value, unit=unit)
 
 
 if __name__ == "__main__":

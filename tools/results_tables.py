@@ -196,6 +196,37 @@ def zero_shot(results: Path) -> str:
     return with_origin(f"{shown}\n\n{means(teacher, baseline)}", [*teacher, *start, *baseline])
 
 
+def refined_teacher(results: Path) -> str:
+    """A line for each set: the teacher by words and by refined class vectors, and what `--refine auto` looks at."""
+    rows = rows_of(results, "refined_teacher")
+    if not rows:
+        return NOTHING
+    columns = {
+        "words": ("words", cell),
+        "prototypes": ("prototypes", cell),
+        "visual proxies": ("visual", cell),
+        "steadiness, words": ("steadiness, words", _share),
+        "steadiness, prototypes": ("steadiness, prototypes", _share),
+        "auto refines": ("auto refines", lambda row: "yes" if row["value"] else "no"),
+    }
+    lines = [
+        [name, *(_told(figures, figure, shown) for figure, shown in columns.values())]
+        for name, figures in _by_group(rows).items()
+    ]
+    return with_origin(markdown(["set", *columns], lines), rows)
+
+
+def refined_variants(results: Path) -> str:
+    """A line for each form of the prototypes that was tried, a column for each set that all were tried on."""
+    groups = _by_group(rows_of(results, "refined_teacher"))
+    tried = {name: figures for name, figures in groups.items() if "prototypes, 2 steps" in figures}
+    if not tried:
+        return NOTHING
+    forms = [figure for figure in next(iter(tried.values())) if figure.startswith("prototypes")]
+    lines = [[form, *(cell(figures[form]) for figures in tried.values())] for form in forms]
+    return markdown(["", *tried], lines)
+
+
 def gentle_start(results: Path) -> str:
     """A line for each recipe, on the study renders."""
     rows = rows_of(results, "gentle_start")
@@ -250,6 +281,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "photos-short": photos_short,
     "photos-seeds": photos_seeds,
     "zero-shot": zero_shot,
+    "refined-teacher": refined_teacher,
+    "refined-variants": refined_variants,
     "gentle-start": gentle_start,
     "budget": budget,
     "step-time": benchmark("step_time"),

@@ -8,7 +8,7 @@ and what is baked, the frozen teacher of every comparison keeps its text vectors
 by the probability that the text vectors give that class, beside the text vector itself, which counts as one photo more:
 a class with many photos moves to them, one with none stays where it was. The probabilities are first brought half-way
 towards equal classes, since text vectors favour some classes for no reason in the pool. One step, not more: further
-ones drift away from the names (tried on the study's development sets, with 4 to 160 photos a class).
+ones drift away from the names (benchmarks/refined_teacher.py, on the study's development sets).
 
 `visual_proxies` is our reading of InMaP (arXiv 2310.19752): pseudo-labels come from the text vectors at a sharp
 temperature, balanced over the classes by some Sinkhorn steps; then vectors M are learned so that a softer softmax over
