@@ -1,25 +1,19 @@
-"""How fast, and in how much memory: one query after the other, batch 1, in the state the machine is in.
+"""How fast: one query after the other, in the state the machine is in.
 
 A query is host wall time from raw pixels in to outputs back: copies included, decoding not. Percentiles are order
-statistics of all queries (nearest rank); one with fewer than 20 queries above it is not given. 1 MB is 2**20 bytes.
+statistics of all queries (nearest rank); one with fewer than 20 queries above it is not given.
 
-Which machine this is, and the state it is in, is `machine.py`'s.
+Which machine this is, and the state it is in, is `machine.py`'s; memory is `memory.py`'s.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import itertools
 import math
-import re
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from time import perf_counter, perf_counter_ns
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,7 +24,6 @@ NEEDED_ABOVE = 20  # queries above a percentile before it is given
 LEAST_QUERIES = 400  # so that p95 always has its 20
 TURNS = 10  # that each of several sessions takes
 UNTIMED = 3  # queries at the beginning of a turn
-MB = 1 << 20
 
 
 class Session(Protocol):
@@ -126,70 +119,6 @@ def under_load(session: Session, images: np.ndarray, probe: Callable[[], dict[st
         return probing.result()
 
 
-class ResidentGrowth:
-    """How much a fresh process's resident memory grows: the peak after, minus what was resident before.
-
-    On Linux the kernel's own high-water mark is read (VmHWM; ru_maxrss would still hold the peak of the process that
-    started this one), and reset at the start so that a peak of the imports does not hide a smaller one of the model.
-    Where there is no /proc (macOS) it is the growth of getrusage's ru_maxrss, the same up to one thing: a peak of the
-    imports above what they leave resident is not seen, so the growth comes out smaller by it.
-    `proc` is where the process looks itself up.
-    """
-
-    kind = "rss_growth"
-
-    def __init__(self, proc: Path = Path("/proc/self")) -> None:
-        self._status = proc / "status"
-        with contextlib.suppress(OSError):  # if refused, the imports stay in: the growth can only come out too large
-            (proc / "clear_refs").write_text("5")
-        self._before_mb = self._read_mb("VmRSS")
-
-    def peak_mb(self) -> float | None:
-        """MB; None where the system tells neither (Windows)."""
-        peak_mb = self._read_mb("VmHWM")
-        return None if peak_mb is None or self._before_mb is None else max(0.0, peak_mb - self._before_mb)
-
-    def _read_mb(self, key: str) -> float | None:
-        try:
-            status = self._status.read_text()
-        except OSError:
-            return _highest_resident_mb()
-        found = re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)
-        return int(found.group(1)) / 1024 if found else None
-
-
-class LowWater:
-    """How far a free amount fell below where it stood: sampled by a thread, every 5 ms, while the block runs.
-
-    For memory the process does not own alone: a GPU's (`free` reads cudaMemGetInfo) or a Jetson's (MemAvailable).
-    """
-
-    def __init__(self, kind: str, free_mb: Callable[[], float]) -> None:
-        self.kind = kind
-        self._free_mb = free_mb
-        self._before = self._lowest = free_mb()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> LowWater:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._lowest = min(self._lowest, self._free_mb())
-
-    def peak_mb(self) -> float:
-        return max(0.0, self._before - self._lowest)
-
-    def _sample(self) -> None:
-        while not self._stop.wait(0.005):
-            self._lowest = min(self._lowest, self._free_mb())
-
-
 def serve(session: Session, images: np.ndarray, seconds: float) -> None:
     """Queries for `seconds`, at least one over every image."""
     start, first = perf_counter(), True
@@ -197,12 +126,3 @@ def serve(session: Session, images: np.ndarray, seconds: float) -> None:
         for index in range(len(images)):
             session.run(images[index : index + 1])
         first = False
-
-
-def _highest_resident_mb() -> float | None:
-    """ru_maxrss, which macOS counts in bytes and every other system in KiB; None where there is no getrusage."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MB if sys.platform == "darwin" else 1024)

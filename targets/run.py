@@ -27,7 +27,7 @@ if __name__ == "__main__" and not __package__:
 
 import numpy as np
 
-from . import cudart, flaws, machine, measure, result, runtimes
+from . import flaws, machine, measure, memory, result, runtimes
 from .atomic import write_json
 from .errors import TargetError
 from .flaws import Flaw
@@ -133,11 +133,11 @@ def _with_memory(
     if "failed" in found:
         return found
     try:
-        memory = _memory_of_fresh_process(manifest, candidate.precision, candidate.runtime, options)
+        taken = _memory_of_fresh_process(manifest, candidate.precision, candidate.runtime, options)
     except TargetError as error:
         return result.as_failed(found, error)
-    unknown = [Flaw("memory-unknown").to_json()] if memory["peak"] is None else []
-    return {**found, "memory_mb": memory, "invalid": found["invalid"] + unknown}
+    unknown = [Flaw("memory-unknown").to_json()] if taken["peak"] is None else []
+    return {**found, "memory_mb": taken, "invalid": found["invalid"] + unknown}
 
 
 def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
@@ -145,9 +145,9 @@ def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
     if "failed" in one:
         print(f"{candidate!s:<26} does not run: {one['failed']['wrong']}", flush=True)
         return
-    latency, memory = one["latency_ms"], one["memory_mb"]["peak"]
+    latency, peak = one["latency_ms"], one["memory_mb"]["peak"]
     numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99"))
-    print(f"{candidate!s:<26} {numbers} {'-' if memory is None else memory:>9} {latency['queries']:>9}", flush=True)
+    print(f"{candidate!s:<26} {numbers} {'-' if peak is None else peak:>9} {latency['queries']:>9}", flush=True)
     for flaw in one["invalid"]:
         print(f"{'':<26} does not count: {flaws.words(Flaw(**flaw))}")
 
@@ -219,37 +219,20 @@ def _measured_runtime(manifest: Manifest) -> str | None:
     return name if name in runtimes.RUNTIMES and runtimes.problem(name) is None else None
 
 
-def memory(options: argparse.Namespace) -> int:
+def memory_of_serving(options: argparse.Namespace) -> int:
     """How much memory serving takes, as JSON; `verify` starts this in a fresh process and it is not listed."""
     manifest = read_manifest(_bundle(options), check_hashes=False)
     images = result.load_check_images(manifest)
     runtime = options.runtime
     if error := runtimes.problem(runtime):  # imports the runtime: that belongs to the process, not to serving
         raise error
-    resident = measure.ResidentGrowth()
 
     def serve() -> None:
         session = runtimes.open_session(manifest, options.model, runtime, options.threads)
         measure.serve(session, images, min(MEMORY_S, _loop(manifest, options).min_s))
 
-    if runtime == runtimes.CPU:
-        serve()
-        found: dict[str, Any] = {"peak": resident.peak_mb(), "kind": resident.kind}
-    else:
-        with _shared_memory() as low:
-            serve()
-        found = {"peak": low.peak_mb(), "kind": low.kind, resident.kind: resident.peak_mb()}
-    print(json.dumps({key: round(value, 1) if isinstance(value, float) else value for key, value in found.items()}))
+    print(json.dumps(memory.taken_by(serve, on_gpu=runtime != runtimes.CPU)))
     return 0
-
-
-def _shared_memory() -> measure.LowWater:
-    """What a GPU session takes: of a Jetson's one memory, or of a discrete GPU's own (its CUDA context excluded)."""
-    gpus = cudart.gpus()
-    if gpus and gpus[0].integrated:
-        return measure.LowWater("memavailable_drop", machine.memory_available_mb)
-    cuda = cudart.Cudart()
-    return measure.LowWater("gpu_free_drop", lambda: cuda.memory()[0] / measure.MB)
 
 
 def _memory_of_fresh_process(
@@ -373,7 +356,7 @@ def parser() -> argparse.ArgumentParser:
     choices(added)
     added.add_argument("--json", action="store_true", help="one JSON object a line")
 
-    added = command("memory", memory, None)
+    added = command("memory", memory_of_serving, None)
     choices(added)
     lengths(added)
     return parser
