@@ -51,39 +51,60 @@ def time_in_turns(
     not this one's latency. Garbage collection is off meanwhile: its pauses belong to this loop, not to the model.
     """
     queries = [images[i : i + 1] for i in range(len(images))]
-    at_least = math.ceil(max(min_queries, LEAST_QUERIES) / TURNS)
     for session in sessions:
         session.warm_up(warmup_s)
-    endless = [itertools.cycle(queries) for _ in sessions]
-    times: list[list[int]] = [[] for _ in sessions]
+    calls = [(session.run, queries) for session in sessions]
+    rounds = take_turns(calls, min_s=min_s, min_queries=max(min_queries, LEAST_QUERIES))
+    return [np.concatenate(own) for own in rounds]
+
+
+def take_turns(
+    calls: Sequence[tuple[Callable[[Any], object], Sequence[Any]]],
+    *,
+    min_s: float,
+    min_queries: int,
+    most_s: float = math.inf,
+) -> list[list[np.ndarray]]:
+    """Nanoseconds of every query, int64 [n], of every turn of every call: [call][turn].
+
+    calls: what is timed, each with its queries, which it gets again and again. See `time_in_turns`, but that nothing
+    is warmed up here. most_s: of one call; it ends there after one query a turn, however few that makes.
+    """
+    at_least = math.ceil(min_queries / TURNS)
+    endless = [itertools.cycle(queries) for _, queries in calls]
+    rounds: list[list[np.ndarray]] = [[] for _ in calls]
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         for turn in range(TURNS):
-            for place in range(len(sessions)):
-                index = (turn + place) % len(sessions)
-                times[index] += _one_turn(sessions[index], endless[index], min_s / TURNS, at_least)
+            for place in range(len(calls)):
+                index = (turn + place) % len(calls)
+                own = _one_turn(calls[index][0], endless[index], min_s / TURNS, at_least, most_s / TURNS)
+                rounds[index].append(np.array(own, np.int64))
     finally:
         if collecting:
             gc.enable()
-    return [np.array(own, np.int64) for own in times]
+    return rounds
 
 
-def _one_turn(session: Session, queries: Iterator[np.ndarray], seconds: float, at_least: int) -> list[int]:
-    """Nanoseconds of this turn's queries: at least so many seconds and queries."""
-    run, clock = session.run, perf_counter_ns
+def _one_turn(
+    run: Callable[[Any], object], queries: Iterator[Any], seconds: float, at_least: int, most_s: float
+) -> list[int]:
+    """Nanoseconds of this turn's queries: at least so many seconds and queries, unless `most_s` are over."""
+    clock = perf_counter_ns
     for query in itertools.islice(queries, UNTIMED):
         run(query)
     times: list[int] = []
     record = times.append
-    deadline = clock() + int(seconds * 1e9)
+    began = clock()
+    deadline, latest = began + seconds * 1e9, began + most_s * 1e9
     for query in queries:
         start = clock()
         run(query)
         end = clock()
         record(end - start)
-        if end >= deadline and len(times) >= at_least:
+        if end >= deadline and (len(times) >= at_least or end >= latest):
             break
     return times
 
@@ -110,12 +131,12 @@ def predict_all(session: Session, images: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def under_load(session: Session, images: np.ndarray, probe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `probe` finds while the session keeps working: idle clocks and fallen temperatures would tell nothing."""
+def under_load(work: Callable[[], object], probe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `probe` finds while `work` goes on: idle clocks and fallen temperatures would tell nothing."""
     with ThreadPoolExecutor(1) as pool:
         probing = pool.submit(probe)
         while not probing.done():
-            session.run(images[:1])
+            work()
         return probing.result()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_ba
 PROVIDERS = {CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider"}
 
 
-class Session:
-    """One model in onnxruntime (see session.py for the four methods).
+class Graph:
+    """Any graph in onnxruntime, under exactly one provider.
 
     threads: of a CPU session; 0 means the physical cores this process may use, at most 8. Idle threads spin, which is
     onnxruntime's default and its fastest setting for one query after the other.
@@ -46,7 +47,47 @@ class Session:
             )
         self._errors = errors
         self._name, self._version, self._provider = provider, ort.__version__, execution
-        self.size, self._batch, self._empty = _check_graph(self._session, model_path)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """onnxruntime's description of each input by its name: `type` such as "tensor(uint8)", and `shape`, whose free
+        axes are strings or None."""
+        return {value.name: value for value in self._session.get_inputs()}
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The same of each output."""
+        return {value.name: value for value in self._session.get_outputs()}
+
+    def run(self, feed: dict[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
+        """The arrays of these outputs, by default of all of them. TargetError with onnxruntime's own words."""
+        try:
+            return self._session.run(outputs, feed)
+        except self._errors as error:
+            raise TargetError(
+                f"onnxruntime failed: {_first_line(error)}",
+                "Check free memory; `python run.py doctor` says what this machine has.",
+            ) from error
+
+    def describe(self) -> dict[str, Any]:
+        """name, version, provider, threads: what a result has to say about the runtime."""
+        threads = self.threads if self._provider == PROVIDERS[CPU] else None
+        return {"name": self._name, "version": self._version, "provider": self._provider, "threads": threads}
+
+    def close(self) -> None:
+        """Free the model."""
+        del self._session
+
+
+class Session:
+    """One of our models in onnxruntime (see session.py for the four methods); threads and errors are Graph's.
+
+    size: pixels a side.
+    """
+
+    def __init__(self, model_path: str | Path, *, threads: int = 0, provider: str = CPU) -> None:
+        self._graph = Graph(model_path, threads=threads, provider=provider)
+        self.size, self._batch, self._empty = _check_graph(self._graph, model_path)
 
     def run(self, images: np.ndarray) -> Outputs:
         """uint8 [N,S,S,3] RGB -> Outputs. A graph with a fixed batch of 1 is called once an image."""
@@ -59,21 +100,14 @@ class Session:
 
     def describe(self) -> dict[str, Any]:
         """name, version, provider, threads: what a result has to say about the runtime."""
-        threads = self.threads if self._provider == PROVIDERS[CPU] else None
-        return {"name": self._name, "version": self._version, "provider": self._provider, "threads": threads}
+        return self._graph.describe()
 
     def close(self) -> None:
         """Free the model."""
-        del self._session
+        self._graph.close()
 
     def _call(self, images: np.ndarray) -> Outputs:
-        try:
-            return Outputs(*self._session.run(OUTPUTS, {INPUT: images}))
-        except self._errors as error:
-            raise TargetError(
-                f"onnxruntime failed on {len(images)} image(s): {_first_line(error)}",
-                "Check free memory; `python run.py doctor` says what this machine has.",
-            ) from error
+        return Outputs(*self._graph.run({INPUT: images}, OUTPUTS))
 
 
 def check_provider(provider: str) -> str:
@@ -101,10 +135,9 @@ def _onnxruntime() -> tuple[Any, tuple[type[Exception], ...]]:
     return onnxruntime, (*own, RuntimeError, ValueError)
 
 
-def _check_graph(session: Any, path: str | Path) -> tuple[int, int | None, Outputs]:
+def _check_graph(graph: Graph, path: str | Path) -> tuple[int, int | None, Outputs]:
     """Input side, fixed batch (None: dynamic), and the outputs of no image. TargetError for another contract."""
-    inputs = {value.name: value for value in session.get_inputs()}
-    outputs = {value.name: value for value in session.get_outputs()}
+    inputs, outputs = graph.inputs, graph.outputs
     image = inputs.get(INPUT)
     shape = image.shape if image is not None else []
     if len(inputs) != 1 or image is None or image.type != "tensor(uint8)" or len(shape) != 4 or shape[3] != 3:

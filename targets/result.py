@@ -13,6 +13,7 @@ import platform
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def measure_candidates(
             min_queries=loop.min_queries,
         )
         for one, state, own in zip(opened, before, times):
-            after = measure.under_load(one.session, images, lambda one=one: machine.read_state(gpu=one.gpu))  # type: ignore[misc]
+            after = measure.under_load(partial(one.session.run, images[:1]), partial(machine.read_state, gpu=one.gpu))
             head = _head(manifest, one.candidate, facts, identity)
             found[one.candidate] = head | _measured(manifest, one, state, after, own)
     return [found[candidate] for candidate in candidates]

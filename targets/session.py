@@ -54,7 +54,12 @@ def run_in_batches(images: np.ndarray, batch: int | None, call: Callable[[np.nda
 def keep_busy(size: int, batch: int | None, call: Callable[[np.ndarray], Outputs], seconds: float) -> None:
     """Call on black images of that size for `seconds`, at least three times: a session's warm-up."""
     images = np.zeros((batch or 1, size, size, 3), np.uint8)
+    repeat(lambda: call(images), seconds)
+
+
+def repeat(call: Callable[[], object], seconds: float) -> None:
+    """Call for `seconds`, at least three times."""
     start, calls = perf_counter(), 0
     while calls < 3 or perf_counter() - start < seconds:
-        call(images)
+        call()
         calls += 1

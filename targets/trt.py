@@ -145,6 +145,8 @@ class Session:
     `cuda_graph` these steps are recorded once and replayed, which matters most for small networks; if recording is
     refused it says so in describe() and goes on without.
     trt: the module (`load_tensorrt`); cuda: libcudart, by default the one this machine has.
+
+    size: pixels a side; fixed_batch: the one batch the engine takes, None for 1 to 64.
     """
 
     def __init__(
@@ -169,19 +171,19 @@ class Session:
                 f"TensorRT {self._version} does not load {engine_path}: {self._logger.said()}",
                 "An engine fits one TensorRT version and GPU. Build it here: python run.py compile",
             )
-        self.size, self._static = _check_engine(trt, self._engine, engine_path)
+        self.size, self.fixed_batch = _check_engine(trt, self._engine, engine_path)
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise TargetError(
                 f"TensorRT cannot prepare {engine_path}: {self._logger.said()}",
                 "The GPU's memory may be full: close what else uses it.",
             )
-        self._batch = self._static or 1
+        self._batch = self.fixed_batch or 1
         try:
             self._stream = self._cuda.stream_create()
-            self._allocate(self._static or MAX_BATCH)
+            self._allocate(self.fixed_batch or MAX_BATCH)
             self._set_batch(self._batch)
-            if cuda_graph and self._static is not None:  # a recording holds for one shape only
+            if cuda_graph and self.fixed_batch is not None:  # a recording holds for one shape only
                 self._record()
         except TargetError:
             self.close()
@@ -192,11 +194,11 @@ class Session:
         check_images(images, self.size)
         if len(images) == 0:
             return Outputs(*(self._arrays[name][:0].copy() for name in OUTPUTS))
-        return run_in_batches(images, self._static, self._call)
+        return run_in_batches(images, self.fixed_batch, self._call)
 
     def warm_up(self, seconds: float) -> None:
         """Run on black images for `seconds`, at least three times."""
-        keep_busy(self.size, self._static, self._call, seconds)
+        keep_busy(self.size, self.fixed_batch, self._call, seconds)
 
     def describe(self) -> dict[str, Any]:
         """name, version, provider, threads, and whether a CUDA graph is replayed."""
@@ -238,7 +240,7 @@ class Session:
 
     def _set_batch(self, count: int) -> None:
         shape = (count, self.size, self.size, 3)
-        if self._static is None and not self._context.set_input_shape(INPUT, shape):
+        if self.fixed_batch is None and not self._context.set_input_shape(INPUT, shape):
             raise TargetError(f"TensorRT refuses a batch of {count}: {self._logger.said()}", "Compile it again.")
         self._batch = count
 

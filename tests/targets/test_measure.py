@@ -85,6 +85,22 @@ def test_a_slower_session_beside_a_faster_one_is_measured_slower() -> None:
     assert np.median(slow) > np.median(fast) + 400_000
 
 
+def test_what_is_slow_ends_after_its_time_however_few_queries_that_makes() -> None:
+    turns = measure.take_turns([(sleep, [0.002])], min_s=0, min_queries=10_000, most_s=0.05)[0]
+    assert len(turns) == measure.TURNS
+    assert all(1 <= len(turn) <= 3 for turn in turns)
+
+
+def test_every_call_gets_its_own_queries_in_their_order() -> None:
+    asked: dict[str, list[int]] = {"a": [], "b": []}
+    calls = [(asked["a"].append, [1, 2, 3]), (asked["b"].append, [4])]
+    turns = measure.take_turns(calls, min_s=0, min_queries=measure.TURNS)
+    a_turn = measure.UNTIMED + 1
+    assert asked["a"] == ([1, 2, 3] * measure.TURNS * a_turn)[: measure.TURNS * a_turn]
+    assert asked["b"] == [4] * measure.TURNS * a_turn
+    assert [len(own) for own in turns] == [measure.TURNS] * 2
+
+
 def test_percentiles_are_nearest_rank_and_need_twenty_above() -> None:
     milliseconds = np.random.default_rng(0).permutation(np.arange(1, 1001))
     found = measure.latency_summary(milliseconds * 1_000_000)
@@ -117,7 +133,8 @@ def test_the_session_works_while_the_machine_is_asked() -> None:
         sleep(0.05)
         return {"calls": len(session.calls)}
 
-    assert measure.under_load(session, colour_pixels(2)[0], probe)["calls"] > 0
+    images, _ = colour_pixels(1)
+    assert measure.under_load(lambda: session.run(images), probe)["calls"] > 0
     assert session.calls[0] == 1
 
 
@@ -126,4 +143,4 @@ def test_a_probe_that_fails_is_not_hidden() -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        measure.under_load(CountingSession(), colour_pixels(2)[0], probe)
+        measure.under_load(lambda: None, probe)
