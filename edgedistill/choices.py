@@ -45,3 +45,7 @@ FEW_SHOT_TUNE: tuple[str, ...] = get_args(FewShotTune)
 
 TemplateSet = Literal["general", "imagenet", "cifar"]
 TEMPLATE_SETS: tuple[str, ...] = get_args(TemplateSet)
+
+BenchMode = Literal["full", "quick"]
+"""How long `bench` times each case (bench/side_by_side.py)."""
+BENCH_MODES: tuple[str, ...] = get_args(BenchMode)

@@ -10,12 +10,15 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from .choices import (
+    BENCH_MODES,
     DTYPES,
     FEW_SHOT_TUNE,
     PROMPT_WEIGHTS,
@@ -28,6 +31,7 @@ from .choices import (
 )
 from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
+from .targets.names import RUNTIMES
 from .work.streams import encodable
 
 app = typer.Typer(
@@ -48,8 +52,10 @@ Number = Optional[int]  # noqa: UP045
 Real = Optional[float]  # noqa: UP045
 File = Optional[Path]  # noqa: UP045
 Texts = Optional[list[str]]  # noqa: UP045
+Numbers = Optional[list[int]]  # noqa: UP045
 Files = Optional[list[Path]]  # noqa: UP045
 WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "safetensors")
+BENCH_MODELS = "ONNX files, bundles (each of their models), TensorRT engines that `run.py compile` built."
 INPUT, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = "Input", "Teacher", "Student", "Training", "Budgets", "Running"
 
 
@@ -321,6 +327,96 @@ def doctor(
         typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1))
     show(findings)
     raise typer.Exit(2 if any(finding.state == "missing" for finding in findings) else 0)
+
+
+class ListsOfNumbers(TyperCommand):
+    """A command where `--batch 1 8` is short for `--batch 1 --batch 8`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _repeated(args, ("--batch", "--threads")))
+
+
+def _repeated(words: list[str], names: Sequence[str]) -> list[str]:
+    """`words` with an option of `names` put before each further number of a row that it begins."""
+    found: list[str] = []
+    for word in words:
+        if word.isdigit() and len(found) >= 2 and found[-2] in names and found[-1].isdigit():
+            found.append(found[-2])
+        found.append(word)
+    return found
+
+
+@app.command(cls=ListsOfNumbers)
+def bench(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help=BENCH_MODELS)],
+    batch: Annotated[
+        Numbers,
+        typer.Option("--batch", metavar="N...", help="Items a query; several are compared.", show_default="1"),
+    ] = None,
+    threads: Annotated[
+        Numbers,
+        typer.Option(
+            "--threads",
+            metavar="N...",
+            help="Of a CPU runtime; 0: the physical cores, at most 8; several are compared.",
+            show_default="0",
+        ),
+    ] = None,
+    runtime: Annotated[
+        Texts,
+        typer.Option(
+            "--runtime",
+            help=f"{', '.join(RUNTIMES)}; repeatable. Nothing falls back to another.",
+            show_default="onnxruntime-cpu, of an engine tensorrt",
+        ),
+    ] = None,
+    input: Annotated[
+        File,
+        typer.Option(
+            "--input",
+            help="What to run on: .npz with an array for each input, .npy, or an image.",
+            show_default="a bundle's check images, else random",
+        ),
+    ] = None,
+    shape: Annotated[
+        Texts,
+        typer.Option("--shape", metavar="NAME=N,N...", help="Of an input with free axes, batch included; repeatable."),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", help=f"{', '.join(BENCH_MODES)}: 10 s or more of timing a row, or 1 s.")
+    ] = "full",
+    json_file: Annotated[File, typer.Option("--json", metavar="FILE", help="Write all figures there.")] = None,
+    plot: Annotated[
+        File,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png|svg",
+            help="Draw latencies, over accuracy where every model's is known. Needs matplotlib.",
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Time any models on this machine, side by side: latency, throughput, cold start, memory, and how sure each is.
+
+    Every combination of model, --runtime, --threads and --batch is a row. Exit 4 when a row does not run or does not
+    count (the machine was hot, throttled or busy, or there were too few queries).
+    """
+    from .bench import command
+    from .work import console
+
+    console.show_log()
+    asked = command.Asked(
+        models=[Path(model) for model in models],
+        batches=batch or (),
+        threads=threads or (),
+        runtimes=runtime or (),
+        input=_path(input),
+        shapes=shape or (),
+        mode=mode,
+        json=_path(json_file),
+        plot=_path(plot),
+    )
+    raise typer.Exit(command.run(asked))
 
 
 @profiles_app.command("list")

@@ -20,9 +20,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from . import profiles
 from .choices import DEFAULT_TEACHER
 from .errors import InputError
-from .profiles import list_profiles, load_profile
 from .targets import cudart, machine
 from .targets.cudart import Gpu
 from .work import torch_probe
@@ -140,13 +140,9 @@ def _torch(asked: TorchGpu) -> Finding:
 
 def _board() -> Finding:
     facts = machine.read_facts()
-    states = {name: machine.identify(load_profile(name).to_json(), facts=facts).status for name in list_profiles()}
-    fitting = [name for name, state in states.items() if state == "match"]
-    own = [name for name in fitting if name not in ("cpu", "cuda")]
-    best = own or [name for name in fitting if name == "cuda"] or fitting
-    if best:
+    if best := profiles.fitting(facts):
         return Finding("board", "ok", f"profile {best[0]} fits this machine", f"Build with --profile {best[0]}.")
-    if "unreadable" in states.values():
+    if profiles.unreadable(facts):
         remedy = "In a container, mount /proc/device-tree read-only, or run this on the host."
         return Finding("board", "note", "the device tree cannot be read", remedy)
     return Finding("board", "note", "no profile fits", "Start from the nearest: edgedistill profiles list")

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from edgedistill.errors import InputError
 from edgedistill.records import plain, read, wrong
+from edgedistill.targets import machine
 from edgedistill.targets.names import PRECISIONS, RUNTIMES, PrecisionName, RuntimeName
 
 if sys.version_info >= (3, 11):
@@ -27,10 +28,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Budget", "Profile", "list_profiles", "load_profile"]
+__all__ = ["Budget", "Profile", "fitting", "list_profiles", "load_profile", "unreadable"]
 
 FOLDER = Path(__file__).resolve().parent
 SCHEMA = 1
+GENERAL = ("cuda", "cpu")  # fit whatever has a GPU, or a CPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +211,21 @@ def load_profile(name_or_path: str | Path) -> Profile:
     if profile.name != path.stem:
         raise wrong(str(path), "name", f"is {profile.name!r}, the file is named {path.stem!r}", "Make them equal.")
     return profile
+
+
+def fitting(facts: machine.Facts) -> list[str]:
+    """Names of the profiles that this machine fits, the most specific first: a board's own, then any GPU or CPU."""
+    names = [name for name in list_profiles() if _status(name, facts) == machine.MATCH]
+    return sorted(names, key=lambda name: GENERAL.index(name) + 1 if name in GENERAL else 0)
+
+
+def unreadable(facts: machine.Facts) -> bool:
+    """Whether a profile may fit, and this machine does not tell."""
+    return any(_status(name, facts) == machine.UNREADABLE for name in list_profiles())
+
+
+def _status(name: str, facts: machine.Facts) -> str:
+    return machine.identify(load_profile(name).to_json(), facts=facts).status
 
 
 def _values(profile: Profile) -> Iterator[tuple[str, object, bool, str]]:

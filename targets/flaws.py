@@ -8,6 +8,7 @@
     memory-unknown  this system does not tell how much memory a process takes
     few-queries     `value` queries were timed, `limit` are asked for
     no-p95          `value` queries are too few for a 95th percentile
+    busy            other programs kept `value` processors busy, `limit` were to spare
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "memory-unknown": (),
     "few-queries": ("value", "limit"),
     "no-p95": ("value",),
+    "busy": ("value", "limit"),
 }
-_STATE_OF_THE_MACHINE = ("hot", "throttled")
+_STATE_OF_THE_MACHINE = ("hot", "throttled", "busy")
 
 
 @dataclass(frozen=True)
@@ -64,4 +66,6 @@ def words(flaw: Flaw) -> str:
         return "the memory is not known: this system has neither /proc/self/status nor getrusage"
     if flaw.code == "few-queries":
         return f"{value:.0f} queries were timed, the profile asks for {limit:.0f}"
+    if flaw.code == "busy":
+        return f"other programs kept {value:.2f} processors busy, {limit:.2f} were to spare"
     return f"{value:.0f} queries are too few for a 95th percentile"

@@ -1,0 +1,1 @@
+"""Any models, timed side by side on this machine."""

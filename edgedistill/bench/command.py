@@ -1,0 +1,82 @@
+"""`edgedistill bench`: from what was asked for to a table, a file and a picture."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..choices import BENCH_MODES
+from ..errors import InputError
+from ..targets.errors import TargetError
+from ..work import atomic
+from . import plot, words
+from .case import cases
+from .inputs import Given
+from .model import find_models
+from .side_by_side import LENGTHS, bench
+
+log = logging.getLogger(__name__)
+
+FRESH_S = 3  # that a fresh process takes, about
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The words of the command line. Empty: the default."""
+
+    models: Sequence[Path]
+    batches: Sequence[int] = ()
+    threads: Sequence[int] = ()
+    runtimes: Sequence[str] = ()
+    input: Path | None = None
+    shapes: Sequence[str] = ()
+    mode: str = "full"
+    json: Path | None = None
+    plot: Path | None = None
+
+
+def run(asked: Asked) -> int:
+    """Measure, print, and write the files asked for; the exit code. Raises InputError, before anything is measured
+    where it can be known then."""
+    _check(asked)
+    try:
+        models = find_models(asked.models)
+        given = Given(asked.input, dict(_shape(text) for text in asked.shapes))
+        wanted = cases(models, asked.runtimes, asked.threads, asked.batches, given)
+        lasts_s = len(wanted) * (LENGTHS[asked.mode].loop.min_s + FRESH_S)
+        log.info("%d to measure side by side, about %.0f s", len(wanted), lasts_s)
+        report = bench(wanted, asked.mode)
+    except TargetError as error:
+        raise InputError(error.wrong, error.todo) from error
+    words.show(report)
+    if asked.json is not None:
+        atomic.write_bytes(asked.json, (json.dumps(report.to_json(), indent=1) + "\n").encode())
+    if asked.plot is not None:
+        plot.write(report, asked.plot)
+    return report.exit_code
+
+
+def _check(asked: Asked) -> None:
+    if asked.mode not in BENCH_MODES:
+        raise InputError(f"--mode is {asked.mode!r}", f"Use one of: {', '.join(BENCH_MODES)}.")
+    if any(batch < 1 for batch in asked.batches):
+        raise InputError(f"--batch is {min(asked.batches)}", "A query has at least one item.")
+    if any(count < 0 for count in asked.threads):
+        raise InputError(f"--threads is {min(asked.threads)}", "Give 0 for the physical cores, or a number.")
+    for file in (asked.json, asked.plot):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise InputError(f"there is no folder {file.parent} to write {file.name} to", "Name another, or make it.")
+    if asked.plot is not None:
+        plot.check(asked.plot)
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """ "image=1,3,224,224" -> ("image", (1, 3, 224, 224))."""
+    name, _, axes = text.rpartition("=")
+    if not name or not re.fullmatch(r"[1-9]\d*([,x][1-9]\d*)*", axes):
+        raise InputError(f"--shape is {text!r}", "Write it as NAME=1,3,224,224.")
+    return name, tuple(int(axis) for axis in re.split("[,x]", axes))

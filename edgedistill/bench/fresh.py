@@ -1,0 +1,85 @@
+"""A case in a fresh process: how long its cold start takes, and how much memory serving it does.
+
+    python -m edgedistill.bench.fresh CASE INPUTS      one line of JSON (started by `measure_fresh`)
+
+Cold is the process, not the disk: the file was read before. What is imported before stays out, of time and of memory;
+so do the queries, which are made first, from the inputs that the parent read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+from ..errors import EdgeDistillError, InputError
+from ..targets import memory, runtimes
+from ..targets.errors import TargetError
+from .case import Case, open_case
+from .inputs import Input, batch_of, feeds
+
+SERVE_S = 1.0  # of queries after the first, so that the peak is one of serving
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """load_ms: from the file to a session; first_ms: its first query. memory_mb: `peak` (None: not known), `kind`."""
+
+    load_ms: float
+    first_ms: float
+    memory_mb: dict[str, Any]
+
+
+def measure_fresh(case: Case, inputs: Sequence[Input]) -> Fresh:
+    """The case measured in a process of its own. Raises InputError with its last line where it fails."""
+    command = [sys.executable, "-m", __name__, case.to_words(), json.dumps([asdict(one) for one in inputs])]
+    with tempfile.TemporaryDirectory() as empty:  # `-m` puts the working folder on sys.path
+        ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, errors="replace", check=False)
+    try:
+        return Fresh(**json.loads(ran.stdout))
+    except (ValueError, TypeError) as error:
+        last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
+        raise InputError(f"the fresh process of {case.model} ended early: {last}", "Free some memory.") from error
+
+
+def _measure(case: Case, inputs: Sequence[Input]) -> Fresh:
+    queries = feeds(inputs, batch_of(inputs, case.batch), case.given)
+    runtimes.problem(case.runtime)  # imports the runtime
+    load_ms = first_ms = 0.0
+
+    def serve() -> None:
+        nonlocal load_ms, first_ms
+        start = perf_counter()
+        opened = open_case(case)
+        loaded = perf_counter()
+        opened.run(queries[0])
+        first = perf_counter()
+        load_ms, first_ms = (loaded - start) * 1e3, (first - loaded) * 1e3
+        for query in itertools.cycle(queries):
+            opened.run(query)
+            if perf_counter() - first > SERVE_S:
+                break
+        opened.close()
+
+    taken = memory.taken_by(serve, on_gpu=case.on_gpu)
+    return Fresh(round(load_ms, 3), round(first_ms, 3), taken)
+
+
+def _main(case: str, inputs: str) -> int:
+    read = [Input(one["name"], one["dtype"], tuple(one["shape"])) for one in json.loads(inputs)]
+    try:
+        print(json.dumps(asdict(_measure(Case.from_words(case), read))))
+    except (EdgeDistillError, TargetError) as error:
+        print(error.wrong, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

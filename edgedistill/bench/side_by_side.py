@@ -1,0 +1,183 @@
+"""All cases timed in turns, in one process and one state of the machine; then each in a fresh process of its own.
+
+The loop, the percentiles, the machine's state and what makes a run not count are those of a verdict (targets/).
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+from .. import profiles
+from ..errors import EdgeDistillError, InputError
+from ..targets import machine, measure, result
+from ..targets.cudart import Gpu
+from ..targets.errors import TargetError
+from ..targets.flaws import Flaw
+from ..targets.result import Loop
+from ..targets.session import repeat
+from . import load
+from .case import Case, Opened, open_case
+from .fresh import measure_fresh
+from .inputs import Feed, batch_of, feeds
+from .report import ColdStart, Report, Row
+from .rounds import compared, latency_of
+
+HOT_C = 95.0  # where no profile fits the machine
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a case is timed, and how many seconds at most: a slow one then says that its queries are too few."""
+
+    loop: Loop
+    most_s: float
+
+
+LENGTHS = {
+    "quick": Length(Loop(warmup_s=0.2, min_s=1.0, min_queries=measure.LEAST_QUERIES), 10.0),
+    "full": Length(Loop(warmup_s=0.5, min_s=10.0, min_queries=1000), 60.0),
+}
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A case that is loaded and has run once, and what it is timed on."""
+
+    case: Case
+    opened: Opened
+    batch: int
+    queries: list[Feed]
+    gpu: Gpu | None
+
+    def again(self) -> Callable[[], object]:
+        """A call that runs the next query, without end."""
+        endless = cycle(self.queries)
+        return lambda: self.opened.run(next(endless))
+
+
+def bench(cases: Sequence[Case], mode: str, *, opens: Callable[[Case], Opened] = open_case) -> Report:
+    """Every case measured; a row each, in their order. mode: a key of `LENGTHS`. opens: another way to load a case.
+
+    A case that does not run is a row that says so; where none does, the first one's error (InputError, TargetError)
+    is raised.
+    """
+    facts = machine.read_facts()
+    with ExitStack() as closing:
+        attempts = [_attempt(case, facts, opens, closing) for case in cases]
+        ready = [one for one in attempts if isinstance(one, _Ready)]
+        if not ready:
+            raise next(one for one in attempts if isinstance(one, Exception))
+        busy = load.read_cpu_time()
+        rows = _timed(ready, LENGTHS[mode], _hot_c(facts))
+        others = load.others_between(busy, load.read_cpu_time())
+    measured = iter([_with_fresh(one, _judged(row, others)) for one, row in zip(ready, rows)])
+    every = [_failed(case, one) if isinstance(one, Exception) else next(measured) for case, one in zip(cases, attempts)]
+    return Report(
+        device={
+            "name": machine.device_name(facts, gpu=any(case.on_gpu for case in cases)),
+            "machine": facts.machine,
+            "system": f"{platform.system()} {platform.release()}",
+        },
+        mode=mode,
+        rows=compared(every),
+        cpus=len(load.usable_cpus()),
+        other_cpus=None if others is None else round(others, 3),
+        versions=result.versions(),
+    )
+
+
+def _attempt(
+    case: Case, facts: machine.Facts, opens: Callable[[Case], Opened], closing: ExitStack
+) -> _Ready | EdgeDistillError | TargetError:
+    """The case loaded and run once, or why that cannot be done."""
+    try:
+        opened = opens(case)
+        closing.callback(opened.close)
+        batch = batch_of(opened.inputs, case.batch)
+        ready = _Ready(case, opened, batch, feeds(opened.inputs, batch, case.given), _gpu(case, facts))
+        opened.run(ready.queries[0])
+    except (EdgeDistillError, TargetError) as error:
+        return error
+    return ready
+
+
+def _timed(ready: Sequence[_Ready], length: Length, hot_c: float) -> list[Row]:
+    """A row for each, with its latency and the flaws of the machine's state."""
+    loop = length.loop
+    for one in ready:
+        repeat(one.again(), loop.warmup_s)
+    before = [machine.read_state(gpu=one.gpu) for one in ready]
+    turns = measure.take_turns(
+        [(one.opened.run, one.queries) for one in ready],
+        min_s=loop.min_s,
+        min_queries=loop.min_queries,
+        most_s=length.most_s,
+    )
+    rows = []
+    for one, state, own in zip(ready, before, turns):
+        after = measure.under_load(one.again(), partial(machine.read_state, gpu=one.gpu))
+        latency = latency_of(own)
+        flaws = machine.why_invalid(state, after, hot_c)
+        if latency.p95 is None:
+            flaws.append(Flaw("no-p95", value=latency.queries))
+        rows.append(
+            Row(
+                model=one.case.model,
+                file=str(one.case.file),
+                runtime=one.opened.describe(),
+                batch=one.batch,
+                inputs=tuple(_described(name, array) for name, array in one.queries[0].items()),
+                latency_ms=latency,
+                items_per_s=round(one.batch / latency.mean * 1e3, 2),
+                accuracy=one.case.accuracy,
+                invalid=tuple(flaws),
+                machine_state={"before": state, "after": after},
+            )
+        )
+    return rows
+
+
+def _judged(row: Row, others: float | None) -> Row:
+    """The row, with a flaw where other programs took processors that it needed."""
+    cpus = len(load.usable_cpus())
+    room = load.room_for_others(row.runtime["threads"] or 1, cpus)
+    if others is None or others <= room:
+        return row
+    return replace(row, invalid=(*row.invalid, Flaw("busy", value=round(others, 2), limit=round(room, 2))))
+
+
+def _with_fresh(one: _Ready, row: Row) -> Row:
+    """The row with what a fresh process measured; as one that failed where that did."""
+    try:
+        fresh = measure_fresh(one.case, one.opened.inputs)
+    except InputError as error:
+        return _failed(one.case, error)
+    cold = ColdStart(load=fresh.load_ms, first=fresh.first_ms)
+    return replace(row, cold_start_ms=cold, memory_mb=fresh.memory_mb)
+
+
+def _failed(case: Case, error: EdgeDistillError | TargetError) -> Row:
+    runtime = {"name": case.runtime, "threads": case.threads}
+    return Row(model=case.model, file=str(case.file), runtime=runtime, batch=case.batch, failed=error.wrong)
+
+
+def _described(name: str, array: np.ndarray) -> dict[str, Any]:
+    return {"name": name, "dtype": str(array.dtype), "shape": list(array.shape)}
+
+
+def _gpu(case: Case, facts: machine.Facts) -> Gpu | None:
+    return facts.gpus[0] if case.on_gpu and facts.gpus else None
+
+
+def _hot_c(facts: machine.Facts) -> float:
+    """Above which temperature a run does not count: that of the profile that fits this machine best."""
+    fitting = profiles.fitting(facts)
+    return profiles.load_profile(fitting[0]).measure.hot_c if fitting else HOT_C

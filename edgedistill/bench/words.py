@@ -1,0 +1,172 @@
+"""A report for a person: the table, why a row does not count, what the columns mean. It decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..targets import flaws
+from .report import Report, Row
+
+MISSING = "–"
+WIDE = 160  # a table is never cut: a narrower terminal breaks its lines
+
+SETTINGS = ("runtime", "threads", "batch")  # shown once where all rows have the same
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+def show(report: Report) -> None:
+    """Print the report on stdout."""
+    console = Console(highlight=False)
+    console.width = max(console.width, WIDE)
+    draw(report, console)
+
+
+def draw(report: Report, console: Console) -> None:
+    """Print the report on `console`."""
+    console.print(headline(report), style="bold", markup=False)
+    console.print(_table(report))
+    for line in (*remarks(report), *legend(report)):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def headline(report: Report) -> str:
+    """The machine, and what all rows have in common."""
+    same = [f"{name} {setting(report.rows[0], name)}" for name in SETTINGS if not differs(report, name)]
+    return ", ".join([report.device["name"], *same])
+
+
+def remarks(report: Report) -> list[str]:
+    """Rows that do not run or do not count and why, and the state the machine was in."""
+    found = []
+    for number, row in enumerate(report.rows, 1):
+        if row.failed is not None:
+            found.append(f"row {number} ({row.model}) does not run: {row.failed}")
+        if row.invalid:
+            found.append(f"row {number} ({row.model}) does not count: {'; '.join(map(flaws.words, row.invalid))}")
+    return [*found, f"Machine: {state(report)}"]
+
+
+def state(report: Report) -> str:
+    """How busy the machine was, its clocks and its temperature, as far as it tells."""
+    states = [row.machine_state["after"] for row in report.rows if row.machine_state]
+    found = states[-1] if states else {}
+    words = []
+    if report.other_cpus is not None:
+        words.append(f"other programs kept {report.other_cpus:.2f} of {report.cpus} processors busy")
+    if average := found.get("load_average"):
+        words.append(f"load {average[0]:.2f}")
+    if clocks := found.get("cpu"):
+        words.append(
+            f"{'/'.join(clocks['governors']) or 'governor unknown'}, {clocks['mhz']} of {clocks['max_mhz']} MHz"
+        )
+    if mode := found.get("power_mode"):
+        words.append(f"power mode {mode}")
+    temperatures = found.get("temperature_c")
+    words.append(f"{max(temperatures.values()):.0f} C" if temperatures else "temperature not known")
+    return ", ".join(words)
+
+
+def legend(report: Report) -> list[str]:
+    """What the columns mean."""
+    lines = [
+        "p50, p95, p99: ms a query, from arrays in to arrays out; beside p50 the middle eight of ten rounds' medians.",
+        "load, first: ms of a cold start in a fresh process, after its imports. MB: the memory it then took to serve "
+        "(of a GPU that has its own: there, beside the CUDA context).",
+    ]
+    if _is_compared(report):
+        lines.append("ratio: time an item over that of the first row with the same settings, with its 95 % interval.")
+    return lines
+
+
+def _is_compared(report: Report) -> bool:
+    return any(row.ratio and row.ratio.to != index for index, row in enumerate(report.rows))
+
+
+def setting(row: Row, name: str) -> str:
+    if name == "runtime":
+        version = row.runtime.get("version")
+        return f"{row.runtime['name']} {version}" if version else row.runtime["name"]
+    value = row.batch if name == "batch" else row.runtime["threads"]
+    return MISSING if value is None else str(value)
+
+
+def differs(report: Report, name: str) -> bool:
+    return len({setting(row, name) for row in report.rows if row.failed is None}) > 1
+
+
+def _table(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = _columns(report)
+    for name, _ in columns:
+        table.add_column(name, no_wrap=True, justify="left" if name in ("model", "runtime", "") else "right")
+    for row in report.rows:
+        style = "" if row.counts else "yellow"
+        table.add_row(*(Text(cell(row), style=style) for _, cell in columns))
+    return table
+
+
+def _columns(report: Report) -> list[Column]:
+    columns: list[Column] = [("model", lambda row: row.model)]
+    columns += [(name, _cell_of(name)) for name in SETTINGS if differs(report, name)]
+    columns += [
+        ("p50", _latency("p50")),
+        ("", _interval),
+        ("p95", _latency("p95")),
+        ("p99", _latency("p99")),
+        ("items/s", lambda row: MISSING if row.items_per_s is None else f"{row.items_per_s:,.0f}"),
+    ]
+    if _is_compared(report):
+        columns.append(("ratio", _ratio))
+    columns += [
+        ("load", lambda row: ms(row.cold_start_ms and row.cold_start_ms.load)),
+        ("first", lambda row: ms(row.cold_start_ms and row.cold_start_ms.first)),
+        ("MB", _memory),
+    ]
+    if any(row.accuracy is not None for row in report.rows):
+        columns.append(("accuracy", lambda row: MISSING if row.accuracy is None else f"{row.accuracy:.3f}"))
+    if not all(row.counts for row in report.rows):
+        columns.append(("", _standing))
+    return columns
+
+
+def _cell_of(name: str) -> Callable[[Row], str]:
+    return lambda row: setting(row, name)
+
+
+def _latency(name: str) -> Callable[[Row], str]:
+    return lambda row: ms(getattr(row.latency_ms, name, None))
+
+
+def _interval(row: Row) -> str:
+    return f"{ms(row.latency_ms.low)} .. {ms(row.latency_ms.high)}" if row.latency_ms else ""
+
+
+def _ratio(row: Row) -> str:
+    ratio = row.ratio
+    if ratio is None:
+        return MISSING
+    return (
+        f"{ratio.value:.3f} ({ratio.low:.3f} .. {ratio.high:.3f})" if ratio.low < ratio.high else f"{ratio.value:.0f}"
+    )
+
+
+def _memory(row: Row) -> str:
+    peak = row.memory_mb and row.memory_mb["peak"]
+    return MISSING if peak is None else f"{peak:.0f}"
+
+
+def _standing(row: Row) -> str:
+    return "does not run" if row.failed is not None else "does not count" if row.invalid else ""
+
+
+def ms(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    digits = 0 if value >= 100 else 2 if value >= 10 else 3
+    return f"{value:.{digits}f}"
