@@ -31,8 +31,9 @@ def loaded_after(program: str) -> set[str]:
             (*HEAVY, "onnxruntime", "numpy", "PIL"),
         ),
         ("import edgedistill.cli, edgedistill.settings, edgedistill.profiles", (*HEAVY, "onnxruntime", "numpy")),
+        ("import edgedistill.bench.command, edgedistill.bench.fresh", (*HEAVY, "onnxruntime", "matplotlib")),
     ],
-    ids=["package", "classifier", "errors and build", "star", "help", "profiles"],
+    ids=["package", "classifier", "errors and build", "star", "help", "profiles", "bench"],
 )
 def test_nothing_heavy_is_loaded(program: str, kept_out: tuple[str, ...]) -> None:
     assert not loaded_after(program) & set(kept_out)

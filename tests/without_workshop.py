@@ -19,7 +19,7 @@ from edgedistill.cli import WORKSHOP
 
 ROOT = Path(__file__).parents[1]
 LIGHT_HALF = (
-    *("profiles", "targets", "edgedistill/devices", "edgedistill/verdict", "edgedistill/work"),
+    *("profiles", "targets", "edgedistill/bench", "edgedistill/devices", "edgedistill/verdict", "edgedistill/work"),
     *(f"edgedistill/{name}.py" for name in ("__init__", "choices", "errors", "labels", "profile_text", "records")),
     *(f"edgedistill/{name}.py" for name in ("runtime", "settings")),
 )

@@ -40,16 +40,19 @@ class Asked:
 
 
 def run(asked: Asked) -> int:
-    """Measure, print, and write the files asked for; the exit code. Raises InputError, before anything is measured
-    where it can be known then."""
+    """Measure, print, and write the files asked for; the exit code.
+
+    Raises InputError, before anything is measured where it can be known then.
+    """
     _check(asked)
     try:
         models = find_models(asked.models)
         given = Given(asked.input, dict(_shape(text) for text in asked.shapes))
         wanted = cases(models, asked.runtimes, asked.threads, asked.batches, given)
-        lasts_s = len(wanted) * (LENGTHS[asked.mode].loop.min_s + FRESH_S)
-        log.info("%d to measure side by side, about %.0f s", len(wanted), lasts_s)
-        report = bench(wanted, asked.mode)
+        length = LENGTHS[asked.mode]
+        lasts_s = len(wanted) * (length.loop.warmup_s + length.loop.min_s + FRESH_S)
+        log.info("%d to time side by side, %.0f s or more", len(wanted), lasts_s)
+        report = bench(wanted, length)
     except TargetError as error:
         raise InputError(error.wrong, error.todo) from error
     words.show(report)

@@ -1,6 +1,6 @@
 """A case in a fresh process: how long its cold start takes, and how much memory serving it does.
 
-    python -m edgedistill.bench.fresh CASE INPUTS      one line of JSON (started by `measure_fresh`)
+    python -m edgedistill.bench.fresh CASE INPUTS SECONDS      one line of JSON (started by `measure_fresh`)
 
 Cold is the process, not the disk: the file was read before. What is imported before stays out, of time and of memory;
 so do the queries, which are made first, from the inputs that the parent read.
@@ -24,8 +24,6 @@ from ..targets.errors import TargetError
 from .case import Case, open_case
 from .inputs import Input, batch_of, feeds
 
-SERVE_S = 1.0  # of queries after the first, so that the peak is one of serving
-
 
 @dataclass(frozen=True)
 class Fresh:
@@ -36,9 +34,13 @@ class Fresh:
     memory_mb: dict[str, Any]
 
 
-def measure_fresh(case: Case, inputs: Sequence[Input]) -> Fresh:
-    """The case measured in a process of its own. Raises InputError with its last line where it fails."""
-    command = [sys.executable, "-m", __name__, case.to_words(), json.dumps([asdict(one) for one in inputs])]
+def measure_fresh(case: Case, inputs: Sequence[Input], serve_s: float) -> Fresh:
+    """The case measured in a process of its own, which serves queries for `serve_s` seconds after the first.
+
+    Raises InputError with its last line where it fails.
+    """
+    words = (case.to_words(), json.dumps([asdict(one) for one in inputs]), str(serve_s))
+    command = [sys.executable, "-m", __name__, *words]
     with tempfile.TemporaryDirectory() as empty:  # `-m` puts the working folder on sys.path
         ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, errors="replace", check=False)
     try:
@@ -48,7 +50,7 @@ def measure_fresh(case: Case, inputs: Sequence[Input]) -> Fresh:
         raise InputError(f"the fresh process of {case.model} ended early: {last}", "Free some memory.") from error
 
 
-def _measure(case: Case, inputs: Sequence[Input]) -> Fresh:
+def _measure(case: Case, inputs: Sequence[Input], serve_s: float) -> Fresh:
     queries = feeds(inputs, batch_of(inputs, case.batch), case.given)
     runtimes.problem(case.runtime)  # imports the runtime
     load_ms = first_ms = 0.0
@@ -63,7 +65,7 @@ def _measure(case: Case, inputs: Sequence[Input]) -> Fresh:
         load_ms, first_ms = (loaded - start) * 1e3, (first - loaded) * 1e3
         for query in itertools.cycle(queries):
             opened.run(query)
-            if perf_counter() - first > SERVE_S:
+            if perf_counter() - first >= serve_s:
                 break
         opened.close()
 
@@ -71,10 +73,10 @@ def _measure(case: Case, inputs: Sequence[Input]) -> Fresh:
     return Fresh(round(load_ms, 3), round(first_ms, 3), taken)
 
 
-def _main(case: str, inputs: str) -> int:
+def _main(case: str, inputs: str, serve_s: str) -> int:
     read = [Input(one["name"], one["dtype"], tuple(one["shape"])) for one in json.loads(inputs)]
     try:
-        print(json.dumps(asdict(_measure(Case.from_words(case), read))))
+        print(json.dumps(asdict(_measure(Case.from_words(case), read, float(serve_s)))))
     except (EdgeDistillError, TargetError) as error:
         print(error.wrong, file=sys.stderr)
         return error.exit_code

@@ -16,6 +16,8 @@ from .words import SETTINGS, differs, headline, ms, setting
 FORMATS = (".png", ".svg")
 COLOUR, FAINT = "#1f6f8b", "#b8c4c9"  # a row that counts, and one that does not
 
+BESIDE = {"textcoords": "offset points", "va": "center"}
+
 
 def check(path: Path) -> None:
     """Raises InputError where `path` cannot be drawn: another format, or matplotlib is not installed."""
@@ -48,14 +50,14 @@ def _bars(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
     places = range(len(rows))
     middle, reach, p95 = _latencies(rows)
     axes.barh(places, middle, xerr=reach, color=_colours(rows), height=0.6, error_kw={"capsize": 3, "lw": 1})
-    axes.plot(p95, places, "|", color="black", markersize=14, label="p95")
-    for place, value, edge in zip(places, middle, p95):
-        axes.annotate(ms(value), (max(value, edge or 0), place), (8, 0), textcoords="offset points", va="center")
+    axes.plot(p95, places, "|", color="black", markersize=14)
+    for place, value, above, edge in zip(places, middle, reach[1], p95):
+        axes.annotate(ms(value), (max(value + above, edge or 0), place), (8, 0), **BESIDE)
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlim(left=0)
-    axes.set_xlabel("ms a query: bar p50 with the interval of ten rounds, stroke p95" + _paler(rows))
+    axes.set_xlabel(f"ms a query: bar p50 (interval of ten rounds), stroke p95{_paler(rows)}", fontsize=9)
 
 
 def _scatter(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
@@ -70,7 +72,7 @@ def _scatter(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.set_ylabel("accuracy on the check images")
-    axes.set_xlabel("p50, ms a query, with the interval of ten rounds" + _paler(rows))
+    axes.set_xlabel(f"p50, ms a query (interval of ten rounds){_paler(rows)}", fontsize=9)
 
 
 def _latencies(rows: Sequence[Row]) -> tuple[list[float], list[list[float]], list[float | None]]:

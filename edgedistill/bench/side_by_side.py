@@ -30,6 +30,7 @@ from .inputs import Feed, batch_of, feeds
 from .report import ColdStart, Report, Row
 from .rounds import compared, latency_of
 
+SERVE_S = 1.0  # of queries in the fresh process, after its first
 HOT_C = 95.0  # where no profile fits the machine
 
 
@@ -37,13 +38,14 @@ HOT_C = 95.0  # where no profile fits the machine
 class Length:
     """How long a case is timed, and how many seconds at most: a slow one then says that its queries are too few."""
 
+    mode: str
     loop: Loop
     most_s: float
 
 
 LENGTHS = {
-    "quick": Length(Loop(warmup_s=0.2, min_s=1.0, min_queries=measure.LEAST_QUERIES), 10.0),
-    "full": Length(Loop(warmup_s=0.5, min_s=10.0, min_queries=1000), 60.0),
+    "full": Length("full", Loop(warmup_s=0.5, min_s=10.0, min_queries=1000), 60.0),
+    "quick": Length("quick", Loop(warmup_s=0.2, min_s=1.0, min_queries=measure.LEAST_QUERIES), 10.0),
 }
 
 
@@ -63,11 +65,11 @@ class _Ready:
         return lambda: self.opened.run(next(endless))
 
 
-def bench(cases: Sequence[Case], mode: str, *, opens: Callable[[Case], Opened] = open_case) -> Report:
-    """Every case measured; a row each, in their order. mode: a key of `LENGTHS`. opens: another way to load a case.
+def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Opened] = open_case) -> Report:
+    """Every case measured; a row each, in their order. opens: another way to load a case.
 
     A case that does not run is a row that says so; where none does, the first one's error (InputError, TargetError)
-    is raised.
+    is raised. InputError, too, for a shape of an input that no model has.
     """
     facts = machine.read_facts()
     with ExitStack() as closing:
@@ -75,10 +77,12 @@ def bench(cases: Sequence[Case], mode: str, *, opens: Callable[[Case], Opened] =
         ready = [one for one in attempts if isinstance(one, _Ready)]
         if not ready:
             raise next(one for one in attempts if isinstance(one, Exception))
+        _check_shapes(ready)
         busy = load.read_cpu_time()
-        rows = _timed(ready, LENGTHS[mode], _hot_c(facts))
+        rows = _timed(ready, length, _hot_c(facts))
         others = load.others_between(busy, load.read_cpu_time())
-    measured = iter([_with_fresh(one, _judged(row, others)) for one, row in zip(ready, rows)])
+    serve_s = min(SERVE_S, length.loop.min_s)
+    measured = iter([_with_fresh(one, _judged(row, others), serve_s) for one, row in zip(ready, rows)])
     every = [_failed(case, one) if isinstance(one, Exception) else next(measured) for case, one in zip(cases, attempts)]
     return Report(
         device={
@@ -86,7 +90,7 @@ def bench(cases: Sequence[Case], mode: str, *, opens: Callable[[Case], Opened] =
             "machine": facts.machine,
             "system": f"{platform.system()} {platform.release()}",
         },
-        mode=mode,
+        mode=length.mode,
         rows=compared(every),
         cpus=len(load.usable_cpus()),
         other_cpus=None if others is None else round(others, 3),
@@ -107,6 +111,13 @@ def _attempt(
     except (EdgeDistillError, TargetError) as error:
         return error
     return ready
+
+
+def _check_shapes(ready: Sequence[_Ready]) -> None:
+    known = {one.name for each in ready for one in each.opened.inputs}
+    for name in ready[0].case.given.shapes:
+        if name not in known:
+            raise InputError(f"--shape names the input {name}, which no model has", f"There are {', '.join(known)}.")
 
 
 def _timed(ready: Sequence[_Ready], length: Length, hot_c: float) -> list[Row]:
@@ -154,10 +165,10 @@ def _judged(row: Row, others: float | None) -> Row:
     return replace(row, invalid=(*row.invalid, Flaw("busy", value=round(others, 2), limit=round(room, 2))))
 
 
-def _with_fresh(one: _Ready, row: Row) -> Row:
+def _with_fresh(one: _Ready, row: Row, serve_s: float) -> Row:
     """The row with what a fresh process measured; as one that failed where that did."""
     try:
-        fresh = measure_fresh(one.case, one.opened.inputs)
+        fresh = measure_fresh(one.case, one.opened.inputs, serve_s)
     except InputError as error:
         return _failed(one.case, error)
     cold = ColdStart(load=fresh.load_ms, first=fresh.first_ms)

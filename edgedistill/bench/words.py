@@ -37,7 +37,8 @@ def draw(report: Report, console: Console) -> None:
 
 def headline(report: Report) -> str:
     """The machine, and what all rows have in common."""
-    same = [f"{name} {setting(report.rows[0], name)}" for name in SETTINGS if not differs(report, name)]
+    ran = next((row for row in report.rows if row.failed is None), report.rows[0])
+    same = [f"{name} {setting(ran, name)}" for name in SETTINGS if not differs(report, name)]
     return ", ".join([report.device["name"], *same])
 
 
@@ -75,7 +76,7 @@ def state(report: Report) -> str:
 def legend(report: Report) -> list[str]:
     """What the columns mean."""
     lines = [
-        "p50, p95, p99: ms a query, from arrays in to arrays out; beside p50 the middle eight of ten rounds' medians.",
+        "p50, p95, p99: ms a query, from arrays in to arrays out; of rounds: the middle eight of ten rounds' medians.",
         "load, first: ms of a cold start in a fresh process, after its imports. MB: the memory it then took to serve "
         "(of a GPU that has its own: there, beside the CUDA context).",
     ]
@@ -116,13 +117,13 @@ def _columns(report: Report) -> list[Column]:
     columns += [(name, _cell_of(name)) for name in SETTINGS if differs(report, name)]
     columns += [
         ("p50", _latency("p50")),
-        ("", _interval),
+        ("of rounds", _interval),
         ("p95", _latency("p95")),
         ("p99", _latency("p99")),
         ("items/s", lambda row: MISSING if row.items_per_s is None else f"{row.items_per_s:,.0f}"),
     ]
     if _is_compared(report):
-        columns.append(("ratio", _ratio))
+        columns.append(("ratio", _ratio(report)))
     columns += [
         ("load", lambda row: ms(row.cold_start_ms and row.cold_start_ms.load)),
         ("first", lambda row: ms(row.cold_start_ms and row.cold_start_ms.first)),
@@ -147,13 +148,14 @@ def _interval(row: Row) -> str:
     return f"{ms(row.latency_ms.low)} .. {ms(row.latency_ms.high)}" if row.latency_ms else ""
 
 
-def _ratio(row: Row) -> str:
-    ratio = row.ratio
-    if ratio is None:
-        return MISSING
-    return (
-        f"{ratio.value:.3f} ({ratio.low:.3f} .. {ratio.high:.3f})" if ratio.low < ratio.high else f"{ratio.value:.0f}"
-    )
+def _ratio(report: Report) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        ratio = row.ratio
+        if ratio is None:
+            return MISSING
+        return "1" if report.rows[ratio.to] is row else f"{ratio.value:.3f} ({ratio.low:.3f} .. {ratio.high:.3f})"
+
+    return cell
 
 
 def _memory(row: Row) -> str:
