@@ -348,10 +348,15 @@ def _repeated(words: list[str], names: Sequence[str]) -> list[str]:
 
 @app.command(cls=ListsOfNumbers)
 def bench(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help=BENCH_MODELS)],
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help=BENCH_MODELS)],
     batch: Annotated[
         Numbers,
-        typer.Option("--batch", metavar="N...", help="Items a query; several are compared.", show_default="1"),
+        typer.Option(
+            "--batch",
+            metavar="N...",
+            help="Items a query; several are compared.",
+            show_default="the model's own, else 1",
+        ),
     ] = None,
     threads: Annotated[
         Numbers,
@@ -396,10 +401,10 @@ def bench(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Time any models on this machine, side by side: latency, throughput, cold start, memory, and how sure each is.
+    """Time any models on this machine, side by side: latency and its spread, throughput, cold start, memory.
 
-    Every combination of model, --runtime, --threads and --batch is a row. Exit 4 when a row does not run or does not
-    count (the machine was hot, throttled or busy, or there were too few queries).
+    Every combination of model, --runtime, --threads and --batch is a row. Exit 4: a row does not run, or does not count
+    since the machine was hot, throttled or busy, or queries were too few.
     """
     from .bench import command
     from .work import console

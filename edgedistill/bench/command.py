@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +17,6 @@ from .case import cases
 from .inputs import Given
 from .model import find_models
 from .side_by_side import LENGTHS, bench
-
-log = logging.getLogger(__name__)
-
-FRESH_S = 3  # that a fresh process takes, about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +44,7 @@ def run(asked: Asked) -> int:
         models = find_models(asked.models)
         given = Given(asked.input, dict(_shape(text) for text in asked.shapes))
         wanted = cases(models, asked.runtimes, asked.threads, asked.batches, given)
-        length = LENGTHS[asked.mode]
-        lasts_s = len(wanted) * (length.loop.warmup_s + length.loop.min_s + FRESH_S)
-        log.info("%d to time side by side, %.0f s or more", len(wanted), lasts_s)
-        report = bench(wanted, length)
+        report = bench(wanted, LENGTHS[asked.mode])
     except TargetError as error:
         raise InputError(error.wrong, error.todo) from error
     words.show(report)

@@ -5,6 +5,7 @@ The loop, the percentiles, the machine's state and what makes a run not count ar
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -30,7 +31,10 @@ from .inputs import Feed, batch_of, feeds
 from .report import ColdStart, Report, Row
 from .rounds import compared, latency_of
 
+log = logging.getLogger(__name__)
+
 SERVE_S = 1.0  # of queries in the fresh process, after its first
+FRESH_S = 2.0  # that such a process takes, about
 HOT_C = 95.0  # where no profile fits the machine
 
 
@@ -78,6 +82,7 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
         if not ready:
             raise next(one for one in attempts if isinstance(one, Exception))
         _check_shapes(ready)
+        _announce(len(ready), length)
         busy = load.read_cpu_time()
         rows = _timed(ready, length, _hot_c(facts))
         others = load.others_between(busy, load.read_cpu_time())
@@ -111,6 +116,11 @@ def _attempt(
     except (EdgeDistillError, TargetError) as error:
         return error
     return ready
+
+
+def _announce(cases: int, length: Length) -> None:
+    seconds = cases * (length.loop.warmup_s + length.loop.min_s + FRESH_S)
+    log.info("timing %d %s side by side, %.0f s or more", cases, "row" if cases == 1 else "rows", seconds)
 
 
 def _check_shapes(ready: Sequence[_Ready]) -> None:

@@ -43,14 +43,19 @@ def headline(report: Report) -> str:
 
 
 def remarks(report: Report) -> list[str]:
-    """Rows that do not run or do not count and why, and the state the machine was in."""
-    found = []
+    """Rows that do not run or do not count and why, each reason once, and the state the machine was in."""
+    rows_of: dict[str, list[int]] = {}
     for number, row in enumerate(report.rows, 1):
-        if row.failed is not None:
-            found.append(f"row {number} ({row.model}) does not run: {row.failed}")
-        if row.invalid:
-            found.append(f"row {number} ({row.model}) does not count: {'; '.join(map(flaws.words, row.invalid))}")
+        for reason in _reasons(row):
+            rows_of.setdefault(reason, []).append(number)
+    found = [f"Row {', '.join(map(str, numbers))}: {reason}" for reason, numbers in rows_of.items()]
     return [*found, f"Machine: {state(report)}"]
+
+
+def _reasons(row: Row) -> list[str]:
+    if row.failed is not None:
+        return [f"does not run: {row.failed}"]
+    return [f"does not count: {flaws.words(flaw)}" for flaw in row.invalid]
 
 
 def state(report: Report) -> str:
@@ -81,7 +86,9 @@ def legend(report: Report) -> list[str]:
         "(of a GPU that has its own: there, beside the CUDA context).",
     ]
     if _is_compared(report):
-        lines.append("ratio: time an item over that of the first row with the same settings, with its 95 % interval.")
+        several = len({row.model for row in report.rows}) > 1
+        first = "the first model's with the same settings" if several else "the first row's"
+        lines.append(f"ratio: time an item over {first}, round by round, with its 95 % interval.")
     return lines
 
 

@@ -124,7 +124,7 @@ def test_the_program_itself_ends_with_two_lines_and_2(tmp_path: Path) -> None:
     saved(tmp_path / "good.onnx", means(x=("float32", ["n", 3])))
     done = edgedistill("good.onnx", "--input", "x.npz", "--threads", "1", "2", cwd=tmp_path)
     assert done.returncode == 2
-    _, wrong, todo = done.stderr.strip().splitlines()  # after the line that says what will be timed
+    wrong, todo = done.stderr.strip().splitlines()
     assert wrong.startswith("error: ")
     assert "x.npz lacks x" in wrong
     assert "y: name them as inputs are" in todo

@@ -42,11 +42,13 @@ def test_one_row_alone_is_compared_with_nothing_and_has_no_accuracy_column() -> 
 
 
 def test_a_row_that_does_not_count_or_run_is_marked_and_explained() -> None:
-    hot = row("a", invalid=(Flaw("hot", "cpu", 97.0, 95.0), Flaw("busy", value=1.5, limit=0.2)))
-    said = drawn(report(hot, failed("b", "its batch is 1 and cannot be 8")))
-    assert said.count("does not count") == 2
-    assert "row 1 (a) does not count: too hot: cpu at 97 C, the limit is 95 C; other programs kept 1.50" in said
-    assert "row 2 (b) does not run: its batch is 1 and cannot be 8" in said
+    hot, busy = Flaw("hot", "cpu", 97.0, 95.0), Flaw("busy", value=1.5, limit=0.2)
+    rows = (row("a", invalid=(hot, busy)), row("b", invalid=(hot,)), failed("c", "its batch is 1 and cannot be 8"))
+    said = drawn(report(*rows))
+    assert "Row 1, 2: does not count: too hot: cpu at 97 C, the limit is 95 C\n" in said
+    assert "Row 1: does not count: other programs kept 1.50 processors busy, 0.20 were to spare\n" in said
+    assert "Row 3: does not run: its batch is 1 and cannot be 8\n" in said
+    assert [line.count("does not") for line in said.splitlines() if line.startswith(" ")].count(1) == 3  # in the table
 
 
 @pytest.mark.parametrize(
