@@ -92,9 +92,13 @@ def cases(
         )
         for model in models
         for runtime in wanted[model.name]
-        for count in ((threads or [0]) if runtime == CPU else [None])
-        for batch in batches or [None]
+        for count in _threads(runtime, threads)
+        for batch in batches or (None,)
     ]
+
+
+def _threads(runtime: str, asked: Sequence[int]) -> Sequence[int | None]:
+    return (asked or (0,)) if runtime == CPU else (None,)
 
 
 def _given(model: Model, given: Given) -> Given:

@@ -69,19 +69,20 @@ class _Ready:
         return lambda: self.opened.run(next(endless))
 
 
+_Attempt = _Ready | EdgeDistillError | TargetError
+
+
 def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Opened] = open_case) -> Report:
     """Every case measured; a row each, in their order. opens: another way to load a case.
 
-    A case that does not run is a row that says so; where none does, the first one's error (InputError, TargetError)
-    is raised. InputError, too, for a shape of an input that no model has.
+    A case that does not run is a row that says so. Raises InputError where none does, with the first one's reason, and
+    for a shape of an input that no model has.
     """
     facts = machine.read_facts()
     with ExitStack() as closing:
         attempts = [_attempt(case, facts, opens, closing) for case in cases]
         ready = [one for one in attempts if isinstance(one, _Ready)]
-        if not ready:
-            raise next(one for one in attempts if isinstance(one, Exception))
-        _check_shapes(ready)
+        _check(cases, attempts, ready)
         _announce(len(ready), length)
         busy = load.read_cpu_time()
         rows = _timed(ready, length, _hot_c(facts))
@@ -90,11 +91,7 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
     measured = iter([_with_fresh(one, _judged(row, others), serve_s) for one, row in zip(ready, rows)])
     every = [_failed(case, one) if isinstance(one, Exception) else next(measured) for case, one in zip(cases, attempts)]
     return Report(
-        device={
-            "name": machine.device_name(facts, gpu=any(case.on_gpu for case in cases)),
-            "machine": facts.machine,
-            "system": f"{platform.system()} {platform.release()}",
-        },
+        device=_device(facts, gpu=any(case.on_gpu for case in cases)),
         mode=length.mode,
         rows=compared(every),
         cpus=len(load.usable_cpus()),
@@ -103,9 +100,7 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
     )
 
 
-def _attempt(
-    case: Case, facts: machine.Facts, opens: Callable[[Case], Opened], closing: ExitStack
-) -> _Ready | EdgeDistillError | TargetError:
+def _attempt(case: Case, facts: machine.Facts, opens: Callable[[Case], Opened], closing: ExitStack) -> _Attempt:
     """The case loaded and run once, or why that cannot be done."""
     try:
         opened = opens(case)
@@ -123,9 +118,13 @@ def _announce(cases: int, length: Length) -> None:
     log.info("timing %d %s side by side, %.0f s or more", cases, "row" if cases == 1 else "rows", seconds)
 
 
-def _check_shapes(ready: Sequence[_Ready]) -> None:
+def _check(cases: Sequence[Case], attempts: Sequence[_Attempt], ready: Sequence[_Ready]) -> None:
+    """InputError where no case runs, and for a shape that is for none."""
+    first = attempts[0]
+    if not ready and isinstance(first, Exception):
+        raise InputError(f"{cases[0].model}: {first.wrong}", first.todo) from first
     known = {one.name for each in ready for one in each.opened.inputs}
-    for name in ready[0].case.given.shapes:
+    for name in cases[0].given.shapes:
         if name not in known:
             raise InputError(f"--shape names the input {name}, which no model has", f"There are {', '.join(known)}.")
 
@@ -142,28 +141,33 @@ def _timed(ready: Sequence[_Ready], length: Length, hot_c: float) -> list[Row]:
         min_queries=loop.min_queries,
         most_s=length.most_s,
     )
-    rows = []
-    for one, state, own in zip(ready, before, turns):
-        after = measure.under_load(one.again(), partial(machine.read_state, gpu=one.gpu))
-        latency = latency_of(own)
-        flaws = machine.why_invalid(state, after, hot_c)
-        if latency.p95 is None:
-            flaws.append(Flaw("no-p95", value=latency.queries))
-        rows.append(
-            Row(
-                model=one.case.model,
-                file=str(one.case.file),
-                runtime=one.opened.describe(),
-                batch=one.batch,
-                inputs=tuple(_described(name, array) for name, array in one.queries[0].items()),
-                latency_ms=latency,
-                items_per_s=round(one.batch / latency.mean * 1e3, 2),
-                accuracy=one.case.accuracy,
-                invalid=tuple(flaws),
-                machine_state={"before": state, "after": after},
-            )
-        )
-    return rows
+    after = [measure.under_load(one.again(), partial(machine.read_state, gpu=one.gpu)) for one in ready]
+    return [
+        _in_state(_row(one, own), earlier, later, hot_c)
+        for one, own, earlier, later in zip(ready, turns, before, after)
+    ]
+
+
+def _row(one: _Ready, turns: Sequence[np.ndarray]) -> Row:
+    latency = latency_of(turns)
+    return Row(
+        model=one.case.model,
+        file=str(one.case.file),
+        runtime=one.opened.describe(),
+        batch=one.batch,
+        inputs=tuple(_described(name, array) for name, array in one.queries[0].items()),
+        latency_ms=latency,
+        items_per_s=round(one.batch / latency.mean * 1e3, 2),
+        accuracy=one.case.accuracy,
+    )
+
+
+def _in_state(row: Row, before: dict[str, Any], after: dict[str, Any], hot_c: float) -> Row:
+    """The row with the machine's state before and after, and what it says against the row."""
+    flaws = machine.why_invalid(before, after, hot_c)
+    if row.latency_ms and row.latency_ms.p95 is None:
+        flaws.append(Flaw("no-p95", value=row.latency_ms.queries))
+    return replace(row, invalid=tuple(flaws), machine_state={"before": before, "after": after})
 
 
 def _judged(row: Row, others: float | None) -> Row:
@@ -192,6 +196,11 @@ def _failed(case: Case, error: EdgeDistillError | TargetError) -> Row:
 
 def _described(name: str, array: np.ndarray) -> dict[str, Any]:
     return {"name": name, "dtype": str(array.dtype), "shape": list(array.shape)}
+
+
+def _device(facts: machine.Facts, *, gpu: bool) -> dict[str, str]:
+    system = f"{platform.system()} {platform.release()}"
+    return {"name": machine.device_name(facts, gpu=gpu), "machine": facts.machine, "system": system}
 
 
 def _gpu(case: Case, facts: machine.Facts) -> Gpu | None:

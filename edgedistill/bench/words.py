@@ -132,8 +132,8 @@ def _columns(report: Report) -> list[Column]:
     if _is_compared(report):
         columns.append(("ratio", _ratio(report)))
     columns += [
-        ("load", lambda row: ms(row.cold_start_ms and row.cold_start_ms.load)),
-        ("first", lambda row: ms(row.cold_start_ms and row.cold_start_ms.first)),
+        ("load", lambda row: ms(getattr(row.cold_start_ms, "load", None))),
+        ("first", lambda row: ms(getattr(row.cold_start_ms, "first", None))),
         ("MB", _memory),
     ]
     if any(row.accuracy is not None for row in report.rows):

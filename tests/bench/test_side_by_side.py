@@ -15,7 +15,6 @@ from edgedistill.bench.inputs import Given
 from edgedistill.bench.side_by_side import Length, bench
 from edgedistill.errors import InputError
 from edgedistill.targets import machine, measure
-from edgedistill.targets.errors import TargetError
 from edgedistill.targets.result import Loop
 
 SHORT = Length("short", Loop(warmup_s=0, min_s=0, min_queries=measure.LEAST_QUERIES), 30.0)
@@ -72,7 +71,7 @@ def test_a_case_that_does_not_run_is_a_row_beside_those_that_do(graph: Path, tmp
 
 def test_where_nothing_runs_the_first_error_is_raised(graph: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a graph")
-    with pytest.raises(TargetError, match=r"cannot load .*bad\.onnx"):
+    with pytest.raises(InputError, match=r"^bad: onnxruntime .* cannot load .*bad\.onnx"):
         bench([case_of(tmp_path / "bad.onnx")], SHORT)
     with pytest.raises(InputError, match="--shape names the input y, which no model has"):
         bench([case_of(graph, given=Given(shapes={"y": (1,)}))], SHORT)

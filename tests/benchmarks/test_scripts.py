@@ -31,9 +31,10 @@ PASS = ["--tower", "tiny", "--size", "32", "--count", "8", "--rounds", "1"]
         ),
         ("targets.py", PASS, {"target pass / bare forward, tiny 32 px": ">= 0.75", "bare forward of 8 views": ""}),
         ("time_promise.py", TIME, {"4s training / promised": "0.85 .. 1.15", "4s epochs": ""}),
+        ("bench.py", ["--pairs", "1"], {"bench, p50": "", "bench / a loop by hand": "0.95 .. 1.05"}),
         ("targets.py", ["--memory", "16", "32"], {"RssAnon at 32 / at 16 images": "<= 1.10"}),
     ],
-    ids=["step", "pass", "time", "memory"],
+    ids=["step", "pass", "time", "bench", "memory"],
 )
 def test_a_short_run_prints_a_table_and_writes_rows(
     tmp_path: Path, program: str, options: list[str], figures: dict[str, str]
