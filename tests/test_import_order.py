@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 # Each may import what stands before it; names in one row know nothing of each other.
 ORDER = (
     ("errors", "targets"), ("records", "labels", "choices"), ("profiles",), ("work",), ("images",), ("teacher",),
-    ("classes",), ("distil",), ("export",), ("bundle",), ("devices",), ("verdict",),
+    ("classes",), ("synthesis",), ("distil",), ("export",), ("bundle",), ("devices",), ("verdict",),
     ("settings", "runtime", "profile_text"), ("request",), ("line", "doctor"), ("api",), ("cli",), ("__main__",),
 )  # fmt: skip
 LEVEL = {name: level for level, row in enumerate(ORDER) for name in row}
