@@ -1,1 +1,1 @@
-"""From class names to images: where there are no photos."""
+"""Images from class names: prompts, engines that show them, and which images stay."""

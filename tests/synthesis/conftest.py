@@ -1,24 +1,30 @@
-"""Subjects: the tiny teacher with its eight classes or any, the example, and given vectors that need no teacher."""
+"""Subjects of prompts, from the tiny teacher or from given vectors, and a teacher of three classes that is a convolution
+and a pool."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_bank import make_bank, unit
 from tiny_images import CLASSES
+from torch import nn
 
 from edgedistill.classes.templates import template_set
 from edgedistill.classes.text_bank import build_text_bank
 from edgedistill.labels import Label, Labels
 from edgedistill.synthesis.candidates import Subject
+from edgedistill.synthesis.teacher_engine import Sight
 from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.tower import Teacher
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+DIM, DRAWN = 12, 3  # of the convolution: features, classes
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +62,39 @@ def given() -> Callable[[np.ndarray], Subject]:
         return Subject(bank, SimpleNamespace(dim=vectors.shape[1]), labels)
 
     return make
+
+
+@pytest.fixture
+def tower() -> nn.Module:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 16, 5, stride=2)
+    convolution.weight.data *= 3
+    layers = (convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, DIM))
+    network = nn.Sequential(*layers).eval().requires_grad_(False)
+    layers[-1].bias -= network(drawings(64)).mean(0)  # or all images were alike
+    return network
+
+
+def drawings(count: int) -> torch.Tensor:
+    """[count,3,24,24], normalised: blots of colour."""
+    blots = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return nn.functional.interpolate(blots, size=(24, 24), mode="bilinear")
+
+
+@pytest.fixture
+def class_vectors(tower: nn.Module) -> torch.Tensor:
+    """What the teacher sees in three drawings, so that images can come near them."""
+    return nn.functional.normalize(tower(drawings(DRAWN)), dim=1)
+
+
+@pytest.fixture
+def sight(tower: nn.Module, class_vectors: torch.Tensor) -> Sight:
+    return Sight(tower, 24, class_vectors, 20.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+@pytest.fixture
+def prompts(class_vectors: torch.Tensor) -> Any:
+    """Two for each class, whose targets are the class vectors."""
+    classes = np.arange(2 * DRAWN) % DRAWN
+    shares = np.eye(DRAWN, dtype=np.float32)[classes]
+    return SimpleNamespace(classes=classes, shares=shares, targets=class_vectors.numpy()[classes])
