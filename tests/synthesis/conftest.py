@@ -1,5 +1,4 @@
-"""Subjects of prompts, from the tiny teacher or from given vectors, and a teacher of three classes that is a convolution
-and a pool."""
+"""Subjects of prompts, from the tiny teacher or given vectors; a teacher that is a convolution and a pool; a judge."""
 
 from __future__ import annotations
 
@@ -11,17 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from painter import LABELS
 from tiny_bank import make_bank, unit
 from tiny_images import CLASSES
 from torch import nn
 
+from edgedistill.classes import stages as classes_stages
 from edgedistill.classes.templates import template_set
 from edgedistill.classes.text_bank import build_text_bank
 from edgedistill.labels import Label, Labels
 from edgedistill.synthesis.candidates import Subject
+from edgedistill.synthesis.judge import Judge
 from edgedistill.synthesis.teacher_engine import Sight
+from edgedistill.teacher.in_use import TeacherInUse
 from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.tower import Teacher
+from edgedistill.work.compute import Compute
+from edgedistill.work.console import SILENT
+from edgedistill.work.stage import WorkFolder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIM, DRAWN = 12, 3  # of the convolution: features, classes
@@ -98,3 +104,12 @@ def prompts(class_vectors: torch.Tensor) -> Any:
     classes = np.arange(2 * DRAWN) % DRAWN
     shares = np.eye(DRAWN, dtype=np.float32)[classes]
     return SimpleNamespace(classes=classes, shares=shares, targets=class_vectors.numpy()[classes])
+
+
+@pytest.fixture
+def judge(tmp_path: Path, tiny_teacher_folder: Path) -> Judge:
+    """The tiny teacher as a build uses it, with the class vectors of the painter's classes."""
+    work = WorkFolder(tmp_path / "judging")
+    teacher = TeacherInUse(find_teacher(f"local-dir:{tiny_teacher_folder}"), "float32", Compute("cpu", 1), work)
+    bank = classes_stages.text_bank(work, LABELS, template_set("general"), teacher, SILENT)
+    return Judge(teacher, unit(bank.vectors.mean(axis=1)).astype(np.float32), bank.scale)
