@@ -43,5 +43,13 @@ FewShotTune = Literal["prompts", "vectors"]
 """What a few labelled photos tune before a student is taught: the teacher's prompts, or the class vectors alone."""
 FEW_SHOT_TUNE: tuple[str, ...] = get_args(FewShotTune)
 
+EngineName = Literal["teacher", "diffusers"]
+"""What makes images from class names where there are no photos (synthesis/); the first is the default."""
+ENGINES: tuple[str, ...] = get_args(EngineName)
+
+Diversify = Literal["plain", "mix", "mix-classes", "random-words", "random-noise"]
+"""How the prompts of such images are made to differ (synthesis/prompts.py)."""
+DIVERSIFY: tuple[str, ...] = get_args(Diversify)
+
 TemplateSet = Literal["general", "imagenet", "cifar"]
 TEMPLATE_SETS: tuple[str, ...] = get_args(TemplateSet)

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     ("errors", "targets"), ("records", "labels", "choices"), ("profiles",), ("work",), ("images",), ("teacher",),
     ("classes",), ("synthesis",), ("distil",), ("export",), ("bundle",), ("devices",), ("verdict",),
-    ("settings", "runtime", "profile_text"), ("request",), ("line", "doctor"), ("api",), ("cli",), ("__main__",),
+    ("settings", "runtime", "profile_text"), ("request", "no_photos"), ("line", "doctor"), ("api",), ("cli",),
+    ("__main__",),
 )  # fmt: skip
 LEVEL = {name: level for level, row in enumerate(ORDER) for name in row}
 
