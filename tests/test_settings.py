@@ -192,9 +192,15 @@ def test_without_photos_images_are_made_and_beside_photos_only_if_asked_for() ->
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"images": "photos", "per_class": 9}, "--per-class says how images are made, and there are photos in --images"),
+        (
+            {"images": "photos", "per_class": 9},
+            "--per-class says how images are made, and there are photos in --images",
+        ),
         ({"engine": "diffusers"}, "--engine diffusers needs a pipeline\nGive --engine-model"),
-        ({"generated": "there", "diversify": "mix"}, "--generated brings images, and --diversify says how to make some"),
+        (
+            {"generated": "there", "diversify": "mix"},
+            "--generated brings images, and --diversify says how to make some",
+        ),
         ({"engine": "gan"}, "--engine is 'gan'\nUse one of: teacher, diffusers."),
         ({"per_class": 0}, "--per-class is 0\nIt must be at least 1"),
     ],

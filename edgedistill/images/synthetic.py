@@ -6,6 +6,7 @@ hash of its bytes, so that images may be deleted, renamed or mixed with photos, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class Made:
         found = [self.facts.get(content.tobytes().hex(), (-1, 1.0)) for content in hashes]
         classes, weights = zip(*found) if found else ((), ())
         return np.array(weights, np.float32), np.array(classes, np.int64)
+
+
+    def digest(self, hashes: np.ndarray) -> str:
+        """Of what is known of these images."""
+        return hashlib.sha256(b"".join(values.tobytes() for values in self.row_facts(hashes))).hexdigest()
 
 
 def own_files(entries: Collection[str]) -> Collection[str]:

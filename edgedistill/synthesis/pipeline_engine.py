@@ -89,7 +89,7 @@ def from_pipeline(model: str, device: str, size: int | None) -> Source:
 
 def settings_of(model: str) -> dict[str, Any]:
     """Steps and guidance, by the pipeline's name."""
-    if any(word in model.lower() for word in DISTILLED):
+    if any(word in Path(model).name.lower() for word in DISTILLED):
         return {"num_inference_steps": FEW_STEPS, "guidance_scale": 0.0}
     return {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE}
 
@@ -126,7 +126,7 @@ def _load(model: str, device: str) -> Any:
         pipeline = AutoPipelineForText2Image.from_pretrained(
             model, torch_dtype=torch.float16 if device == "cuda" else torch.float32
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"the pipeline {model} does not load: {first}", f"Bring its files; {INSTEAD}.") from error
     pipeline.set_progress_bar_config(disable=True)

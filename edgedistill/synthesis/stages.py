@@ -19,6 +19,7 @@ from ..teacher.in_use import TeacherInUse
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
 from .blocks import Blocks
+from .diversity import diversity
 from .engine import Source
 from .filter import Filtered, filtered
 from .folder import Outcome, write_folder
@@ -102,7 +103,10 @@ def synthetic_images(
         filtered=judged(features, probabilities, classes),
     )
     tell(outcome.filtered, classes, making.labels)
-    about = {**facts, "engine": making.source.facts, "seed": making.seed}
+    stay = outcome.filtered.kept
+    varied = diversity(features[stay], classes[stay], judge.vectors)
+    log.info("images that stay: %s", varied)
+    about = {**facts, "engine": making.source.facts, "seed": making.seed, "diversity": dataclasses.asdict(varied)}
     write_folder(stage.begin(), making.labels.names, outcome, about)
     stage.finish()
     return stage

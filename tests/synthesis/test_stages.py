@@ -51,6 +51,7 @@ def test_images_that_stay_lie_in_the_folder_of_their_class(work: WorkFolder, jud
         assert image["why"].startswith("kept")
         assert image["weight"] == image["p_class"] > 0.5 or image["why"] != "kept"
     assert record["engine"] == {"engine": "painter", "licence": "none needed"}
+    assert record["diversity"]["agreement"] > 0.9
     assert Image.open(folder / SHEET).format == "JPEG"
     assert {path.name for path in folder.iterdir()} == {*LABELS.names, RECORD, SHEET, "inputs.json"}
 
