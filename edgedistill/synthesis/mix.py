@@ -15,8 +15,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from .candidates import Candidates, Subject, one_hot
+from .contexts import Contexts
 from .styles import STYLES, StyledClasses
 
 NAMES = tuple(STYLES)
@@ -61,6 +63,34 @@ def mixed(parents: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """float64 [n, D], unit rows: norm(Σ_k λ_k·parent_k) of parents [n, k, D] and λ [n, k]."""
     sums = np.einsum("nkd,nk->nd", parents.astype(np.float64), shares)
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+
+
+class MixedTokens:
+    """Several styles of one class, mixed before the text tower, which reads "a ? of a {name}" with the mixture for ?.
+
+    A style is the mean embedding of its name's tokens. Raises InputError as Contexts does.
+    """
+
+    has_words: ClassVar[bool] = False
+    guarded: ClassVar[bool] = True
+
+    def __init__(self, subject: Subject, random: np.random.Generator) -> None:
+        self._names = [words[0] for words in subject.words]
+        self._contexts = Contexts(subject.teacher, self._names, length=4)
+        self._styles, self._around = (self._contexts.mean_tokens(words) for words in (NAMES, ("a", "of", "a")))
+
+    def draw(self, classes: np.ndarray, random: np.random.Generator) -> Candidates:
+        styles, shares = mixtures(len(classes), random)
+        looks = [described(*row) for row in zip(styles, shares)]
+        parents = self._styles[styles]  # [n, 4, width]
+        look = torch.einsum("nkw,nk->nw", parents, torch.from_numpy(shares).to(parents))
+        a, of, another = self._around.expand(len(classes), -1, -1).unbind(dim=1)
+        return Candidates.of(
+            self._contexts.read(torch.stack([a, look, of, another], dim=1), classes),
+            one_hot(classes, len(self._names)),
+            [f"{look} of a {self._names[c]}" for look, c in zip(looks, classes.tolist())],
+            looks,
+        )
 
 
 class MixedClasses:

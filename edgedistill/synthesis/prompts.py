@@ -18,10 +18,11 @@ from ..classes.text_bank import TextBank
 from ..labels import Labels
 from ..work.console import SILENT, Progress
 from .candidates import MakeWay, Subject, balanced
+from .contrastive import LearnedStyles, OrthogonalStyles, StylesInTurn
 from .diversity import diversity
-from .mix import MixedClasses, MixedStyles
+from .mix import MixedClasses, MixedStyles, MixedTokens
 from .plain import Plain
-from .random_contexts import Noise, RandomWords
+from .random_contexts import Noise, RandomTokens, RandomWords
 
 if TYPE_CHECKING:
     from ..teacher.tower import Teacher
@@ -33,9 +34,14 @@ PROMPTS_FILE = "image_prompts.safetensors"
 WAYS: dict[str, MakeWay] = {
     "plain": Plain,
     "mix": MixedStyles,
+    "mix-tokens": MixedTokens,
     "mix-classes": MixedClasses,
+    "random": RandomTokens,
     "random-words": RandomWords,
     "random-noise": Noise,
+    "contrastive": LearnedStyles,
+    "contrastive-orthogonal": OrthogonalStyles,
+    "contrastive-in-turn": StylesInTurn,
 }
 """Plain templates, then Mix-Prompt, Random-Prompt and Contrastive-Prompt with the forms of each."""
 

@@ -16,10 +16,31 @@ import numpy as np
 from ..classes.generic_nouns import nouns_beside
 from ..classes.text_bank import read_texts
 from .candidates import Candidates, Subject, one_hot
+from .contexts import Contexts, TokenNormal
 from .styles import fitting
 
 LENGTH = 4  # tokens or words before the name
 SPREADS = (0.3, 0.6)  # of Noise, how long the noise is beside a vector of length 1
+
+
+class RandomTokens:
+    """Four tokens before the name that are like the vocabulary's, and no word. Raises InputError as Contexts does."""
+
+    has_words: ClassVar[bool] = False
+    guarded: ClassVar[bool] = True
+
+    def __init__(self, subject: Subject, random: np.random.Generator) -> None:
+        self._names = [words[0] for words in subject.words]
+        self._contexts = Contexts(subject.teacher, self._names, LENGTH)
+        self._tokens = TokenNormal(self._contexts.table)
+
+    def draw(self, classes: np.ndarray, random: np.random.Generator) -> Candidates:
+        return Candidates.of(
+            self._contexts.read(self._tokens.draw(random, len(classes), LENGTH), classes),
+            one_hot(classes, len(self._names)),
+            [f"{self._names[c]} behind random tokens" for c in classes.tolist()],
+            ["random tokens"] * len(classes),
+        )
 
 
 class RandomWords:
