@@ -102,7 +102,7 @@ def build(
     engine              "teacher" (nothing else is needed), or "diffusers" (a text-to-image pipeline)
     engine_model        of "diffusers" the pipeline's hub id or folder; of "teacher" another CLIP to make them under
     generated           in place of an engine: a folder of images generated elsewhere, in class folders
-    diversify           how prompts differ: "plain", "mix", "random" or "contrastive"
+    diversify           how prompts differ: "plain", "mix", "random", "contrastive", or a form of these
     per_class           so many of a class are made; beside photos: so many each class shall have
     image_size          pixels a side; None: the engine's
     select              train on so many of the photos at most, chosen without labels: a number, or a share up to 1

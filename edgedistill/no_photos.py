@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 DIVERSIFY: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
 """How prompts differ where --diversify does not say: a pipeline needs words."""
+TOLD = 20  # classes that the log names
 PER_CLASS = 40  # images that are made of a class; about three quarters stay
 
 
@@ -62,6 +63,7 @@ def synthesize(settings: SynthesizeSettings, progress: Progress = SILENT) -> Pat
         files = find_teacher(settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess)
         teacher = TeacherInUse(files, settings.teacher_dtype, compute, work)
         log.info("teacher %s, licence %s", files.id, files.licence)
+        classes_stages.text_bank(work, labels, templates, teacher, progress)  # warns of classes that are too close
         return copy_out(Synthesis(settings, labels, templates, work, teacher, progress).folder(), settings.out)
 
 
@@ -87,29 +89,30 @@ class Synthesis:
         """
         counts = self._counts(scan(photos, self.bar), size)
         wanted = np.maximum(0, (self.settings.per_class or PER_CLASS) - counts)
-        few = [f"{name} {count}" for name, count, lacking in zip(self.labels.names, counts, wanted) if lacking]
+        few = [f"{self.labels.names[of]} {counts[of]}" for of in np.flatnonzero(wanted)]
         if not few:
             log.info("no images are made: of every class there are %d photos or more", counts.min())
             return photos
-        log.info("photos by class, as the teacher sees them, where images are added: %s", ", ".join(few))
+        more = f", and {len(few) - TOLD} more" if len(few) > TOLD else ""
+        log.info("classes with few photos, as the teacher sees them: %s%s", ", ".join(few[:TOLD]), more)
         return stages.together(self.work, self._made(wanted), photos)
 
     def _counts(self, photos: Pool, size: int) -> np.ndarray:
         """int64 [C]: of how many photos each class is the teacher's first choice."""
-        judge = self._judge(self._bank())
+        vectors = words(self._bank(self.teacher))
         store = fill_one(self.work, "few", photos, self.teacher, ViewPlan(1, 0, size), self.bar)
         self.teacher.free()  # the store's pass dropped the text tower
-        return np.bincount((store.centre() @ judge.vectors.T).argmax(axis=1), minlength=len(self.labels))
+        return np.bincount((store.centre() @ vectors.T).argmax(axis=1), minlength=len(self.labels))
 
     def _made(self, wanted: np.ndarray) -> Path:
-        bank = self._bank()
-        judge = self._judge(bank)
-        source, prompts = self._source(bank, judge, int(wanted.max()))
+        bank = self._bank(self.teacher)
+        judge = Judge(self.teacher, words(bank), bank.scale)
+        source, prompts = self._source(bank, int(wanted.max()))
         rows = first_rows(prompts.classes, wanted) if self.settings.generated is None else np.arange(len(prompts.texts))
         self._announce(source, len(rows))
         facts: dict[str, Any] = {
             "teacher": {"id": self.teacher.files.id, "licence": self.teacher.files.licence},
-            "diversify": self.settings.diversify,
+            "diversify": None if self.settings.generated else self._way,
         }
         making = Making(self.labels, prompts, rows, source, self.settings.seed)
         stage = stages.synthetic_images(self.work, making, judge, facts, self.bar)
@@ -117,27 +120,28 @@ class Synthesis:
         log.info("look at them: %s", stage.path)
         return stage.path
 
-    def _bank(self) -> TextBank:
-        return classes_stages.text_bank(self.work, self.labels, self.templates, self.teacher, self.bar)
+    @property
+    def _way(self) -> Diversify:
+        return self.settings.diversify or DIVERSIFY[self.settings.engine or "teacher"]
 
-    def _judge(self, bank: TextBank) -> Judge:
-        return Judge(self.teacher, words(bank), bank.scale)
+    def _bank(self, teacher: TeacherInUse) -> TextBank:
+        return classes_stages.read_bank(self.work, self.labels, self.templates, teacher, self.bar)
 
-    def _source(self, bank: TextBank, judge: Judge, count: int) -> tuple[Source, Prompts]:
+    def _source(self, bank: TextBank, count: int) -> tuple[Source, Prompts]:
         """What makes the images, and prompts for it, `count` a class."""
         settings, model, device = self.settings, self.settings.engine_model, self.teacher.compute.device
         if settings.generated is not None:
-            return from_folder(settings.generated, self.labels, judge.vectors, settings.image_size, self.bar)
+            return from_folder(settings.generated, self.labels, words(bank), settings.image_size, self.bar)
+        maker = self.teacher
         if settings.engine == "diffusers":
-            source, maker = from_pipeline(str(model), device, settings.image_size), self.teacher
-        elif model is None:
-            source, maker = from_teacher(self.teacher, judge.vectors, settings.image_size), self.teacher
+            source = from_pipeline(str(model), device, settings.image_size)
         else:
-            maker = TeacherInUse(find_teacher(model), settings.teacher_dtype, self.teacher.compute, self.work)
-            bank = classes_stages.text_bank(self.work, self.labels, self.templates, maker, self.bar)
+            if model is not None:
+                maker = TeacherInUse(find_teacher(model), settings.teacher_dtype, self.teacher.compute, self.work)
+                bank = self._bank(maker)
             source = from_teacher(maker, words(bank), settings.image_size)
-        how = stages.Diversity(settings.diversify or DIVERSIFY[settings.engine or "teacher"], count, settings.seed)
-        return source, stages.prompts(self.work, how, bank, maker, self.labels)
+        how = stages.Diversity(self._way, count, settings.seed)
+        return source, stages.prompts(self.work, how, bank, maker, self.labels, self.bar)
 
     def _announce(self, source: Source, images: int) -> None:
         if self.settings.generated is None:

@@ -21,6 +21,7 @@ from . import records
 from .choices import (
     DEFAULT_TEACHER,
     TEMPLATE_SETS,
+    WITH_WORDS,
     Diversify,
     Dtype,
     EngineName,
@@ -226,6 +227,11 @@ def check_synthesis(asked: SynthesizeSettings | BuildSettings) -> None:
         raise InputError(
             "--engine diffusers needs a pipeline",
             "Give --engine-model with a hub id or a folder; --engine teacher needs none.",
+        )
+    if asked.engine == "diffusers" and asked.diversify not in (None, *WITH_WORDS):
+        raise InputError(
+            f"--diversify {asked.diversify} makes directions in the teacher's space, and a pipeline reads words",
+            f"Use one with words ({', '.join(WITH_WORDS)}), or --engine teacher.",
         )
     makes = [_flag(name) for name in ("engine", "engine_model", "diversify") if getattr(asked, name) is not None]
     if asked.generated is not None and makes:

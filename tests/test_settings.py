@@ -71,6 +71,9 @@ def test_the_choices_are_those_that_there_are() -> None:
     assert ONE_OF["teacher_dtype"] == choices.TEACHER_DTYPES
     assert ONE_OF["select_by"] == choices.SELECT_BY
     assert "device" not in ONE_OF
+    prompts = pytest.importorskip("edgedistill.synthesis.prompts")
+    assert ONE_OF["diversify"] == choices.DIVERSIFY == tuple(prompts.WAYS)
+    assert tuple(way for way, source in prompts.WAYS.items() if source.has_words) == choices.WITH_WORDS
     for policy in ONE_OF["view_targets"]:
         assert train.TrainConfig(size=32, views=policy).views == policy
     for name in choices.TEMPLATE_SETS:
@@ -200,6 +203,10 @@ def test_without_photos_images_are_made_and_beside_photos_only_if_asked_for() ->
         (
             {"generated": "there", "diversify": "mix"},
             "--generated brings images, and --diversify says how to make some",
+        ),
+        (
+            {"engine": "diffusers", "engine_model": "there", "diversify": "mix"},
+            "a pipeline reads words\nUse one with words (plain, random-words), or --engine teacher.",
         ),
         ({"engine": "gan"}, "--engine is 'gan'\nUse one of: teacher, diffusers."),
         ({"per_class": 0}, "--per-class is 0\nIt must be at least 1"),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..choices import WITH_WORDS
 from ..errors import InputError
 from ..teacher import hub
 from ..teacher.licences import UNKNOWN_LICENCE, licence_in_card
@@ -56,7 +57,7 @@ class PipelineEngine:
         if not prompts.has_words:
             raise InputError(
                 "these prompts are directions in the teacher's space, and a text-to-image pipeline reads words",
-                "Use --diversify plain or another one with words, or --engine teacher.",
+                f"Use --diversify {' or '.join(WITH_WORDS)}, or --engine teacher.",
             )
         # Generators of the CPU: the same noise whatever the pipeline runs on.
         generators = [torch.Generator().manual_seed(seed_of(seed, int(row))) for row in rows]

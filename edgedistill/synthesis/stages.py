@@ -57,7 +57,9 @@ class Diversity:
     seed: int
 
 
-def prompts(work: WorkFolder, how: Diversity, bank: TextBank, teacher: TeacherInUse, labels: Labels) -> Prompts:
+def prompts(
+    work: WorkFolder, how: Diversity, bank: TextBank, teacher: TeacherInUse, labels: Labels, progress: Progress
+) -> Prompts:
     """What images are to show, in the space of the teacher that they are made under; its text tower runs once."""
     stage = work.stage(
         "image-prompts",
@@ -73,7 +75,8 @@ def prompts(work: WorkFolder, how: Diversity, bank: TextBank, teacher: TeacherIn
         version=PROMPTS,
     )
     if not stage.done:
-        diversified(how.way, how.count, bank, teacher.load("float32"), labels, how.seed).save(stage.begin())
+        found = diversified(how.way, how.count, bank, teacher.load("float32"), labels, how.seed, progress)
+        found.save(stage.begin())
         stage.finish()
     return Prompts.load(stage.path)
 
