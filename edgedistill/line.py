@@ -172,7 +172,7 @@ class Line:
         return classes_stages.fitted(
             bank,
             settings.prompt_weights,
-            "none" if settings.few_shot or self.request.method.aims_at_words else settings.refine,
+            self._refinement(images),
             stores.frozen,
             kept.rows,
             self.teacher.files.mean_feature,
@@ -302,6 +302,13 @@ class Line:
             return settings.images
         made = Synthesis(settings, request.labels, request.templates, self.work, self.teacher, self.bar)
         return made.folder() if settings.images is None else made.folder_beside(settings.images, self.size)
+
+    def _refinement(self, images: Images) -> str:
+        """--refine; by default class vectors move to photos alone, not to what was made from their own words."""
+        settings = self.settings
+        if settings.few_shot or self.request.method.aims_at_words:
+            return "none"
+        return "none" if settings.refine == "auto" and images.made is not None else settings.refine
 
     def _views(self, images: Images) -> int:
         """--views; where it is open, as many as the epochs of --time ask for, else the default."""
