@@ -47,6 +47,11 @@ class Subject:
         """For each class its name, then its synonyms."""
         return tuple(spoken(label) for label in self.labels.entries)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names as they stand in a prompt."""
+        return tuple(words[0] for words in self.words)
+
 
 @dataclass(frozen=True, eq=False)
 class Candidates:

@@ -191,7 +191,7 @@ class LearnedStyles:
 
     def __init__(self, subject: Subject, random: np.random.Generator) -> None:
         self._subject = subject
-        contexts = Contexts(subject.teacher, [words[0] for words in subject.words], self.recipe.length)
+        contexts = Contexts(subject.teacher, subject.names, self.recipe.length)
         for _ in range(TRIES):
             self._found = self._learned(contexts, random)
             problem = self._found.problem(subject.vectors)
@@ -219,7 +219,7 @@ class LearnedStyles:
         return found
 
     def draw(self, classes: np.ndarray, random: np.random.Generator) -> Candidates:
-        kept, names = self._found.kept.T, self._subject.labels.names
+        kept, names = self._found.kept.T, self._subject.names
         order = np.argsort(random.random(kept.shape) + ~kept, axis=1)  # those that keep the class come first
         usable = np.where(kept.any(axis=1), kept.sum(axis=1), kept.shape[1])
         picks = order[classes, turns(classes) % usable[classes]]

@@ -27,11 +27,14 @@ CONCENTRATION = 0.5
 
 
 def mixtures(count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(int64 [count, 4] numbers of different styles, float64 [count, 4] their shares λ, 0 for those not taken)."""
+    """(int64 [count, 4] numbers of different styles, float64 [count, 4] their shares λ).
+
+    Where fewer than four are taken, the first fills up with shares of 0: so that no other has to be read.
+    """
     styles = np.argsort(random.random((count, len(NAMES))), axis=1)[:, :MOST]
     taken = np.arange(MOST) < random.integers(FEWEST, MOST + 1, count)[:, None]
     parts = random.gamma(CONCENTRATION, size=(count, MOST)) * taken
-    return styles, parts / parts.sum(axis=1, keepdims=True)
+    return np.where(taken, styles, styles[:, :1]), parts / parts.sum(axis=1, keepdims=True)
 
 
 def described(styles: np.ndarray, shares: np.ndarray) -> str:
@@ -54,7 +57,7 @@ class MixedStyles:
         styles, shares = mixtures(len(classes), random)
         targets = mixed(self._styled.vectors(styles, classes[:, None]), shares)
         looks = [described(*row) for row in zip(styles, shares)]
-        names = self._subject.labels.names
+        names = self._subject.names
         texts = [f"{look} of a {names[c]}" for look, c in zip(looks, classes.tolist())]
         return Candidates.of(targets, one_hot(classes, len(names)), texts, looks)
 
@@ -75,7 +78,7 @@ class MixedTokens:
     guarded: ClassVar[bool] = True
 
     def __init__(self, subject: Subject, random: np.random.Generator) -> None:
-        self._names = [words[0] for words in subject.words]
+        self._names = subject.names
         self._contexts = Contexts(subject.teacher, self._names, length=4)
         self._styles, self._around = (self._contexts.mean_tokens(words) for words in (NAMES, ("a", "of", "a")))
 
@@ -104,7 +107,7 @@ class MixedClasses:
         self._styled = StyledClasses(subject)
 
     def draw(self, classes: np.ndarray, random: np.random.Generator) -> Candidates:
-        names = self._subject.labels.names
+        names = self._subject.names
         styles = random.integers(len(NAMES), size=len(classes))
         others = (classes + random.integers(1, max(len(names), 2), len(classes))) % len(names)
         share = random.dirichlet([CONCENTRATION] * 2, len(classes)).max(axis=1)

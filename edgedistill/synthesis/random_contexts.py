@@ -30,7 +30,7 @@ class RandomTokens:
     guarded: ClassVar[bool] = True
 
     def __init__(self, subject: Subject, random: np.random.Generator) -> None:
-        self._names = [words[0] for words in subject.words]
+        self._names = subject.names
         self._contexts = Contexts(subject.teacher, self._names, LENGTH)
         self._tokens = TokenNormal(self._contexts.table)
 
@@ -56,7 +56,7 @@ class RandomWords:
     def draw(self, classes: np.ndarray, random: np.random.Generator) -> Candidates:
         picks = random.integers(len(self._nouns), size=(len(classes), LENGTH))
         contexts = [" ".join(words) for words in self._nouns[picks]]
-        names = [self._subject.words[c][0] for c in classes.tolist()]
+        names = [self._subject.names[c] for c in classes.tolist()]
         texts = [f"{context} {name}." for context, name in zip(contexts, names)]
         behind = [f"{name} {context}." for context, name in zip(contexts, names)]
         texts = fitting(self._subject, texts, behind)
@@ -82,7 +82,7 @@ class Noise:
         spread = random.uniform(*SPREADS, len(classes))
         noise = random.normal(size=(len(classes), vectors.shape[1])) / np.sqrt(vectors.shape[1])
         looks = [f"noise {much:.2f}" for much in spread]
-        names = self._subject.labels.names
+        names = self._subject.names
         return Candidates.of(
             vectors[classes] + spread[:, None] * noise,
             one_hot(classes, len(names)),
