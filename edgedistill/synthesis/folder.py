@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from .filter import Filtered
 from .prompts import Prompts
 
 FORMAT = 1
-_LONGEST = 80  # characters of a folder's name; four bytes each stay below what file systems take
+_LONGEST = 60  # characters of a folder's name: of four bytes each, and with a number, file systems take it
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +57,13 @@ def write_folder(folder: Path, names: Sequence[str], outcome: Outcome, facts: di
 
 def folder_names(names: Sequence[str]) -> list[str]:
     """A folder's name for each class: its own where a file system takes it; all of them differ."""
-    found: list[str] = []
+    found: dict[str, str] = {}
     for index, name in enumerate(names):
         plain = re.sub(r"[^\w .,+&()'-]", "_", name)[:_LONGEST].strip(" .") or f"class {index}"
-        taken = plain.casefold() in (other.casefold() for other in found)
-        found.append(f"{plain} ({index})" if taken else plain)
-    return found
+        while plain.casefold() in found:
+            plain = f"{plain} ({index})"
+        found[plain.casefold()] = plain
+    return list(found.values())
 
 
 def _places(outcome: Outcome, classes: Sequence[str]) -> list[str | None]:
@@ -127,16 +127,16 @@ def copy_out(made: Path, out: Path) -> Path:
     """A finished folder's images, sheet and record as `out`, by one rename. Raises InputError for a full disk."""
     check_destination(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    temporary = out.with_name(f".{out.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
     try:
-        temporary.chmod(0o755)
-        shutil.copytree(made, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(INPUTS, "photos"))
+        shutil.copytree(made, temporary, ignore=shutil.ignore_patterns(INPUTS))
         if out.exists():
             out.rmdir()
         atomic.publish(temporary, out)
-    except (OSError, shutil.Error) as error:
-        if shutil.disk_usage(out.parent).free == 0 or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            needed = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+    except OSError as error:  # shutil.Error, which copytree raises, is one without a number
+        needed = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or needed > shutil.disk_usage(out.parent).free:
             raise atomic.disk_full(out, needed) from error
         raise
     finally:
