@@ -42,7 +42,6 @@ class Made:
         classes, weights = zip(*found) if found else ((), ())
         return np.array(weights, np.float32), np.array(classes, np.int64)
 
-
     def digest(self, hashes: np.ndarray) -> str:
         """Of what is known of these images."""
         return hashlib.sha256(b"".join(values.tobytes() for values in self.row_facts(hashes))).hexdigest()
