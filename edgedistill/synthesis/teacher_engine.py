@@ -37,6 +37,12 @@ CANVASES = {"pyramid": PixelPyramid, "fourier": FourierCanvas}
 class Recipe:
     """How images are made; the weights are those of the loss above.
 
+    The defaults were tried on the example: students of 60 or fewer images, their agreement with the teacher on the
+    pool's photos, one seed. With a strong pull to the start's statistics, a lower rate and a stronger pull to grey,
+    half as many images of three quarters of the passes taught a student more: pictures without these are glaring.
+    `look` 97 costs a third of the example's own 193; sizes that halve to odd ones all the way fit its convolutions
+    better (97 names 90 % of the photos as 193 does, 96 only 81 %).
+
     `size`: pixels a side of an image; `look`: of a view, which is what the passes cost
     `views` (K) a step, `steps` an image: their product is the cost
     `coarse`: the share of the steps after which all detail takes part; it begins with a third
@@ -44,17 +50,17 @@ class Recipe:
 
     size: int = 128
     look: int = 97
-    views: int = 8
-    steps: int = 60
+    views: int = 6
+    steps: int = 40
     batch: int = 12
     canvas: Literal["pyramid", "fourier"] = "pyramid"
-    lr: float = 0.1
+    lr: float = 0.05
     coarse: float = 0.5
     words: float = 0.1
-    variation: float = 1.0
-    energy: float = 1e-5
+    variation: float = 0.5
+    energy: float = 3e-5
     likeness: float = 0.2
-    statistics: float = 0.1
+    statistics: float = 2.0
     augment: Augment = field(default_factory=Augment)
 
 
