@@ -33,7 +33,10 @@ class Augment:
     blur: float = 1.0
 
     def views(self, images: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:
-        """[count * N, 3, size, size], view after view, from images [N,3,S,S] in 0..1; not clamped to 0..1."""
+        """[count * N, 3, size, size], view after view, from images [N,3,S,S] in 0..1; not clamped to 0..1.
+
+        Channels last in memory, as convolutions like it: made so once, where the views are put in order.
+        """
         n = len(images)
         grid = self._grid(n * count, size, generator).to(images.dtype)
         # All views of an image as one tall picture: the images need not be repeated.
@@ -41,8 +44,8 @@ class Augment:
         seen = F.grid_sample(
             self._blurred(images, generator), tall, mode="bilinear", padding_mode="reflection", align_corners=False
         )
-        seen = seen.view(n, 3, count, size, size).permute(2, 0, 1, 3, 4).reshape(count * n, 3, size, size)
-        return self._coloured(seen, generator)
+        seen = seen.view(n, 3, count, size, size).permute(2, 0, 3, 4, 1).reshape(count * n, size, size, 3)
+        return self._coloured(seen.permute(0, 3, 1, 2), generator)
 
     def _grid(self, n: int, size: int, generator: torch.Generator) -> Tensor:
         """[n, size, size, 2]: where in the image (-1..1) each pixel of each view lies, wrapped round its edges."""
@@ -72,7 +75,8 @@ class Augment:
     def _coloured(self, seen: Tensor, generator: torch.Generator) -> Tensor:
         shift, contrast = (2 * _rand(seen, generator, channels=3) - 1 for _ in range(2))
         gain = 1 + 0.5 * self.colour * contrast
-        noise = torch.randn(seen.shape, generator=generator, device=generator.device).to(seen.dtype)
+        shape = (len(seen), *seen.shape[2:], 3)
+        noise = torch.randn(shape, generator=generator, device=generator.device).to(seen.dtype).permute(0, 3, 1, 2)
         coloured = torch.addcmul(0.5 * (1 - gain) + self.colour * shift, seen, gain)  # about mid-grey
         return coloured.addcmul(self.noise * _rand(seen, generator), noise)
 

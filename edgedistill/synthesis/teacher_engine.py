@@ -37,6 +37,12 @@ CANVASES = {"pyramid": PixelPyramid, "fourier": FourierCanvas}
 class Recipe:
     """How images are made; the weights are those of the loss above.
 
+    The defaults were tried on the example, by how often students of 30 to 60 images agree with the teacher on 420 of
+    the pool's photos, with one seed. Pictures without a strong pull to the start's statistics and to grey are glaring;
+    with both and a lower rate, half as many images of three quarters of the passes taught no less (0.73 against 0.71).
+    `look` 97 costs little more than a third of that teacher's own 193. It was padded for sizes that halve to odd ones:
+    at 97 it names 90 % of the photos as at 193, at 96 only 81 %.
+
     `size`: pixels a side of an image; `look`: of a view, which is what the passes cost
     `views` (K) a step, `steps` an image: their product is the cost
     `coarse`: the share of the steps after which all detail takes part; it begins with a third
@@ -44,17 +50,17 @@ class Recipe:
 
     size: int = 128
     look: int = 97
-    views: int = 8
-    steps: int = 60
+    views: int = 6
+    steps: int = 40
     batch: int = 12
     canvas: Literal["pyramid", "fourier"] = "pyramid"
-    lr: float = 0.1
+    lr: float = 0.05
     coarse: float = 0.5
     words: float = 0.1
-    variation: float = 1.0
-    energy: float = 1e-5
+    variation: float = 0.5
+    energy: float = 3e-5
     likeness: float = 0.2
-    statistics: float = 0.1
+    statistics: float = 2.0
     augment: Augment = field(default_factory=Augment)
 
 

@@ -15,7 +15,7 @@ from edgedistill.synthesis.objective import BatchNormStatistics
 from edgedistill.synthesis.teacher_engine import CANVASES, Recipe, Sight, TeacherEngine, detail_at
 
 CALM = Augment(least=0.8, roll=0.05, turn=5, stretch=0.05, colour=0.05, noise=0.02)
-QUICK = Recipe(size=24, look=24, views=4, steps=30, batch=6, variation=0.1, likeness=0.0, augment=CALM)
+QUICK = Recipe(size=24, look=24, views=4, steps=30, batch=6, lr=0.1, variation=0.1, likeness=0.0, augment=CALM)
 ROWS = np.arange(6)
 
 
