@@ -170,6 +170,8 @@ def synthesize(
     teacher_preprocess: str | Path | None = None,
     teacher_dtype: TeacherDtype | None = None,
     templates: str | Path | None = None,
+    student: str | None = None,
+    student_weights: str | Path | None = None,
     seed: int | None = None,
     train_on: TrainOn | None = None,
     threads: int | None = None,
@@ -177,7 +179,8 @@ def synthesize(
 ) -> Path:
     """Make images from class names, as `edgedistill synthesize` does: what a build without photos does first, alone.
 
-    classes and out have to be given; out is a folder that is not there or is empty. The others are as of `build`.
+    classes and out have to be given; out is a folder that is not there or is empty. The others are as of `build`;
+    student_weights is the start of the student to be: images that the teacher makes get the statistics it remembers.
     Interrupted, the same call goes on where it was.
 
     Returns `out`: a folder a class, contact_sheet.jpg to look at, and synthesis.json, which says of every image what it

@@ -322,6 +322,15 @@ def synthesize(
     teacher_arch: TeacherArchFlag = None,
     teacher_preprocess: TeacherPreprocessFlag = None,
     teacher_dtype: TeacherDtypeFlag = None,
+    student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's")] = None,
+    student_weights: Annotated[
+        Text,
+        flag(
+            "--student-weights",
+            STUDENT,
+            "A student's start, as a build takes it: images that the teacher makes get the statistics it remembers.",
+        ),
+    ] = None,
     seed: SeedFlag = None,
     train_on: TrainOnFlag = None,
     threads: ThreadsFlag = None,

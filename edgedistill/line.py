@@ -300,7 +300,7 @@ class Line:
         settings, request = self.settings, self.request
         if settings.images is not None and not settings.synthesize:
             return settings.images
-        made = Synthesis(settings, request.labels, request.templates, self.work, self.teacher, self.bar)
+        made = Synthesis(settings, request.labels, request.templates, self.work, self.teacher, self.start, self.bar)
         return made.folder() if settings.images is None else made.folder_beside(settings.images, self.size)
 
     def _refinement(self, images: Images) -> str:

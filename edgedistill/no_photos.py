@@ -20,7 +20,9 @@ from .choices import Diversify
 from .classes import stages as classes_stages
 from .classes.templates import Templates, template_set
 from .classes.text_bank import TextBank, unit
+from .distil import students
 from .distil.arithmetic import choose_device
+from .distil.stages import Start
 from .images.pool import Pool, scan
 from .labels import Labels
 from .settings import BuildSettings, SynthesizeSettings
@@ -29,11 +31,14 @@ from .synthesis.engine import Source
 from .synthesis.folder import check_destination, copy_out
 from .synthesis.folder_engine import from_folder
 from .synthesis.judge import Judge
+from .synthesis.objective import BatchNormStatistics
 from .synthesis.pipeline_engine import from_pipeline
 from .synthesis.prompts import Prompts
 from .synthesis.stages import Making
-from .synthesis.teacher_source import from_teacher
+from .synthesis.teacher_engine import Recipe
+from .synthesis.teacher_source import Memory, from_teacher
 from .targets import machine
+from .teacher.files import TeacherFiles
 from .teacher.in_use import TeacherInUse
 from .teacher.names import find_teacher
 from .teacher.stores import ViewPlan, fill_one
@@ -46,6 +51,7 @@ log = logging.getLogger(__name__)
 
 DIVERSIFY: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
 """How prompts differ where --diversify does not say: a pipeline needs words."""
+STUDENT = "mobilenetv3_small_100"  # whose statistics `synthesize` takes where --student-weights names no network
 TOLD = 20  # classes that the log names
 PER_CLASS = 40  # images that are made of a class; about three quarters stay
 
@@ -64,7 +70,8 @@ def synthesize(settings: SynthesizeSettings, progress: Progress = SILENT) -> Pat
         teacher = TeacherInUse(files, settings.teacher_dtype, compute, work)
         log.info("teacher %s, licence %s", files.id, files.licence)
         classes_stages.text_bank(work, labels, templates, teacher, progress)  # warns of classes that are too close
-        return copy_out(Synthesis(settings, labels, templates, work, teacher, progress).folder(), settings.out)
+        start = start_of(settings, files)
+        return copy_out(Synthesis(settings, labels, templates, work, teacher, start, progress).folder(), settings.out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +83,8 @@ class Synthesis:
     templates: Templates
     work: WorkFolder
     teacher: TeacherInUse
+    start: Start | None
+    """The student's, where there is one: images under a teacher have the statistics that it remembers of photos."""
     bar: Progress
 
     def folder(self) -> Path:
@@ -139,7 +148,8 @@ class Synthesis:
             if model is not None:
                 maker = TeacherInUse(find_teacher(model), settings.teacher_dtype, self.teacher.compute, self.work)
                 bank = self._bank(maker)
-            source = from_teacher(maker, words(bank), settings.image_size)
+            memory = None if self.start is None else memory_of(self.start, device)
+            source = from_teacher(maker, words(bank), settings.image_size, memory)
         how = stages.Diversity(self._way, count, settings.seed)
         return source, stages.prompts(self.work, how, bank, maker, self.labels, self.bar)
 
@@ -150,6 +160,30 @@ class Synthesis:
                 images,
                 source.facts["engine"],
             )
+
+
+def start_of(settings: SynthesizeSettings, teacher: TeacherFiles) -> Start | None:
+    """--student-weights of `synthesize`, which trains no student."""
+    if settings.student_weights is None:
+        return None
+    size = settings.image_size or Recipe().size
+    planned = students.plan(settings.student, settings.student_weights, STUDENT, size)
+    return Start(planned, teacher.dim, teacher.weight_hash, size)
+
+
+def memory_of(start: Start, device: str) -> Memory:
+    """What the start's BatchNorm layers remember; nothing where it has none, or none that ever saw a photo."""
+
+    def opened() -> BatchNormStatistics | None:
+        student, _ = start.untrained(0)
+        student.eval().requires_grad_(False).to(device)
+        try:
+            return BatchNormStatistics(student.backbone, student.mean.tolist(), student.std.tolist())
+        except ValueError:
+            log.info("the student's start remembers no photos: images are made without its statistics, and teach less")
+            return None
+
+    return Memory(start.plan.key, opened)
 
 
 def words(bank: TextBank) -> np.ndarray:

@@ -81,6 +81,8 @@ class SynthesizeSettings:
     diversify: Diversify | None = None
     per_class: int | None = None
     image_size: int | None = None
+    student: str | None = None
+    student_weights: str | None = None
     seed: int = 0
     train_on: TrainOn = "auto"
     threads: int | None = None

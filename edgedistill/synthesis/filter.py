@@ -20,7 +20,8 @@ DUPLICATE = 0.97  # the cosine above which an image repeats another
 MARGIN = 0.5  # p of the best class minus p of the next: below this the teacher hesitates
 HESITANT = 0.2  # the least share of such images in a class, where there are any
 
-Reason = Literal["kept", "kept: hard to tell", "another class", "near-duplicate", "unsure"]
+Reason = Literal["kept", "kept: hard to tell", "another class", "near-duplicate", "unsure", "no image"]
+"""The last is for whoever makes images (stages.py): one that an engine had none for."""
 
 
 @dataclass(frozen=True, eq=False)

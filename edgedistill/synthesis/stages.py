@@ -21,7 +21,7 @@ from ..work.stage import Stage, WorkFolder
 from .blocks import Blocks
 from .diversity import diversity
 from .engine import Source
-from .filter import Filtered, filtered
+from .filter import Filtered, Reason, filtered
 from .folder import Outcome, write_folder
 from .judge import Judge
 from .prompts import Prompts, diversified
@@ -33,7 +33,7 @@ PROMPTS = 1  # what images are to show
 TOGETHER = 1  # links to images and photos
 MADE = 1  # the images
 SYNTHETIC = 1  # the folder of those that stay
-NO_IMAGE = "no image"  # withheld by a safety checker, or not readable
+NO_IMAGE: Reason = "no image"  # withheld by a safety checker, or not readable
 _TOLD = 20  # classes that the log names
 
 
@@ -159,15 +159,15 @@ def _digest(prompts: Prompts, rows: np.ndarray) -> str:
 
 def judged(features: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Filtered:
     """The filter's answer for images that are there; one that is not (a row of zeros) does not stay."""
-    there = features.any(axis=1)
+    there: np.ndarray = features.any(axis=1)
     found = filtered(features[there], probabilities[there], classes[there])
     if there.all():
         return found
     kept, weights = np.zeros(len(there), bool), np.zeros(len(there), np.float32)
     kept[there], weights[there] = found.kept, found.weights
-    reasons = np.full(len(there), NO_IMAGE, object)
-    reasons[there] = found.reasons
-    return dataclasses.replace(found, kept=kept, weights=weights, reasons=tuple(reasons))
+    why = iter(found.reasons)
+    reasons = tuple(next(why) if is_there else NO_IMAGE for is_there in there)
+    return dataclasses.replace(found, kept=kept, weights=weights, reasons=reasons)
 
 
 def tell(found: Filtered, classes: np.ndarray, labels: Labels) -> None:
