@@ -197,7 +197,7 @@ class LearnedStyles:
             problem = self._found.problem(subject.vectors)
             if problem is None:
                 return
-            log.info("%s: learned anew", problem)
+            log.info("%s: not used", problem)
         raise InputError(
             f"{problem}, in {TRIES} tries", "Use --diversify mix, or reword the classes that the teacher mixes up."
         )
