@@ -10,19 +10,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_build import settings, write_profile
 from tiny_images import FOUR_CLASSES, write_check, write_photos
 
 import edgedistill
+from edgedistill.distil import students
+from edgedistill.distil.stages import Start
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
 from edgedistill.images.synthetic import RECORD, SHEET
 from edgedistill.line import at_work, build
-from edgedistill.no_photos import first_rows
+from edgedistill.no_photos import first_rows, memory_of
 from edgedistill.settings import BuildSettings
+from edgedistill.synthesis.objective import BatchNormStatistics
 from edgedistill.verdict.verdict import Verdict, read_verdict
 from edgedistill.verdict.words import notes
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = {"per_class": 6, "image_size": 32}
 
 
@@ -144,6 +149,19 @@ def test_one_class_is_refused_before_any_work(labels: str, said: str, tmp_path: 
     with pytest.raises(InputError, match=said):
         edgedistill.synthesize(classes=tmp_path / "labels.txt", out=tmp_path / "made", work=tmp_path / "work")
     assert not (tmp_path / "work").exists()
+
+
+def test_a_start_that_saw_photos_remembers_them_and_a_fresh_one_does_not() -> None:
+    def remembered(weights: str) -> BatchNormStatistics | None:
+        planned = students.plan(None, weights, "mobilenetv3_small_050", 32)
+        return memory_of(Start(planned, 32, "0" * 64, 32), "cpu").open()
+
+    memory = remembered(str(EXAMPLES / "start"))
+    assert memory is not None
+    grey = memory.distance(torch.full((2, 3, 32, 32), 0.5))
+    assert torch.isfinite(grey)
+    assert grey > 0
+    assert remembered("none") is None
 
 
 def test_the_first_rows_of_each_class_are_taken_class_after_class() -> None:
