@@ -159,7 +159,7 @@ def _digest(prompts: Prompts, rows: np.ndarray) -> str:
 
 def judged(features: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Filtered:
     """The filter's answer for images that are there; one that is not (a row of zeros) does not stay."""
-    there: np.ndarray = features.any(axis=1)
+    there = np.asarray(features.any(axis=1))
     found = filtered(features[there], probabilities[there], classes[there])
     if there.all():
         return found
