@@ -7,7 +7,7 @@
     found = edgedistill.Classifier("labels-cpu").predict("part.jpg")
 
 The public surface is `__all__`, and everything else may change. Each name is loaded when it is first used: importing
-the package loads neither numpy nor onnxruntime nor torch, and only `build` ever needs torch.
+the package loads neither numpy nor onnxruntime nor torch, and only `build` and `synthesize` ever need torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .api import build, verify
+    from .api import build, synthesize, verify
     from .errors import EdgeDistillError, InputError
     from .runtime import Classifier, Prediction
     from .verdict.verdict import Verdict
@@ -29,6 +29,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "build",
+    "synthesize",
     "verify",
 ]
 
@@ -39,6 +40,7 @@ _HOME = {
     "Prediction": "runtime",
     "Verdict": "verdict.verdict",
     "build": "api",
+    "synthesize": "api",
     "verify": "api",
 }
 

@@ -1,7 +1,8 @@
-"""build() and verify() for a Python program: what the two commands do, without printing a verdict or exiting.
+"""build(), verify() and synthesize() for a Python program: what the commands do, without printing or exiting.
 
     verdict = edgedistill.build(profile="cpu", classes="labels.txt", images="photos/")
     verdict = edgedistill.verify("labels-cpu", results=["labels-cpu/results"])
+    folder = edgedistill.synthesize(classes="labels.txt", out="made/")
 
 Nothing is written to stdout and logging stays as the program set it up: what a build tells goes to the logger
 "edgedistill", choices with their reasons as INFO, and its progress to stderr.
@@ -17,7 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
-from .choices import Dtype, FewShotTune, PromptWeights, Refinement, SelectBy, TeacherDtype, TrainOn, ViewTargets
+from .choices import (
+    Diversify,
+    Dtype,
+    EngineName,
+    FewShotTune,
+    PromptWeights,
+    Refinement,
+    SelectBy,
+    TeacherDtype,
+    TrainOn,
+    ViewTargets,
+)
 
 if TYPE_CHECKING:
     from .verdict.verdict import Verdict
@@ -29,6 +41,13 @@ def build(
     classes: str | Path | None = None,
     images: str | Path | None = None,
     check: str | Path | None = None,
+    synthesize: bool | None = None,
+    engine: EngineName | None = None,
+    engine_model: str | Path | None = None,
+    generated: str | Path | None = None,
+    diversify: Diversify | None = None,
+    per_class: int | None = None,
+    image_size: int | None = None,
     select: float | None = None,
     select_by: SelectBy | None = None,
     teacher: str | None = None,
@@ -71,13 +90,21 @@ def build(
 
     Interrupted, the same call goes on where it was: finished stages are kept in `work`.
 
-    profile, classes and images have to be given, here or in `config`. None means "not given": then `config` decides,
+    profile and classes have to be given, here or in `config`. None means "not given": then `config` decides,
     then the default that stands first below, then the profile.
 
     profile             the board: a name from `edgedistill profiles list`, or a TOML file
     classes             labels.txt: a class a line, `name | synonym`
-    images              folder of unlabelled photos; names of folders are ignored
+    images              folder of unlabelled photos; names of folders are ignored. None: images are made from the class
+                        names, and the verdict says so; photos do better
     check               photos to measure on, class folders give true labels; None: a tenth of `images`
+    synthesize          beside `images`: make images of the classes that have few photos. How images are made:
+    engine              "teacher" (nothing else is needed), or "diffusers" (a text-to-image pipeline)
+    engine_model        of "diffusers" the pipeline's hub id or folder; of "teacher" another CLIP to make them under
+    generated           in place of an engine: a folder of images generated elsewhere, in class folders
+    diversify           how prompts differ: "plain", "mix", "random", "contrastive", or a form of these
+    per_class           so many of a class are made; beside photos: so many each class shall have
+    image_size          pixels a side; None: the engine's
     select              train on so many of the photos at most, chosen without labels: a number, or a share up to 1
     select_by           how: "threshold" (the default), "confidence", "prototype", "known" or "random"
     teacher             MODEL/PRETRAINED, hf-hub:ID, local-dir:PATH, or a checkpoint file; the environment's
@@ -126,6 +153,45 @@ def build(
 
     with _logging_kept():
         return line.build(asked)
+
+
+def synthesize(
+    *,
+    classes: str | Path | None = None,
+    out: str | Path | None = None,
+    engine: EngineName | None = None,
+    engine_model: str | Path | None = None,
+    generated: str | Path | None = None,
+    diversify: Diversify | None = None,
+    per_class: int | None = None,
+    image_size: int | None = None,
+    teacher: str | None = None,
+    teacher_arch: str | None = None,
+    teacher_preprocess: str | Path | None = None,
+    teacher_dtype: TeacherDtype | None = None,
+    templates: str | Path | None = None,
+    student: str | None = None,
+    student_weights: str | Path | None = None,
+    seed: int | None = None,
+    train_on: TrainOn | None = None,
+    threads: int | None = None,
+    work: str | Path | None = None,
+) -> Path:
+    """Make images from class names, as `edgedistill synthesize` does: what a build without photos does first, alone.
+
+    classes and out have to be given; out is a folder that is not there or is empty. The others are as of `build`;
+    student_weights is the start of the student to be: images that the teacher makes get the statistics it remembers.
+    Interrupted, the same call goes on where it was.
+
+    Returns `out`: a folder a class, contact_sheet.jpg to look at, and synthesis.json, which says of every image what it
+    was made to show and why it was kept or not. Raises InputError for input that cannot be used, ModuleNotFoundError
+    where the extra [build] is not installed.
+    """
+    asked = settings.resolve_synthesis(locals(), os.environ)
+    from . import no_photos
+
+    with _logging_kept():
+        return no_photos.synthesize(asked)
 
 
 @contextmanager

@@ -43,6 +43,27 @@ FewShotTune = Literal["prompts", "vectors"]
 """What a few labelled photos tune before a student is taught: the teacher's prompts, or the class vectors alone."""
 FEW_SHOT_TUNE: tuple[str, ...] = get_args(FewShotTune)
 
+EngineName = Literal["teacher", "diffusers"]
+"""What makes images from class names where there are no photos (synthesis/); the first is the default."""
+ENGINES: tuple[str, ...] = get_args(EngineName)
+
+Diversify = Literal[
+    "plain",
+    "mix",
+    "mix-tokens",
+    "mix-classes",
+    "random",
+    "random-words",
+    "random-noise",
+    "contrastive",
+    "contrastive-orthogonal",
+    "contrastive-in-turn",
+]
+"""How the prompts of such images are made to differ (synthesis/prompts.py)."""
+DIVERSIFY: tuple[str, ...] = get_args(Diversify)
+WITH_WORDS: tuple[str, ...] = ("plain", "random-words")
+"""Those whose prompts a text-to-image pipeline can read."""
+
 TemplateSet = Literal["general", "imagenet", "cifar"]
 TEMPLATE_SETS: tuple[str, ...] = get_args(TemplateSet)
 

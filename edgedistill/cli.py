@@ -19,7 +19,9 @@ from typer.core import TyperCommand
 
 from .choices import (
     BENCH_MODES,
+    DIVERSIFY,
     DTYPES,
+    ENGINES,
     FEW_SHOT_TUNE,
     PROMPT_WEIGHTS,
     REFINEMENTS,
@@ -56,12 +58,81 @@ Numbers = Optional[list[int]]  # noqa: UP045
 Files = Optional[list[Path]]  # noqa: UP045
 WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "safetensors")
 BENCH_MODELS = "ONNX files, bundles (each of their models), TensorRT engines that `run.py compile` built."
-INPUT, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = "Input", "Teacher", "Student", "Training", "Budgets", "Running"
+INPUT, MAKING, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = (
+    "Input", "Images from class names", "Teacher", "Student", "Training", "Budgets", "Running",
+)  # fmt: skip
 
 
 def flag(name: str, panel: str, help: str, default: str | bool = False) -> Any:
-    """An option of `build`. Its real default lives in settings.py; `default` is the words the help shows for it."""
+    """An option of `build` or `synthesize`. Its real default lives in settings.py; `default` is what the help shows."""
     return typer.Option(name, rich_help_panel=panel, help=help, show_default=default)
+
+
+# What two commands share.
+ClassesFlag = Annotated[File, flag("--classes", INPUT, "labels.txt: a class a line, `name | synonym`.")]
+TemplatesFlag = Annotated[
+    Text,
+    flag(
+        "--templates",
+        INPUT,
+        f"Prompt templates: {', '.join(TEMPLATE_SETS)}, or a file with one {{}} a line.",
+        "general",
+    ),
+]
+TeacherFlag = Annotated[
+    Text,
+    flag(
+        "--teacher",
+        TEACHER,
+        "MODEL/PRETRAINED, hf-hub:ID, local-dir:PATH, or a checkpoint file.",
+        "ViT-B-16/datacomp_xl_s13b_b90k",
+    ),
+]
+TeacherArchFlag = Annotated[Text, flag("--teacher-arch", TEACHER, "For a checkpoint file: its open_clip architecture.")]
+TeacherPreprocessFlag = Annotated[
+    File,
+    flag(
+        "--teacher-preprocess",
+        TEACHER,
+        "For a checkpoint file: JSON with size, mean, std, interpolation, resize_mode.",
+    ),
+]
+TeacherDtypeFlag = Annotated[
+    Text,
+    flag("--teacher-dtype", TEACHER, f"{', '.join(TEACHER_DTYPES)}; auto makes a short measurement.", "auto"),
+]
+EngineFlag = Annotated[
+    Text,
+    flag(
+        "--engine",
+        MAKING,
+        f"What makes them: {', '.join(ENGINES)}. The teacher alone, or a text-to-image pipeline.",
+        "teacher",
+    ),
+]
+EngineModelFlag = Annotated[
+    Text,
+    flag(
+        "--engine-model",
+        MAKING,
+        "Of diffusers: a pipeline's hub id or folder. Of teacher: another CLIP to make them under.",
+        "the teacher",
+    ),
+]
+GeneratedFlag = Annotated[
+    File, flag("--generated", MAKING, "A folder of images that were generated elsewhere, in class folders.")
+]
+DiversifyFlag = Annotated[
+    Text,
+    flag("--diversify", MAKING, f"How prompts are made to differ: {', '.join(DIVERSIFY)}.", "mix; of diffusers plain"),
+]
+PerClassFlag = Annotated[Number, flag("--per-class", MAKING, "Images to make of a class.", "40")]
+ImageSizeFlag = Annotated[Number, flag("--image-size", MAKING, "Pixels a side of such an image.", "the engine's")]
+SeedFlag = Annotated[Number, flag("--seed", TRAINING, "Same seed, same bytes on a CPU.", "0")]
+TrainOnFlag = Annotated[Text, flag("--train-on", TRAINING, f"{', '.join(TRAIN_ON)}.", "auto")]
+ThreadsFlag = Annotated[Number, flag("--threads", RUN, "CPU threads for the teacher and training.", "all cores")]
+WorkFlag = Annotated[File, flag("--work", RUN, "Finished stages are kept and reused here.", ".edgedistill")]
+DebugFlag = Annotated[bool, flag("--debug", RUN, "Show tracebacks.")]
 
 
 @app.command()
@@ -71,8 +142,11 @@ def build(
         Text,
         flag("--profile", INPUT, "Board to build for: a name from `profiles list`, or a TOML file."),
     ] = None,
-    classes: Annotated[File, flag("--classes", INPUT, "labels.txt: a class a line, `name | synonym`.")] = None,
-    images: Annotated[File, flag("--images", INPUT, "Folder of unlabelled photos; folder names are ignored.")] = None,
+    classes: ClassesFlag = None,
+    images: Annotated[
+        File,
+        flag("--images", INPUT, "Folder of unlabelled photos; folder names are ignored.", "made from the class names"),
+    ] = None,
     check: Annotated[
         File,
         flag(
@@ -90,44 +164,24 @@ def build(
         Text,
         flag("--select-by", INPUT, f"How they are chosen: {', '.join(SELECT_BY)}.", "threshold"),
     ] = None,
-    templates: Annotated[
-        Text,
-        flag(
-            "--templates",
-            INPUT,
-            f"Prompt templates: {', '.join(TEMPLATE_SETS)}, or a file with one {{}} a line.",
-            "general",
-        ),
-    ] = None,
+    templates: TemplatesFlag = None,
     config: Annotated[
         File,
         flag("--config", INPUT, "build.toml with the same names as these flags; flags win."),
     ] = None,
-    teacher: Annotated[
-        Text,
-        flag(
-            "--teacher",
-            TEACHER,
-            "MODEL/PRETRAINED, hf-hub:ID, local-dir:PATH, or a checkpoint file.",
-            "ViT-B-16/datacomp_xl_s13b_b90k",
-        ),
-    ] = None,
-    teacher_arch: Annotated[
-        Text,
-        flag("--teacher-arch", TEACHER, "For a checkpoint file: its open_clip architecture."),
-    ] = None,
-    teacher_preprocess: Annotated[
-        File,
-        flag(
-            "--teacher-preprocess",
-            TEACHER,
-            "For a checkpoint file: JSON with size, mean, std, interpolation, resize_mode.",
-        ),
-    ] = None,
-    teacher_dtype: Annotated[
-        Text,
-        flag("--teacher-dtype", TEACHER, f"{', '.join(TEACHER_DTYPES)}; auto makes a short measurement.", "auto"),
-    ] = None,
+    synthesize: Annotated[
+        bool, flag("--synthesize", MAKING, "Beside --images: make images of the classes with few photos.")
+    ] = False,
+    engine: EngineFlag = None,
+    engine_model: EngineModelFlag = None,
+    generated: GeneratedFlag = None,
+    diversify: DiversifyFlag = None,
+    per_class: PerClassFlag = None,
+    image_size: ImageSizeFlag = None,
+    teacher: TeacherFlag = None,
+    teacher_arch: TeacherArchFlag = None,
+    teacher_preprocess: TeacherPreprocessFlag = None,
+    teacher_dtype: TeacherDtypeFlag = None,
     prompt_weights: Annotated[
         Text,
         flag(
@@ -210,12 +264,12 @@ def build(
         ),
     ] = None,
     batch: Annotated[Number, flag("--batch", TRAINING, "", "128, at most a quarter of the images")] = None,
-    seed: Annotated[Number, flag("--seed", TRAINING, "Same seed, same bytes on a CPU.", "0")] = None,
+    seed: SeedFlag = None,
     seeds: Annotated[
         Number,
         flag("--seeds", TRAINING, "Train this many seeds, report mean and spread, ship the first.", "1"),
     ] = None,
-    train_on: Annotated[Text, flag("--train-on", TRAINING, f"{', '.join(TRAIN_ON)}.", "auto")] = None,
+    train_on: TrainOnFlag = None,
     latency_budget: Annotated[Real, flag("--latency-budget", BUDGETS, "p95 in ms.", "the profile's")] = None,
     memory_budget: Annotated[Real, flag("--memory-budget", BUDGETS, "MB.", "the profile's")] = None,
     agreement_min: Annotated[
@@ -230,12 +284,12 @@ def build(
         Text,
         flag("--device", RUN, "Where to measure: local, or folder (only write the bundle).", "local"),
     ] = None,
-    threads: Annotated[Number, flag("--threads", RUN, "CPU threads for the teacher and training.", "all cores")] = None,
-    work: Annotated[File, flag("--work", RUN, "Finished stages are kept and reused here.", ".edgedistill")] = None,
+    threads: ThreadsFlag = None,
+    work: WorkFlag = None,
     out: Annotated[File, flag("--out", RUN, "The bundle.", "./<labels>-<profile>/")] = None,
     strict: Annotated[bool, flag("--strict", RUN, "Exit 4 when nothing could be measured.")] = False,
     as_json: Annotated[bool, flag("--json", RUN, "Print the verdict as JSON on stdout.")] = False,
-    debug: Annotated[bool, flag("--debug", RUN, "Show tracebacks.")] = False,
+    debug: DebugFlag = False,
 ) -> None:
     """Distil, export and measure a classifier for one board.
 
@@ -243,10 +297,7 @@ def build(
     """
     from .settings import resolve
 
-    given = {name: value for name, value in context.params.items() if _was_set(context, name)}
-    for name in ("config", "as_json", "debug"):
-        given.pop(name, None)
-    asked = resolve(given, None if config is None else Path(config), os.environ)
+    asked = resolve(_given(context, "config", "as_json", "debug"), None if config is None else Path(config), os.environ)
 
     from . import line
     from .verdict import words
@@ -256,10 +307,60 @@ def build(
     try:
         verdict = line.build(asked, console.Bar())
     except KeyboardInterrupt:
-        typer.echo("\ninterrupted\nRun the same command again: it goes on where it was.", err=True)
-        raise typer.Exit(130) from None
+        _interrupted()
     words.show(verdict, asked.bundle, as_json=as_json)
     raise typer.Exit(0 if verdict.verdict == "unmeasured" and not asked.strict else verdict.exit_code)
+
+
+@app.command()
+def synthesize(
+    context: typer.Context,
+    classes: ClassesFlag = None,
+    out: Annotated[File, flag("--out", INPUT, "The folder of images, one that is not there or is empty.")] = None,
+    templates: TemplatesFlag = None,
+    engine: EngineFlag = None,
+    engine_model: EngineModelFlag = None,
+    generated: GeneratedFlag = None,
+    diversify: DiversifyFlag = None,
+    per_class: PerClassFlag = None,
+    image_size: ImageSizeFlag = None,
+    teacher: TeacherFlag = None,
+    teacher_arch: TeacherArchFlag = None,
+    teacher_preprocess: TeacherPreprocessFlag = None,
+    teacher_dtype: TeacherDtypeFlag = None,
+    student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's")] = None,
+    student_weights: Annotated[
+        Text,
+        flag(
+            "--student-weights",
+            STUDENT,
+            "A student's start, as a build takes it: images that the teacher makes get the statistics it remembers.",
+        ),
+    ] = None,
+    seed: SeedFlag = None,
+    train_on: TrainOnFlag = None,
+    threads: ThreadsFlag = None,
+    work: WorkFlag = None,
+    debug: DebugFlag = False,
+) -> None:
+    """Make images from class names: what a build without photos does first, alone.
+
+    A folder to look at (contact_sheet.jpg), to prune by hand, and to give to --images.
+    Interrupted? Run the same command again: it goes on where it was.
+    """
+    from .settings import resolve_synthesis
+
+    asked = resolve_synthesis(_given(context, "debug"), os.environ)
+
+    from . import no_photos
+    from .work import console
+
+    console.show_log()
+    try:
+        folder = no_photos.synthesize(asked, console.Bar())
+    except KeyboardInterrupt:
+        _interrupted()
+    typer.echo(folder)
 
 
 @app.command()
@@ -455,6 +556,16 @@ def profiles_show(
 def _path(given: str | Path | None) -> Path | None:
     """Some versions of typer hand on the word that was typed."""
     return None if given is None else Path(given)
+
+
+def _given(context: typer.Context, *own: str) -> dict[str, Any]:
+    """What stood on the command line, but what is for the command alone."""
+    return {name: value for name, value in context.params.items() if name not in own and _was_set(context, name)}
+
+
+def _interrupted() -> NoReturn:
+    typer.echo("\ninterrupted\nRun the same command again: it goes on where it was.", err=True)
+    raise typer.Exit(130) from None
 
 
 def _was_set(context: typer.Context, name: str) -> bool:

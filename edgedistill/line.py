@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
-import torch
 
 from .bundle.check_images import check_set
 from .bundle.checkset import CheckSet
@@ -42,9 +41,9 @@ from .export.models import export_models
 from .images.few_shot import gather_few_shot
 from .images.gather import Images, gather, rows_of
 from .images.pixels import short_side_for
+from .no_photos import Synthesis, settle_threads
 from .request import Request, budget_overrides
 from .settings import BuildSettings
-from .targets import machine
 from .teacher.in_use import TeacherInUse
 from .teacher.names import find_teacher
 from .teacher.prompt_src import TunedPrompts
@@ -112,7 +111,7 @@ class Line:
         settings = self.settings = request.settings
         self.profile = request.profile
         self.size, self.seeds = request.size, request.seeds
-        self.compute = Compute(choose_device(settings.train_on).type, self._settle_threads())
+        self.compute = Compute(choose_device(settings.train_on).type, settle_threads(settings.threads, work))
         # The teacher first: where it is missing, one question to the hub is enough to say so.
         files = find_teacher(settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess)
         self.teacher = TeacherInUse(files, settings.teacher_dtype, self.compute, self.work)
@@ -135,8 +134,9 @@ class Line:
         return classes_stages.noun_bank(self.work, request.labels, request.templates, self.teacher, self.bar)
 
     def gather(self) -> Images:
-        """Index the photos and set check images apart by content, so that none of them trains."""
-        return gather(self.settings.images, self.settings.check, self.request.labels, self.bar)
+        """Index the photos and set check images apart by content, so that none of them trains. Where there are no
+        photos, or few, images are made from the class names first."""
+        return gather(self._photos(), self.settings.check, self.request.labels, self.bar)
 
     def few_shot(self, bank: TextBank, images: Images) -> Tuning:
         """--few-shot: what labelled photos tune, none of which is a check image. Without it, nothing."""
@@ -172,7 +172,7 @@ class Line:
         return classes_stages.fitted(
             bank,
             settings.prompt_weights,
-            "none" if settings.few_shot or self.request.method.aims_at_words else settings.refine,
+            self._refinement(images),
             stores.frozen,
             kept.rows,
             self.teacher.files.mean_feature,
@@ -295,11 +295,20 @@ class Line:
         """Have the device measure the bundle, and decide; never cached."""
         return verify(folder, self.request.device)
 
-    def _settle_threads(self) -> int:
-        """--threads, or as many cores as this process may use, once for a work folder."""
-        asked: int = self.settings.threads or self.work.decision("threads", {}, _physical_cores, kind=int)[0]
-        torch.set_num_threads(asked)
-        return asked
+    def _photos(self) -> Path:
+        """--images, or a folder of images made from class names, beside the photos where there are any."""
+        settings, request = self.settings, self.request
+        if settings.images is not None and not settings.synthesize:
+            return settings.images
+        made = Synthesis(settings, request.labels, request.templates, self.work, self.teacher, self.start, self.bar)
+        return made.folder() if settings.images is None else made.folder_beside(settings.images, self.size)
+
+    def _refinement(self, images: Images) -> str:
+        """--refine; by default class vectors move to photos alone, not to what was made from their own words."""
+        settings = self.settings
+        if settings.few_shot or self.request.method.aims_at_words:
+            return "none"
+        return "none" if settings.refine == "auto" and images.made is not None else settings.refine
 
     def _views(self, images: Images) -> int:
         """--views; where it is open, as many as the epochs of --time ask for, else the default."""
@@ -326,7 +335,3 @@ class Line:
         if settings.student_weights == "auto":
             return distil_stages.student_start(self.work, settings.student or default, self.size)
         return students.plan(settings.student, settings.student_weights, default, self.size)
-
-
-def _physical_cores() -> tuple[int, str]:
-    return machine.physical_cores(), "physical cores, at most 8"

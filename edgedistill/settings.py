@@ -21,7 +21,10 @@ from . import records
 from .choices import (
     DEFAULT_TEACHER,
     TEMPLATE_SETS,
+    WITH_WORDS,
+    Diversify,
     Dtype,
+    EngineName,
     FewShotTune,
     PromptWeights,
     Refinement,
@@ -39,6 +42,8 @@ else:  # pragma: no cover - Python 3.10 (JetPack 6)
     import tomli as tomllib
 
 RANGES = {
+    "per_class": (1, 100_000),
+    "image_size": (16, 2048),
     "views": (1, 64),
     "mix": (0, 64),
     "seeds": (1, None),
@@ -57,10 +62,42 @@ RANGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class SynthesizeSettings:
+    """Images from class names, as asked for: the first half of a build without photos, alone.
+
+    None means a default of the engine; for threads "all cores". Types and errors as of BuildSettings.
+    """
+
+    classes: Path
+    out: Path
+    teacher: str = DEFAULT_TEACHER
+    teacher_arch: str | None = None
+    teacher_preprocess: Path | None = None
+    teacher_dtype: TeacherDtype = "auto"
+    templates: str = "general"
+    engine: EngineName | None = None
+    engine_model: str | None = None
+    generated: Path | None = None
+    diversify: Diversify | None = None
+    per_class: int | None = None
+    image_size: int | None = None
+    student: str | None = None
+    student_weights: str | None = None
+    seed: int = 0
+    train_on: TrainOn = "auto"
+    threads: int | None = None
+    work: Path = Path(".edgedistill")
+
+    def __post_init__(self) -> None:
+        _conform(self, "synthesize")
+        check_synthesis(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """One build, as asked for. None means "from the profile"; for threads "all cores"; for select "all photos"; for
-    view targets "as the method trains"; for views, epochs and batch a default, from the method, the number of images or
-    the time that training may take.
+    """One build, as asked for. None means "from the profile"; for images "made from the class names"; for threads "all
+    cores"; for select "all photos"; for view targets "as the method trains"; for views, epochs and batch a default,
+    from the method, the number of images or the time that training may take.
 
     A path may be given as a string, a name that may be a path as a Path, a float as an int. Raises InputError for any
     other type, a word that is not on its list, a number out of its range, and for two that exclude each other.
@@ -68,8 +105,15 @@ class BuildSettings:
 
     profile: str
     classes: Path
-    images: Path
+    images: Path | None = None
     check: Path | None = None
+    synthesize: bool = False
+    engine: EngineName | None = None
+    engine_model: str | None = None
+    generated: Path | None = None
+    diversify: Diversify | None = None
+    per_class: int | None = None
+    image_size: int | None = None
     select: float | None = None
     select_by: SelectBy | None = None
     teacher: str = DEFAULT_TEACHER
@@ -108,19 +152,12 @@ class BuildSettings:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            object.__setattr__(self, name, _path_or_text(name, hint, getattr(self, name)))
-        for name, allowed in ONE_OF.items():
-            value = getattr(self, name)
-            if value is not None and value not in tuple(allowed):
-                raise InputError(f"{_flag(name)} is {value!r}", f"Use one of: {', '.join(allowed)}.")
-        records.conform(self, "build")
-        for name, (least, most) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= (most or value):
-                upper = f" and at most {most:g}" if most else ""
-                raise InputError(f"{_flag(name)} is {value}", f"It must be at least {least:g}{upper}.")
+        _conform(self, "build")
         self._check_select()
+        if self.synthesizes:
+            check_synthesis(self)
+        else:
+            self._refuse_synthesis()
         if self.time is not None:
             seconds_of(self.time)
         for one, other in EXCLUDE_EACH_OTHER:
@@ -128,6 +165,19 @@ class BuildSettings:
                 raise InputError(
                     f"both {_flag(one)} and {_flag(other)} say how long to train", "Give one of them, not both."
                 )
+
+    @property
+    def synthesizes(self) -> bool:
+        """Whether images are made from class names: in place of photos, or beside a few."""
+        return self.images is None or self.synthesize
+
+    def _refuse_synthesis(self) -> None:
+        given = [_flag(name) for name in SYNTHESIS if getattr(self, name) is not None]
+        if given:
+            raise InputError(
+                f"{given[0]} says how images are made, and there are photos in --images",
+                "Leave --images out, or add --synthesize: then images are made for the classes with few photos.",
+            )
 
     @property
     def seconds(self) -> float | None:
@@ -153,6 +203,45 @@ class BuildSettings:
         return self.out or Path(f"{self.classes.stem}-{Path(self.profile).stem}")
 
 
+def _conform(asked: SynthesizeSettings | BuildSettings, command: str) -> None:
+    """Bring the fields into their types. Raises InputError for a type, a word or a number that cannot be."""
+    for name, hint in get_type_hints(type(asked)).items():
+        object.__setattr__(asked, name, _path_or_text(name, hint, getattr(asked, name)))
+    for name, allowed in ONE_OF.items():
+        value = getattr(asked, name, None)
+        if value is not None and value not in tuple(allowed):
+            raise InputError(f"{_flag(name)} is {value!r}", f"Use one of: {', '.join(allowed)}.")
+    records.conform(asked, command)
+    for name, (least, most) in RANGES.items():
+        value = getattr(asked, name, None)
+        if value is not None and not least <= value <= (most or value):
+            upper = f" and at most {most:g}" if most else ""
+            raise InputError(f"{_flag(name)} is {value}", f"It must be at least {least:g}{upper}.")
+
+
+SYNTHESIS = ("engine", "engine_model", "generated", "diversify", "per_class", "image_size")
+"""What says how images are made from class names."""
+
+
+def check_synthesis(asked: SynthesizeSettings | BuildSettings) -> None:
+    """Raises InputError where what says how images are made does not fit together."""
+    if asked.engine == "diffusers" and asked.engine_model is None:
+        raise InputError(
+            "--engine diffusers needs a pipeline",
+            "Give --engine-model with a hub id or a folder; --engine teacher needs none.",
+        )
+    if asked.engine == "diffusers" and asked.diversify not in (None, *WITH_WORDS):
+        raise InputError(
+            f"--diversify {asked.diversify} makes directions in the teacher's space, and a pipeline reads words",
+            f"Use one with words ({', '.join(WITH_WORDS)}), or --engine teacher.",
+        )
+    makes = [_flag(name) for name in ("engine", "engine_model", "diversify") if getattr(asked, name) is not None]
+    if asked.generated is not None and makes:
+        raise InputError(
+            f"--generated brings images, and {makes[0]} says how to make some", "Leave one of the two out."
+        )
+
+
 EXCLUDE_EACH_OTHER = (("time", "epochs"), ("time", "patience"), ("patience", "epochs"))
 """Pairs of which at most one may be given."""
 
@@ -171,12 +260,26 @@ ONE_OF: dict[str, Collection[str]] = {
     "method": METHODS,
     **{
         name: get_args(kind)
-        for name, hint in get_type_hints(BuildSettings).items()
+        for name, hint in get_type_hints(BuildSettings).items()  # those of `synthesize` are among them
         for kind in (hint, *get_args(hint))  # of an optional one, too
         if get_origin(kind) is Literal
     },
 }
 """Name -> the words that it may be."""
+
+
+def resolve_synthesis(flags: Mapping[str, Any], environ: Mapping[str, str]) -> SynthesizeSettings:
+    """What `synthesize` was asked for: `flags` (None: not given) over EDGEDISTILL_TEACHER over defaults.
+
+    Raises InputError for an unknown key, and for a missing required one.
+    """
+    _refuse_unknown(flags, [field.name for field in dataclasses.fields(SynthesizeSettings)], "synthesize")
+    values: dict[str, Any] = {"teacher": environ["EDGEDISTILL_TEACHER"]} if environ.get("EDGEDISTILL_TEACHER") else {}
+    values |= {name: value for name, value in flags.items() if value is not None}
+    for name in ("classes", "out"):
+        if name not in values:
+            raise InputError(f"{_flag(name)} is missing", f"Give {_flag(name)}.")
+    return SynthesizeSettings(**values)
 
 
 def resolve(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, str]) -> BuildSettings:
@@ -194,11 +297,6 @@ def resolve(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str,
     for name in ("profile", "classes"):
         if name not in values:
             raise InputError(f"{_flag(name)} is missing", f"Give {_flag(name)}, or set {name} in build.toml.")
-    if "images" not in values:
-        raise InputError(
-            "--images is missing, and building without photos is not part of this version",
-            "Point --images at a folder of unlabelled photos (200 or more; camera frames are fine).",
-        )
     return BuildSettings(**values)
 
 

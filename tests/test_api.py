@@ -19,7 +19,8 @@ import edgedistill
 from edgedistill import InputError, choices
 from edgedistill.settings import BuildSettings, resolve
 
-NAMES = ["Classifier", "EdgeDistillError", "InputError", "Prediction", "Verdict", "__version__", "build", "verify"]
+NAMES = ["Classifier", "EdgeDistillError", "InputError", "Prediction", "Verdict", "__version__"]
+NAMES += ["build", "synthesize", "verify"]
 
 
 def python(program: str, cwd: Path | None = None, **environment: str) -> str:

@@ -34,7 +34,8 @@ def assert_two_lines(done: subprocess.CompletedProcess[str], *said: str) -> None
     ("words", "said"),
     [
         (("build", "--classes", "l", "--images", "i"), "--profile is missing"),
-        (("build", "--profile", "cpu", "--classes", "l"), "building without photos is not part of this version"),
+        (("build", "--profile", "cpu", "--classes", "l", "--engine", "diffusers"), "diffusers needs a pipeline"),
+        (("synthesize", "--classes", "l"), "--out is missing"),
         pytest.param(
             ("build", "--profile", "jetson-orn", "--classes", "l", "--images", "i"),
             "jetson-orin",

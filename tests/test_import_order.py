@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 # Each may import what stands before it; names in one row know nothing of each other.
 ORDER = (
     ("errors", "targets"), ("records", "labels", "choices"), ("profiles",), ("work",), ("images",), ("teacher",),
-    ("classes",), ("distil",), ("export",), ("bundle",), ("devices",), ("verdict",),
-    ("settings", "runtime", "profile_text", "bench"), ("request",), ("line", "doctor"), ("api",), ("cli",),
+    ("classes",), ("synthesis",), ("distil",), ("export",), ("bundle",), ("devices",), ("verdict",),
+    ("settings", "runtime", "profile_text", "bench"), ("request", "no_photos"), ("line", "doctor"), ("api",), ("cli",),
     ("__main__",),
 )  # fmt: skip
 LEVEL = {name: level for level, row in enumerate(ORDER) for name in row}

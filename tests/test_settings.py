@@ -10,7 +10,7 @@ import pytest
 from edgedistill import choices
 from edgedistill.distil.methods import METHODS
 from edgedistill.errors import InputError
-from edgedistill.settings import ONE_OF, BuildSettings, resolve
+from edgedistill.settings import ONE_OF, BuildSettings, resolve, resolve_synthesis
 
 NEEDED = {"profile": "cpu", "classes": Path("labels.txt"), "images": Path("photos")}
 
@@ -71,6 +71,9 @@ def test_the_choices_are_those_that_there_are() -> None:
     assert ONE_OF["teacher_dtype"] == choices.TEACHER_DTYPES
     assert ONE_OF["select_by"] == choices.SELECT_BY
     assert "device" not in ONE_OF
+    prompts = pytest.importorskip("edgedistill.synthesis.prompts")
+    assert ONE_OF["diversify"] == choices.DIVERSIFY == tuple(prompts.WAYS)
+    assert tuple(way for way, source in prompts.WAYS.items() if source.has_words) == choices.WITH_WORDS
     for policy in ONE_OF["view_targets"]:
         assert train.TrainConfig(size=32, views=policy).views == policy
     for name in choices.TEMPLATE_SETS:
@@ -181,9 +184,51 @@ def test_a_selection_that_says_nothing_is_named(given: dict[str, Any], said: str
     assert said in str(caught.value)
 
 
-def test_no_photos_is_an_error_that_says_so() -> None:
-    with pytest.raises(InputError, match="building without photos is not part of this version"):
-        resolve({"profile": "cpu", "classes": Path("labels.txt")}, None, {})
+def test_without_photos_images_are_made_and_beside_photos_only_if_asked_for() -> None:
+    names = {"profile": "cpu", "classes": Path("labels.txt")}
+    assert resolve(names, None, {}).synthesizes
+    assert resolve(names | {"engine": "teacher", "diversify": "plain", "per_class": 9}, None, {}).per_class == 9
+    assert not resolve(NEEDED, None, {}).synthesizes
+    assert resolve(NEEDED | {"synthesize": True, "per_class": 9}, None, {}).synthesizes
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"images": "photos", "per_class": 9},
+            "--per-class says how images are made, and there are photos in --images",
+        ),
+        ({"engine": "diffusers"}, "--engine diffusers needs a pipeline\nGive --engine-model"),
+        (
+            {"generated": "there", "diversify": "mix"},
+            "--generated brings images, and --diversify says how to make some",
+        ),
+        (
+            {"engine": "diffusers", "engine_model": "there", "diversify": "mix"},
+            "a pipeline reads words\nUse one with words (plain, random-words), or --engine teacher.",
+        ),
+        ({"engine": "gan"}, "--engine is 'gan'\nUse one of: teacher, diffusers."),
+        ({"per_class": 0}, "--per-class is 0\nIt must be at least 1"),
+    ],
+)
+def test_what_says_nothing_of_images_that_are_made_is_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve({"profile": "cpu", "classes": "labels.txt"} | given, None, {})
+    assert said in str(caught.value)
+    if "images" not in given:
+        with pytest.raises(InputError) as caught:
+            resolve_synthesis({"classes": "labels.txt", "out": "made"} | given, {})
+        assert said in str(caught.value)
+
+
+def test_synthesize_needs_names_and_a_place() -> None:
+    with pytest.raises(InputError, match="--out is missing"):
+        resolve_synthesis({"classes": "labels.txt"}, {})
+    found = resolve_synthesis({"classes": "labels.txt", "out": "made"}, {"EDGEDISTILL_TEACHER": "ViT-B-32/openai"})
+    assert (found.classes, found.out, found.teacher) == (Path("labels.txt"), Path("made"), "ViT-B-32/openai")
+    with pytest.raises(InputError, match="Did you mean 'per_class'"):
+        resolve_synthesis({"per_clas": 3}, {})
 
 
 def test_the_bundle_is_named_after_labels_and_profile() -> None:

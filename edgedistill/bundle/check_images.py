@@ -20,6 +20,7 @@ def check_set(images: Images, stores: Stores, classes: ClassVectors, size: int) 
     info = CheckInfo(
         images=len(rows),
         source=images.source,
+        synthetic=images.synthetic_check,
         skipped=counts(images.check_skipped, stores.check.skipped),
         unmatched_folders=images.unmatched_folders,
     )

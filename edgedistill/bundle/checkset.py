@@ -26,7 +26,9 @@ UNIT = 1e-3  # how far from 1 a stored float32 norm may be
 
 @dataclass(frozen=True, kw_only=True)
 class CheckInfo:
-    """check.json. `source`: "--check" or "pool split"; `skipped`: reason -> images that could not be used."""
+    """check.json. `source`: "--check", "pool split", or, where the pool holds synthetic images, "synthetic images" or
+    "photos and synthetic images"; `synthetic`: whether such images are among them; `skipped`: reason -> images that
+    could not be used."""
 
     images: int
     source: str

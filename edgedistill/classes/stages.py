@@ -42,7 +42,7 @@ def text_bank(
     work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
 ) -> TextBank:
     """Every prompt's unit vector. The text tower runs once; warns of classes that the teacher can hardly tell apart."""
-    bank = _read(work, labels, templates, teacher, progress)
+    bank = read_bank(work, labels, templates, teacher, progress)
     uniform = class_vectors(bank, np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1]), weighting="uniform")
     for one, other, gap in close_pairs(uniform):
         log.warning(
@@ -58,12 +58,13 @@ def noun_bank(
     work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
 ) -> TextBank:
     """The same of the generic nouns that are no class, under the same prompts, so that both can stand side by side."""
-    return _read(work, nouns_beside(labels), templates, teacher, progress)
+    return read_bank(work, nouns_beside(labels), templates, teacher, progress)
 
 
-def _read(
+def read_bank(
     work: WorkFolder, labels: Labels, templates: Templates, teacher: TeacherInUse, progress: Progress
 ) -> TextBank:
+    """Every prompt's unit vector, without a word about close classes."""
     stage = work.stage(
         "text",
         {

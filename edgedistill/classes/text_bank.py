@@ -76,16 +76,9 @@ class TextBank:
 def build_text_bank(teacher: Teacher, labels: Labels, templates: Templates, progress: Progress = SILENT) -> TextBank:
     """Runs the text tower once over every template, name and synonym."""
     prompts = tuple(_prompts_of(label, templates.templates) for label in labels.entries)
-    texts = [text for of_class in prompts for text in of_class]
-    progress.start("prompts", len(texts))
-    features = []
-    for begin in range(0, len(texts), _TEXTS_A_PASS):
-        batch = texts[begin : begin + _TEXTS_A_PASS]
-        features.append(teacher.encode_text(batch))
-        progress.advance(len(batch))
-    progress.done()
+    features = read_texts(teacher, [text for of_class in prompts for text in of_class], progress)
 
-    split = np.split(np.concatenate(features), np.cumsum([len(of_class) for of_class in prompts])[:-1])
+    split = np.split(features, np.cumsum([len(of_class) for of_class in prompts])[:-1])
     by_template = (rows.reshape(len(templates.templates), -1, teacher.dim) for rows in split)  # [P, synonyms, D]
     vectors = np.stack([rows.mean(axis=1, dtype=np.float64) for rows in by_template])
     return TextBank(
@@ -99,10 +92,27 @@ def build_text_bank(teacher: Teacher, labels: Labels, templates: Templates, prog
     )
 
 
+def read_texts(teacher: Teacher, texts: Sequence[str], progress: Progress = SILENT) -> np.ndarray:
+    """float32 [n, D], unit rows: what the text tower makes of any number of texts, one or more, in passes."""
+    progress.start("prompts", len(texts))
+    features = []
+    for begin in range(0, len(texts), _TEXTS_A_PASS):
+        batch = texts[begin : begin + _TEXTS_A_PASS]
+        features.append(teacher.encode_text(batch))
+        progress.advance(len(batch))
+    progress.done()
+    return np.concatenate(features)
+
+
 def _prompts_of(label: Label, templates: Sequence[str]) -> tuple[str, ...]:
-    """Every template with the name, then with each synonym; `hex_bolt` is read as two words."""
-    words = [word.replace("_", " ") for word in label.words]
+    """Every template with the name, then with each synonym."""
+    words = spoken(label)
     return tuple(template.replace("{}", word) for template in templates for word in words)
+
+
+def spoken(label: Label) -> tuple[str, ...]:
+    """The name, then the synonyms, as they stand in a prompt: `hex_bolt` is two words."""
+    return tuple(word.replace("_", " ") for word in label.words)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

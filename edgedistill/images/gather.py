@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..work.console import Progress
 from ..work.tally import Tally
 from . import pool
+from .synthetic import Made, made_in
 
 if TYPE_CHECKING:
     from ..labels import Labels
@@ -37,6 +38,10 @@ class Images:
     tally: Tally
     check_tally: Tally | None
     """Of the folder that the check images come from; None where it is the photos' own."""
+    made: Made | None = None
+    """Which of them were made from class names."""
+    synthetic_check: bool = False
+    """Whether such images are among the check images."""
 
 
 def gather(photos: Path, check: Path | None, labels: Labels, progress: Progress) -> Images:
@@ -46,6 +51,7 @@ def gather(photos: Path, check: Path | None, labels: Labels, progress: Progress)
     """
     everything = pool.scan(photos, progress)
     found = split_off(everything) if check is None else beside(everything, check, labels, progress)
+    found = told_apart(found, made_in(photos, labels), None if check is None else made_in(check, labels))
     if not len(found.train) or not len(found.check):
         raise InputError(
             f"{len(found.train)} photos to train on and {len(found.check)} to check with",
@@ -84,6 +90,16 @@ def beside(everything: pool.Pool, folder: Path, labels: Labels, progress: Progre
         everything.tally,
         dataclasses.replace(check.pool.tally, usable=check.pool.tally.usable + check.left_out),
     )
+
+
+def told_apart(images: Images, made: Made | None, made_check: Made | None) -> Images:
+    """The same, with what is known of synthetic images: those of the pool, and those of a check folder."""
+    known = [each.among(images.check.hashes) for each in (made, made_check) if each is not None]
+    synthetic = np.any(known, axis=0) if known else np.zeros(len(images.check), bool)
+    source = images.source
+    if synthetic.any():
+        source = "synthetic images" if synthetic.all() else "photos and synthetic images"
+    return dataclasses.replace(images, made=made, synthetic_check=bool(synthetic.any()), source=source)
 
 
 def rows_of(source: pool.Pool, hashes: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..targets.preprocess import BadImage, check_header, read_file
 from ..work.console import SILENT, Progress
 from ..work.tally import Tally, counts
+from .synthetic import own_files
 
 if TYPE_CHECKING:
     from ..labels import Labels
@@ -210,7 +211,8 @@ def _read_folder(folder: Path, progress: Progress) -> _Found:
 
 
 def files(folder: Path) -> Iterator[tuple[str, str]]:
-    """(name, "") of every file under `folder`, relative to it, depth first, sorted; hidden ones are passed over.
+    """(name, "") of every file under `folder`, relative to it, depth first, sorted; hidden ones are passed over, and so
+    is what lies beside synthetic images.
 
     A folder that cannot be listed, or that was entered before, is (name, why it is skipped).
     """
@@ -223,9 +225,9 @@ def files(folder: Path) -> Iterator[tuple[str, str]]:
         except OSError:
             yield here or ".", "unreadable"
             continue
-        below = []
+        below, own = [], own_files(entries)
         for entry in entries:
-            if entry.startswith("."):
+            if entry.startswith(".") or entry in own:
                 continue
             name = os.path.join(here, entry)
             if not os.path.isdir(folder / name):

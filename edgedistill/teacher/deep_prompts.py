@@ -50,8 +50,13 @@ def text_features(clip: Any, ids: Tensor, prompts: Tensor) -> Tensor:
             x = torch.cat([x[:, :1], tokens, x[:, behind:]], dim=1)
         x = x + clip.positional_embedding if index == 0 else x
         x = through(layer, x, clip.attn_mask)
-    pooled = text_global_pool(clip.ln_final(x), ids, clip.text_pool_type, clip.text_eos_id)
-    projection = clip.text_projection
+    return text_end(clip, x, ids, clip.text_pool_type, clip.text_eos_id)
+
+
+def text_end(tower: Any, x: Tensor, ids: Tensor, pool: str, end: int) -> Tensor:
+    """What comes behind the layers: x [N,L,width] -> [N,D], read where `pool` says, `end` being the end token's id."""
+    pooled = text_global_pool(tower.ln_final(x), ids, pool, end)
+    projection = tower.text_projection
     return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
 
 

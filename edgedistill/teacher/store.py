@@ -28,6 +28,11 @@ from .journal import DATA, JOURNAL, RECORD, Journal, damaged, mapped
 from .row_facts import RowFacts
 
 
+def stored_hashes(folder: Path) -> np.ndarray:
+    """uint8 [N, 32]: the content hashes of a store's images, in its order; the store need not be finished."""
+    return np.ascontiguousarray(np.fromfile(folder / DATA["images"], RECORD)["hash"])
+
+
 class TeacherStore:
     """A finished store, memory-mapped: N images, V views and M mixed ones behind them, D dimensions.
 

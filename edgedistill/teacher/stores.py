@@ -14,12 +14,14 @@ from ..images.duplicates import near_duplicates
 from ..images.gather import Images, names_of, tell_skipped
 from ..images.pixels import short_side_for
 from ..images.pool import Pool
+from ..images.synthetic import Made
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
 from ..work.tally import Tally, counts
 from .fill import TeacherPass, build_store
 from .in_use import TeacherInUse
-from .store import TeacherStore
+from .row_facts import RowFacts
+from .store import TeacherStore, stored_hashes
 
 if TYPE_CHECKING:
     from .prompt_src import TunedPrompts
@@ -81,14 +83,15 @@ def fill_stores(
     Raises InputError where more than half of a folder's files cannot be used, and StoreDamaged.
     """
     fill = _Fill.of(work, teacher, plan, progress)
-    train_stage = fill.stage("store-train", images.train, plan.views, plan.seed, images.tally, prompts, plan.mix)
+    # The centre view has no crop and so no seed: all seeds share one check store.
+    centre = ViewPlan(views=1, seed=0, size=plan.size)
+    train_stage = fill.stage("store-train", images.train, plan, images.tally, prompts, images.made)
     train = frozen = TeacherStore.open(train_stage.path)
     if prompts is not None:
-        frozen = TeacherStore.open(fill.stage("store-frozen", images.train, 1, 0, images.tally).path)
+        frozen = TeacherStore.open(fill.stage("store-frozen", images.train, centre, images.tally).path)
     tally = _refuse_mostly_bad("photos", images.train, train, images.tally)
-    # The centre view has no crop and so no seed: all seeds share one check store.
     tally = images.check_tally or tally
-    check_stage = fill.stage("store-check", images.check, 1, 0, tally)
+    check_stage = fill.stage("store-check", images.check, centre, tally)
     check = TeacherStore.open(check_stage.path)
     _refuse_mostly_bad("check images", images.check, check, tally)
     return Stores(train, check, frozen, train_stage, check_stage)
@@ -101,7 +104,7 @@ def fill_one(
 
     Raises InputError where more than half of them cannot be used.
     """
-    stage = _Fill.of(work, teacher, plan, progress).stage(f"store-{what}", pool, plan.views, plan.seed, pool.tally)
+    stage = _Fill.of(work, teacher, plan, progress).stage(f"store-{what}", pool, plan, pool.tally)
     store = TeacherStore.open(stage.path)
     _refuse_mostly_bad(f"{what} photos", pool, store, pool.tally)
     return store
@@ -128,13 +131,12 @@ class _Fill:
         self,
         name: str,
         pool: Pool,
-        views: int,
-        seed: int,
+        plan: ViewPlan,
         tally: Tally,
         prompts: TunedPrompts | None = None,
-        mix: int = 0,
+        made: Made | None = None,
     ) -> Stage:
-        """The finished stage of one store."""
+        """The finished stage of one store, with what is known of images in it that were `made` from class names."""
         files, compute = self.teacher.files, self.teacher.compute
         stage = self.work.stage(
             name,
@@ -145,12 +147,15 @@ class _Fill:
                 "dtype": self.dtype,
                 "device": compute.device,
                 "threads": compute.threads,
-                "seed": seed,
-                "views": views,
+                "seed": plan.seed,
+                "views": plan.views,
                 "short_side": self.short_side,
                 **({} if self.card_batch is None else {"card_batch": self.card_batch}),
                 **({} if prompts is None else {"prompts": prompts.digest}),
-                **({"mix": mix} if mix else {}),  # named only where there are any: stores from before stay valid
+                **({} if made is None else {"made": made.digest(pool.hashes)}),
+                **(
+                    {"mix": plan.mix} if plan.mix else {}
+                ),  # named only where there are any: stores from before stay valid
             },
             version=STORE,
         )
@@ -158,8 +163,10 @@ class _Fill:
             teacher = self.teacher.load(self.dtype)
             teacher.free_text()
             teacher.image_prompts = None if prompts is None else prompts.image.to(teacher.device, teacher.torch_dtype)
-            made_from = TeacherPass(pool, teacher, views, seed, self.short_side, self.card_batch, mix)
-            build_store(stage.begin(), made_from, tally=tally, progress=self.progress)
+            work = TeacherPass(pool, teacher, plan.views, plan.seed, self.short_side, self.card_batch, plan.mix)
+            build_store(stage.begin(), work, tally=tally, progress=self.progress)
+            if made is not None:
+                RowFacts(*made.row_facts(stored_hashes(stage.partial))).save(stage.partial)
             stage.finish()
         return stage
 

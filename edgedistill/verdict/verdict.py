@@ -171,7 +171,7 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What was measured on. `source`: "--check" or "pool split"."""
+    """What was measured on. `source`: "--check", "pool split", "synthetic images" or "photos and synthetic images"."""
 
     images: int
     source: str

@@ -18,6 +18,7 @@ from .verdict import LEAST_IMAGES, Agreement, Candidate, Latency, Memory, Obstac
 
 COLOUR = {"pass": "green", "fail": "red", "unmeasured": "yellow"}
 MISSING = "–"
+SYNTHETIC = "synthetic images"  # as images/gather.py names them
 WHY: dict[Reason, str] = {
     "not-reached": "it was not measured on the board",
     "wrong-board": "it was measured on another board",
@@ -121,6 +122,7 @@ def notes(verdict: Verdict) -> list[str]:
     broken = [f"{_name(one)} does not run: {one.error}" for one in candidates if one.error]
     missing = [f"{one.precision} is not built: {one.not_built}" for one in candidates if one.not_built]
     return [
+        *([synthetic_words(verdict)] if verdict.check.synthetic else []),
         *(f"{words}." for words in (*found, *broken, *missing)),
         *([f"Budgets changed for this build: {', '.join(changed)}."] if changed else []),
         *(
@@ -129,6 +131,15 @@ def notes(verdict: Verdict) -> list[str]:
             if counts
         ),
     ]
+
+
+def synthetic_words(verdict: Verdict) -> str:
+    """What a verdict on images that were made from class names is worth."""
+    only = " only" if verdict.check.source == SYNTHETIC else ""
+    return (
+        f"Checked on {verdict.check.source}{only}: how well the student does on photos is not known. Photos in --check "
+        "measure it, and a few hundred unlabelled ones in --images teach better."
+    )
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------

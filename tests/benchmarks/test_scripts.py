@@ -13,6 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STEP = ["--student", "test_efficientnet", "--sizes", "32", "--batch", "8", "--steps", "1", "--rounds", "1"]
 TIME = ["--time", "4s", "--student", "test_efficientnet", "--input-size", "32", "--images", "24", "--threads", "1"]
+ENGINE = ["--steps", "1", "--rounds", "1"]
 PASS = ["--tower", "tiny", "--size", "32", "--count", "8", "--rounds", "1"]
 
 
@@ -30,11 +31,12 @@ PASS = ["--tower", "tiny", "--size", "32", "--count", "8", "--rounds", "1"]
             },
         ),
         ("targets.py", PASS, {"target pass / bare forward, tiny 32 px": ">= 0.75", "bare forward of 8 views": ""}),
+        ("teacher_engine.py", ENGINE, {"engine images/s / bare passes": ">= 0.85", "engine images an hour": ""}),
         ("time_promise.py", TIME, {"4s training / promised": "0.85 .. 1.15", "4s epochs": ""}),
         ("bench.py", ["--sets", "1"], {"bench, p50": "", "bench / a stopwatch by hand": "0.95 .. 1.05"}),
         ("targets.py", ["--memory", "16", "32"], {"RssAnon at 32 / at 16 images": "<= 1.10"}),
     ],
-    ids=["step", "pass", "time", "bench", "memory"],
+    ids=["step", "pass", "engine", "time", "bench", "memory"],
 )
 def test_a_short_run_prints_a_table_and_writes_rows(
     tmp_path: Path, program: str, options: list[str], figures: dict[str, str]

@@ -1,0 +1,230 @@
+"""What a student knows of real photos that learned from class names alone: every way of prompts on the same sets.
+
+    python benchmarks/data_free.py --data photos/pacs_photo photos/pacs_art_painting photos/pacs_cartoon \\
+        photos/pacs_sketch
+    python benchmarks/data_free.py --report            the table from the rows alone
+
+From the repository root. One row a run is added to --out as soon as it is done; a run whose row is there is not made
+again, so that it goes on after an interruption or in pieces (--minutes), and every stage is kept under --work.
+
+The sets are the example (examples/parts) and the folders of class folders in --data, halved as real_photos.py halves
+them; students are checked on the real photos of one half. Arms, all with the same student, start and image-steps:
+
+    teacher, start                    frozen, and before training
+    plain, mix, random, contrastive   images made under the teacher, nothing else
+    photos                            five real photos a class on average, unlabelled, and no image that was made
+    mix and photos, ...               both
+
+Rows are as study.py writes them: which check photos each student got right. Differences are paired by photo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rows
+import study_figures
+import study_sets
+from real_photos import lay_out
+from study_figures import Line, packed
+
+from edgedistill.distil.evaluate import evaluate
+from edgedistill.labels import Labels
+from edgedistill.line import at_work
+from edgedistill.settings import BuildSettings
+
+WAYS = ("plain", "mix", "random", "contrastive")
+PHOTOS = 5  # of a class
+PER_CLASS = 40
+
+
+@dataclass(frozen=True)
+class Run:
+    """One student: `way` of prompts, "" without images that are made; `photos` with the few real ones."""
+
+    where: str
+    way: str
+    photos: bool
+    seed: int
+
+    @property
+    def arm(self) -> str:
+        return " and ".join([self.way] * bool(self.way) + ["photos"] * self.photos)
+
+
+def main() -> None:
+    options = parsed()
+    sets = {study_sets.EXAMPLE: Path("examples/parts")} if options.example else {}
+    sets |= {folder.name: lay_out(folder, options.work) for folder in options.data}
+    if not options.report:
+        work(sets, options)
+    report(study_figures.read(options.out))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="*", default=[], help="folders of class folders, beside the example")
+    parser.add_argument("--no-example", dest="example", action="store_false")
+    parser.add_argument("--teacher", default=study_sets.TEACHER)
+    parser.add_argument("--start", default=str(study_sets.START), help="as --student-weights of a build")
+    parser.add_argument("--student", help="any timm name; the start's own without it")
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--per-class", type=int, default=PER_CLASS)
+    parser.add_argument("--image-steps", type=int, default=20_000)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--train-on", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--minutes", type=float, help="begin no run after so many minutes")
+    parser.add_argument("--work", type=Path, default=Path(".edgedistill/data-free"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/data_free.csv"))
+    parser.add_argument("--report", action="store_true")
+    return parser.parse_args()
+
+
+def work(sets: dict[str, Path], options: argparse.Namespace) -> None:
+    """Make the runs that have no row yet, one after the other."""
+    have, began = {line.key for line in study_figures.read(options.out)}, time.monotonic()
+    for run in wanted(sets, options):
+        if line_of(run, options).key in have:
+            continue
+        if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
+            print("runs are left: run the same command again", flush=True)
+            return
+        for line in made(run, sets[run.where], options):
+            if line.key not in have:
+                study_figures.append(options.out, [line])
+                have.add(line.key)
+                print(f"{line.arm:<24} {line.set:<18} seed {line.seed:>2}  top-1 {line.accuracy:.3f}", flush=True)
+
+
+def wanted(sets: dict[str, Path], options: argparse.Namespace) -> Iterator[Run]:
+    for seed in options.seeds:
+        alone, beside = ([(way, photos) for way in options.ways] for photos in (False, True))
+        for way, photos in [*alone, ("", True), *beside]:
+            for where in sets:
+                yield Run(where, way, photos, seed)
+
+
+def made(run: Run, place: Path, options: argparse.Namespace) -> Iterator[Line]:
+    """Train, and ask; rows of the frozen teacher and of the untrained start come with it."""
+    began = time.monotonic()
+    with at_work(asked(run, place, options)) as line:
+        bank, images = line.text(), line.gather()
+        stores = line.store(images)
+        line.free_teacher()
+        kept = line.training_rows(images, stores)
+        classes = line.classes(bank, images, stores, kept)
+        check = line.check_set(images, stores, classes)
+        epochs = max(1, round(options.image_steps / len(kept.rows)))
+        line.settings = dataclasses.replace(line.settings, epochs=epochs)
+        trained = line.distil(run.seed, stores, kept, bank, classes, check)
+        student, known = line.start.finished(trained.stage), check.labelled
+        answers = {"teacher": check.teacher_class, run.arm: evaluate(student, check.images, classes.baked)}
+        before, fits = line.start.untrained(run.seed)
+        if fits:
+            answers["start"] = evaluate(before, check.images, classes.text)
+    for arm, chosen in answers.items():
+        right, same = (chosen == check.labels)[known], (chosen == check.teacher_class)[known]
+        own = arm == run.arm
+        yield dataclasses.replace(
+            line_of(run, options),
+            arm=arm,
+            seed=run.seed if own else -1,
+            trained=len(kept.rows) if own else 0,
+            epochs=epochs if own else 0,
+            seconds=round(time.monotonic() - began, 1) if own else 0.0,
+            photos=len(right),
+            accuracy=round(float(right.mean()), 5),
+            agreement=round(float(same.mean()), 5),
+            right=packed(right),
+        )
+
+
+def line_of(run: Run, options: argparse.Namespace) -> Line:
+    """The row of a run that is not made yet."""
+    return Line(
+        part=f"data-free, {options.per_class} a class",
+        arm=run.arm,
+        set=run.where,
+        seed=run.seed,
+        size=options.size,
+        image_steps=options.image_steps,
+        trained=0,
+        epochs=0,
+        seconds=0.0,
+        photos=0,
+        accuracy=0.0,
+        agreement=0.0,
+        accuracies="",
+        machine=rows.machine(),
+        right="",
+    )
+
+
+def asked(run: Run, place: Path, options: argparse.Namespace) -> BuildSettings:
+    own: dict[str, Any] = {}
+    if run.photos:
+        own["images"] = few(place, options.work / f"few-{run.where}")
+    if run.way:
+        own |= {"synthesize": run.photos, "diversify": run.way, "per_class": options.per_class}
+    return BuildSettings(
+        profile="cpu",
+        classes=place / "labels.txt",
+        check=place / "check",
+        teacher=options.teacher,
+        student=options.student,
+        student_weights=options.start,
+        input_size=options.size,
+        seed=run.seed,
+        refine="none",
+        teacher_dtype="float32",
+        student_dtype="float32",
+        train_on=options.train_on,
+        work=options.work / "stages",
+        out=options.work / "none",
+        **own,
+    )
+
+
+def few(place: Path, folder: Path) -> Path:
+    """PHOTOS a class of the pool on average, those of the lowest hashes, in a folder of links; made once."""
+    if not folder.is_dir():
+        partial = folder.with_suffix(".part")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        count = PHOTOS * len(Labels.read(place / "labels.txt"))
+        for photo in sorted((place / "pool").iterdir())[:count]:
+            (partial / photo.name).symlink_to(photo.resolve())
+        os.rename(partial, folder)
+    return folder
+
+
+def report(lines: list[Line]) -> None:
+    """Each arm: top-1 and agreement, the mean over sets and seeds, and how far it is from the start and from plain."""
+    arms = {line.arm: [other for other in lines if other.arm == line.arm] for line in lines}
+    print(f"{'':<24} {'top-1':>6} {'agree':>6}   less start, points        less plain, points")
+    for arm, own in arms.items():
+        accuracy, agreement = (np.mean([getattr(line, figure) for line in own]) for figure in ("accuracy", "agreement"))
+        apart = [against(own, arms.get(other, [])) for other in ("start", "plain")]
+        print(f"{arm:<24} {accuracy:>6.3f} {agreement:>6.3f}   {apart[0]:<25} {apart[1]}".rstrip())
+
+
+def against(one: list[Line], other: list[Line]) -> str:
+    """The paired difference with its 95 % interval; nothing where there is none."""
+    if not other or one is other or not {line.set for line in one} & {line.set for line in other}:
+        return ""
+    found = study_figures.difference(one, other)
+    return f"{found.value:+.1f} ({found.low:+.1f} .. {found.high:+.1f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Images made under a teacher: how much of their time the teacher's own passes are, and how many are made in an hour.
+
+    python benchmarks/teacher_engine.py                        the example's teacher on two cores, its start remembered
+    python benchmarks/teacher_engine.py --teacher local-dir:DIR --train-on cuda
+
+Two candidates, interleaved in every round, the same tower, views, dtype, memory format and threads:
+
+    engine    a batch of images as the product makes them, of `--steps` steps; figures are for all steps of an image
+    passes    the forward and backward passes of the tower that as many views need, on random pixels that lie ready
+
+No figure depends on what the classes are called: class vectors are random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import rows
+import torch
+
+from edgedistill.distil import students
+from edgedistill.synthesis.objective import BatchNormStatistics
+from edgedistill.synthesis.teacher_engine import Recipe, Sight, TeacherEngine
+from edgedistill.teacher.names import find_teacher
+from edgedistill.teacher.tower import Teacher
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CLASSES = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", default=f"local-dir:{EXAMPLES / 'teacher'}")
+    parser.add_argument(
+        "--start", type=Path, default=EXAMPLES / "start", help="a student's folder whose BatchNorm is remembered"
+    )
+    parser.add_argument("--look", type=int, default=Recipe().look)
+    parser.add_argument("--steps", type=int, default=4, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--train-on", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    teacher = Teacher(find_teacher(options.teacher), options.train_on)
+    vectors = np.random.default_rng(0).normal(size=(CLASSES, teacher.dim)).astype(np.float32)
+    recipe = dataclasses.replace(Recipe(), look=options.look, steps=options.steps)
+    engine = TeacherEngine([Sight.of(teacher, vectors, recipe.look)], recipe, remembered(options, teacher))
+    prompts = made_up_prompts(vectors, recipe.batch)
+    views = torch.randn(recipe.views * recipe.batch, 3, engine.sights[0].size, engine.sights[0].size)
+    views = views.to(teacher.device, teacher.torch_dtype, memory_format=torch.channels_last).requires_grad_()
+
+    def passes() -> None:
+        for _ in range(recipe.steps):
+            engine.sights[0].tower(views).float().sum().backward()
+        if options.train_on == "cuda":
+            torch.cuda.synchronize()
+
+    taken = rows.interleave(
+        {"engine": lambda: engine.images(prompts, np.arange(recipe.batch), 0), "passes": passes}, rounds=options.rounds
+    )
+    whole = Recipe().steps / recipe.steps / recipe.batch
+    found = [
+        rows.row("engine images/s / bare passes", taken["passes"] / taken["engine"], "ratio", ">= 0.85"),
+        rows.row("engine, an image", whole * taken["engine"], "s"),
+        rows.row("bare passes of an image", whole * taken["passes"], "s"),
+        rows.row("engine images an hour", 3600 / (whole * taken["engine"]), "images"),
+    ]
+    rows.report(found, options.json)
+
+
+def remembered(options: argparse.Namespace, teacher: Teacher) -> BatchNormStatistics:
+    made_for = teacher.files.weight_hash
+    student, _ = students.load_student(options.start, dim=teacher.dim, teacher_hash=made_for, size=teacher.image_size)
+    student.eval().requires_grad_(False).to(teacher.device)
+    return BatchNormStatistics(student.backbone, student.mean.tolist(), student.std.tolist())
+
+
+def made_up_prompts(vectors: np.ndarray, count: int) -> Any:
+    """As many prompts, the classes in turn."""
+    classes = np.arange(count) % len(vectors)
+    shares = np.eye(len(vectors), dtype=np.float32)[classes]
+    return SimpleNamespace(classes=classes, shares=shares, targets=vectors[classes])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A folder of images that were made from class names (synthesis/), read as any folder of photos is.
+
+Beside the images it holds a record and a contact sheet, which are none of the pool. The record names every image by the
+hash of its bytes, so that images may be deleted, renamed or mixed with photos, and are known nevertheless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..labels import Labels
+
+RECORD = "synthesis.json"
+SHEET = "contact_sheet.jpg"
+INPUTS = "inputs.json"  # where the folder is a stage of a build
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Images that were made: SHA-256 (hex) -> (index of the class it was made to show, -1 where that is no class of the
+    list; how much it counts, 0..1)."""
+
+    facts: dict[str, tuple[int, float]]
+
+    def among(self, hashes: np.ndarray) -> np.ndarray:
+        """bool [N]: which images of these content hashes, uint8 [N,32], were made."""
+        return np.array([content.tobytes().hex() in self.facts for content in hashes], bool)
+
+    def row_facts(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(weight float32 [N], class int64 [N]) of these images; 1 and -1 of those that were not made."""
+        found = [self.facts.get(content.tobytes().hex(), (-1, 1.0)) for content in hashes]
+        classes, weights = zip(*found) if found else ((), ())
+        return np.array(weights, np.float32), np.array(classes, np.int64)
+
+    def digest(self, hashes: np.ndarray) -> str:
+        """Of what is known of these images."""
+        return hashlib.sha256(b"".join(values.tobytes() for values in self.row_facts(hashes))).hexdigest()
+
+
+def own_files(entries: Collection[str]) -> Collection[str]:
+    """Of the names in a folder those that are no images: none, where no record is among them."""
+    return (RECORD, SHEET, INPUTS) if RECORD in entries else ()
+
+
+def made_in(folder: Path, labels: Labels) -> Made | None:
+    """The images that the records in `folder`, and in the folders right below it, name; None where no record is.
+
+    Raises InputError where a record cannot be read.
+    """
+    records = [path for path in (folder / RECORD, *sorted(folder.glob(f"*/{RECORD}"))) if path.is_file()]
+    facts: dict[str, tuple[int, float]] = {}
+    for path in records:
+        facts |= _read(path, labels)
+    return Made(facts) if records else None
+
+
+def _read(path: Path, labels: Labels) -> dict[str, tuple[int, float]]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept = [image for image in record["images"] if image["kept"]]
+        index = {name: labels.match(name) for name in {image["class"] for image in kept}}
+        return {
+            image["sha256"]: (-1 if (at := index[image["class"]]) is None else at, image["weight"]) for image in kept
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged: {error}", "Synthesize anew, or delete it: then its images count as photos."
+        ) from error

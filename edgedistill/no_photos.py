@@ -1,0 +1,207 @@
+"""The step before the line: a folder of images made from class names, for a build without photos or with few of them.
+
+    text -> prompts -> images -> those that stay
+
+`synthesize` does this alone; a build does it first where --images is missing or --synthesize was asked for, and then
+takes the folder as it takes any folder of photos.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .choices import Diversify
+from .classes import stages as classes_stages
+from .classes.templates import Templates, template_set
+from .classes.text_bank import TextBank, unit
+from .distil import students
+from .distil.arithmetic import choose_device
+from .distil.stages import Start
+from .images.pool import Pool, scan
+from .labels import Labels
+from .settings import BuildSettings, SynthesizeSettings
+from .synthesis import stages
+from .synthesis.engine import Source
+from .synthesis.folder import check_destination, copy_out
+from .synthesis.folder_engine import from_folder
+from .synthesis.judge import Judge
+from .synthesis.objective import BatchNormStatistics
+from .synthesis.pipeline_engine import from_pipeline
+from .synthesis.prompts import Prompts
+from .synthesis.stages import Making
+from .synthesis.teacher_engine import Recipe
+from .synthesis.teacher_source import Memory, from_teacher
+from .targets import machine
+from .teacher.files import TeacherFiles
+from .teacher.in_use import TeacherInUse
+from .teacher.names import find_teacher
+from .teacher.stores import ViewPlan, fill_one
+from .work.compute import Compute, torch_as_it_was
+from .work.console import SILENT, Progress
+from .work.gpu import card_failures_told
+from .work.stage import WorkFolder
+
+log = logging.getLogger(__name__)
+
+DIVERSIFY: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
+"""How prompts differ where --diversify does not say: a pipeline needs words."""
+STUDENT = "mobilenetv3_small_100"  # whose statistics `synthesize` takes where --student-weights names no network
+TOLD = 20  # classes that the log names
+PER_CLASS = 40  # images that are made of a class; about three quarters stay
+
+
+def synthesize(settings: SynthesizeSettings, progress: Progress = SILENT) -> Path:
+    """Make images from class names into the folder --out; return it.
+
+    Raises InputError for input that cannot be used, and where --out holds files; what was made before stays in --work.
+    """
+    labels, templates = Labels.read(settings.classes), template_set(settings.templates)
+    check_destination(settings.out)
+    work = WorkFolder(settings.work)
+    with card_failures_told(), work.locked(), torch_as_it_was():
+        compute = Compute(choose_device(settings.train_on).type, settle_threads(settings.threads, work))
+        files = find_teacher(settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess)
+        teacher = TeacherInUse(files, settings.teacher_dtype, compute, work)
+        log.info("teacher %s, licence %s", files.id, files.licence)
+        classes_stages.text_bank(work, labels, templates, teacher, progress)  # warns of classes that are too close
+        start = start_of(settings, files)
+        return copy_out(Synthesis(settings, labels, templates, work, teacher, start, progress).folder(), settings.out)
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesis:
+    """Images for the classes of one build, on one machine."""
+
+    settings: SynthesizeSettings | BuildSettings
+    labels: Labels
+    templates: Templates
+    work: WorkFolder
+    teacher: TeacherInUse
+    start: Start | None
+    """The student's, where there is one: images under a teacher have the statistics that it remembers of photos."""
+    bar: Progress
+
+    def folder(self) -> Path:
+        """The folder of a finished stage: images made for every class."""
+        return self._made(np.full(len(self.labels), self.settings.per_class or PER_CLASS))
+
+    def folder_beside(self, photos: Path, size: int) -> Path:
+        """The folder of a finished stage that holds these photos and images for the classes that have few of them.
+
+        Which class a photo shows the teacher says; no label and no folder name takes part.
+        """
+        counts = self._counts(scan(photos, self.bar), size)
+        wanted = np.maximum(0, (self.settings.per_class or PER_CLASS) - counts)
+        few = [f"{self.labels.names[of]} {counts[of]}" for of in np.flatnonzero(wanted)]
+        if not few:
+            log.info("no images are made: of every class there are %d photos or more", counts.min())
+            return photos
+        more = f", and {len(few) - TOLD} more" if len(few) > TOLD else ""
+        log.info("classes with few photos, as the teacher sees them: %s%s", ", ".join(few[:TOLD]), more)
+        return stages.together(self.work, self._made(wanted), photos)
+
+    def _counts(self, photos: Pool, size: int) -> np.ndarray:
+        """int64 [C]: of how many photos each class is the teacher's first choice."""
+        vectors = words(self._bank(self.teacher))
+        store = fill_one(self.work, "few", photos, self.teacher, ViewPlan(1, 0, size), self.bar)
+        self.teacher.free()  # the store's pass dropped the text tower
+        return np.bincount((store.centre() @ vectors.T).argmax(axis=1), minlength=len(self.labels))
+
+    def _made(self, wanted: np.ndarray) -> Path:
+        bank = self._bank(self.teacher)
+        judge = Judge(self.teacher, words(bank), bank.scale)
+        source, prompts = self._source(bank, int(wanted.max()))
+        rows = first_rows(prompts.classes, wanted) if self.settings.generated is None else np.arange(len(prompts.texts))
+        self._announce(source, len(rows))
+        facts: dict[str, Any] = {
+            "teacher": {"id": self.teacher.files.id, "licence": self.teacher.files.licence},
+            "diversify": None if self.settings.generated else self._way,
+        }
+        making = Making(self.labels, prompts, rows, source, self.settings.seed)
+        stage = stages.synthetic_images(self.work, making, judge, facts, self.bar)
+        self.teacher.free()
+        log.info("look at them: %s", stage.path)
+        return stage.path
+
+    @property
+    def _way(self) -> Diversify:
+        return self.settings.diversify or DIVERSIFY[self.settings.engine or "teacher"]
+
+    def _bank(self, teacher: TeacherInUse) -> TextBank:
+        return classes_stages.read_bank(self.work, self.labels, self.templates, teacher, self.bar)
+
+    def _source(self, bank: TextBank, count: int) -> tuple[Source, Prompts]:
+        """What makes the images, and prompts for it, `count` a class."""
+        settings, model, device = self.settings, self.settings.engine_model, self.teacher.compute.device
+        if settings.generated is not None:
+            return from_folder(settings.generated, self.labels, words(bank), settings.image_size, self.bar)
+        maker = self.teacher
+        if settings.engine == "diffusers":
+            source = from_pipeline(str(model), device, settings.image_size)
+        else:
+            if model is not None:
+                maker = TeacherInUse(find_teacher(model), settings.teacher_dtype, self.teacher.compute, self.work)
+                bank = self._bank(maker)
+            memory = None if self.start is None else memory_of(self.start, device)
+            source = from_teacher(maker, words(bank), settings.image_size, memory)
+        how = stages.Diversity(self._way, count, settings.seed)
+        return source, stages.prompts(self.work, how, bank, maker, self.labels, self.bar)
+
+    def _announce(self, source: Source, images: int) -> None:
+        if self.settings.generated is None:
+            log.info(
+                "making %d images from class names (%s); real photos teach better: even a few hundred unlabelled ones",
+                images,
+                source.facts["engine"],
+            )
+
+
+def start_of(settings: SynthesizeSettings, teacher: TeacherFiles) -> Start | None:
+    """--student-weights of `synthesize`, which trains no student."""
+    if settings.student_weights is None:
+        return None
+    size = settings.image_size or Recipe().size
+    planned = students.plan(settings.student, settings.student_weights, STUDENT, size)
+    return Start(planned, teacher.dim, teacher.weight_hash, size)
+
+
+def memory_of(start: Start, device: str) -> Memory:
+    """What the start's BatchNorm layers remember; nothing where it has none, or none that ever saw a photo."""
+
+    def opened() -> BatchNormStatistics | None:
+        student, _ = start.untrained(0)
+        student.eval().requires_grad_(False).to(device)
+        try:
+            return BatchNormStatistics(student.backbone, student.mean.tolist(), student.std.tolist())
+        except ValueError:
+            log.info("the student's start remembers no photos: images are made without its statistics, and teach less")
+            return None
+
+    return Memory(start.plan.key, opened)
+
+
+def words(bank: TextBank) -> np.ndarray:
+    """float32 [C,D], unit rows: the mean of every class's prompts."""
+    return unit(bank.vectors.mean(axis=1, dtype=np.float64)).astype(np.float32)
+
+
+def first_rows(classes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """int64: of each class c of int64 [N] the first wanted[c] rows, class after class, so that a batch is of few."""
+    return np.concatenate([np.flatnonzero(classes == of)[:count] for of, count in enumerate(wanted)])
+
+
+def settle_threads(asked: int | None, work: WorkFolder) -> int:
+    """--threads, or as many cores as this process may use, once for a work folder."""
+    threads: int = asked or work.decision("threads", {}, _physical_cores, kind=int)[0]
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _physical_cores() -> tuple[int, str]:
+    return machine.physical_cores(), "physical cores, at most 8"

@@ -1,0 +1,169 @@
+"""From class names alone to a bundle, and with a few photos: the step before the line, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_build import settings, write_profile
+from tiny_images import FOUR_CLASSES, write_check, write_photos
+
+import edgedistill
+from edgedistill.distil import students
+from edgedistill.distil.stages import Start
+from edgedistill.errors import InputError
+from edgedistill.images.pool import scan
+from edgedistill.images.synthetic import RECORD, SHEET
+from edgedistill.line import at_work, build
+from edgedistill.no_photos import first_rows, memory_of
+from edgedistill.settings import BuildSettings
+from edgedistill.synthesis.objective import BatchNormStatistics
+from edgedistill.verdict.verdict import Verdict, read_verdict
+from edgedistill.verdict.words import notes
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SMALL = {"per_class": 6, "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """labels.txt of four classes, and a profile that is quick."""
+    folder = tmp_path_factory.mktemp("names")
+    (folder / "labels.txt").write_text("\n".join(FOUR_CLASSES) + "\n")
+    write_profile(folder / "quick.toml")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(names: Path, tiny_teacher_folder: Path) -> Verdict:
+    return build(without_photos(names, tiny_teacher_folder))
+
+
+def without_photos(folder: Path, teacher: Path, **changed: Any) -> BuildSettings:
+    return settings(folder, teacher, **{"images": None, "check": None, "epochs": 1, **SMALL} | changed)
+
+
+def stage(folder: Path, name: str) -> Path:
+    (found,) = (folder / "work").glob(f"{name}-*")
+    return found
+
+
+def test_class_names_alone_end_in_a_bundle_that_says_what_it_was_checked_on(built: Verdict, names: Path) -> None:
+    assert built.check.synthetic
+    assert built.check.source == "synthetic images"
+    assert notes(built)[0].startswith("Checked on synthetic images only: how well the student does on photos")
+    assert read_verdict(names / "bundle").check == built.check
+    record = json.loads((stage(names, "synthetic") / RECORD).read_text())
+    assert {image["class"] for image in record["images"] if image["kept"]} == set(FOUR_CLASSES)
+    assert record["engine"]["engine"] == "teacher"
+
+
+def test_photos_to_check_on_make_it_a_verdict_on_photos(built: Verdict, names: Path, tiny_teacher_folder: Path) -> None:
+    check = write_check(names / "photos-to-check", 12, classes=FOUR_CLASSES)
+    with at_work(without_photos(names, tiny_teacher_folder, check=check)) as line:
+        images = line.gather()
+    assert (len(images.check), images.source, images.synthetic_check) == (12, "--check", False)
+    assert images.made is not None
+    assert images.made.among(images.train.hashes).all()
+
+
+def test_the_store_knows_what_each_image_was_made_for_and_how_much_it_counts(
+    built: Verdict, names: Path, tiny_teacher_folder: Path
+) -> None:
+    with at_work(without_photos(names, tiny_teacher_folder)) as line:
+        images = line.gather()
+        store = line.store(images).train
+    assert store.facts is not None
+    assert len(store.facts.weight) == len(store) == len(images.train)
+    assert set(store.facts.prompt_class) <= set(range(4))
+    assert ((store.facts.weight > 0) & (store.facts.weight <= 1)).all()
+
+
+def test_few_photos_are_joined_by_images_of_the_classes_they_lack(
+    names: Path, tiny_teacher_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    photos = write_photos(names / "few", 24, classes=FOUR_CLASSES[:3])
+    asked = without_photos(names, tiny_teacher_folder, images=photos, synthesize=True, work=names / "few-work")
+    with at_work(asked) as line:
+        images = line.gather()
+    record = json.loads(next((names / "few-work").glob("synthetic-*/" + RECORD)).read_text())
+    made = [image["class"] for image in record["images"]]
+    assert made.count(FOUR_CLASSES[3]) == 6  # the teacher saw no photo of it, and at least eight of the others
+    assert set(made) == {FOUR_CLASSES[3]}
+    real = images.made.among(np.concatenate([images.train.hashes, images.check.hashes]))
+    assert (~real).sum() == 24
+    assert images.source in ("photos and synthetic images", "pool split")
+
+
+def test_with_photos_enough_nothing_is_made(
+    names: Path, tiny_teacher_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    photos = write_photos(names / "enough", 48, classes=FOUR_CLASSES)
+    asked = without_photos(names, tiny_teacher_folder, images=photos, synthesize=True, work=names / "enough-work")
+    with at_work(asked) as line:
+        assert line.gather().made is None
+    assert "no images are made: of every class there are" in caplog.text
+
+
+def test_synthesize_writes_a_folder_to_look_at_and_never_over_one(names: Path, tiny_teacher_folder: Path) -> None:
+    generated = write_check(names / "generated", 16, classes=FOUR_CLASSES)
+    asked = {"classes": names / "labels.txt", "teacher": f"local-dir:{tiny_teacher_folder}", "threads": 1}
+    asked |= {"teacher_dtype": "float32", "generated": generated, "work": names / "synthesize-work"}
+    folder = edgedistill.synthesize(**asked, out=names / "made")
+    assert {path.name for path in folder.iterdir()} == {*FOUR_CLASSES, RECORD, SHEET}
+    pruned = next((folder / FOUR_CLASSES[0]).iterdir())
+    pruned.unlink()
+    before = len(scan(folder))
+    with pytest.raises(InputError, match=r"made holds files already\nChoose another --out"):
+        edgedistill.synthesize(**asked, out=names / "made")
+    assert len(scan(folder)) == before
+    with pytest.raises(InputError, match="out is missing"):
+        edgedistill.synthesize(classes=names / "labels.txt")
+
+
+def test_the_command_prints_the_folder_on_stdout(names: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:
+    generated = write_check(tmp_path / "generated", 16, classes=FOUR_CLASSES)
+    command = [Path(sys.executable).parent / "edgedistill", "synthesize", "--classes", names / "labels.txt"]
+    command += ["--generated", generated, "--teacher", f"local-dir:{tiny_teacher_folder}", "--out", tmp_path / "made"]
+    command += ["--work", tmp_path / "work", "--teacher-dtype", "float32", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'made'}\n"
+    assert "images stay" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [("red disc\n", "names 1 class: a classifier needs two or more"), ("", "names 0 classes")],
+)
+def test_one_class_is_refused_before_any_work(labels: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text(labels)
+    with pytest.raises(InputError, match=said):
+        edgedistill.synthesize(classes=tmp_path / "labels.txt", out=tmp_path / "made", work=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_start_that_saw_photos_remembers_them_and_a_fresh_one_does_not() -> None:
+    def remembered(weights: str) -> BatchNormStatistics | None:
+        planned = students.plan(None, weights, "mobilenetv3_small_050", 32)
+        return memory_of(Start(planned, 32, "0" * 64, 32), "cpu").open()
+
+    memory = remembered(str(EXAMPLES / "start"))
+    assert memory is not None
+    grey = memory.distance(torch.full((2, 3, 32, 32), 0.5))
+    assert torch.isfinite(grey)
+    assert grey > 0
+    assert remembered("none") is None
+
+
+def test_the_first_rows_of_each_class_are_taken_class_after_class() -> None:
+    rows = first_rows(np.array([0, 1, 2, 0, 1, 2, 0, 1, 2]), np.array([2, 0, 1]))
+    assert rows.tolist() == [0, 3, 2]
