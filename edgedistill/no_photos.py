@@ -49,7 +49,7 @@ from .work.stage import WorkFolder
 
 log = logging.getLogger(__name__)
 
-DIVERSIFY: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
+WAYS: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
 """How prompts differ where --diversify does not say: a pipeline needs words."""
 STUDENT = "mobilenetv3_small_100"  # whose statistics `synthesize` takes where --student-weights names no network
 TOLD = 20  # classes that the log names
@@ -131,7 +131,7 @@ class Synthesis:
 
     @property
     def _way(self) -> Diversify:
-        return self.settings.diversify or DIVERSIFY[self.settings.engine or "teacher"]
+        return self.settings.diversify or WAYS[self.settings.engine or "teacher"]
 
     def _bank(self, teacher: TeacherInUse) -> TextBank:
         return classes_stages.read_bank(self.work, self.labels, self.templates, teacher, self.bar)
