@@ -14,6 +14,7 @@ METHODS = [
     *(Arm(name, method=name, refinement="auto") for name in ("kd", "embedding", "promptkd")),
     Arm("eikd", method="eikd", refinement="auto", select="threshold"),
     Arm("nvidia", method="nvidia"),
+    Arm("default, half by threshold", refinement="auto", select="threshold", share=0.5),
 ]
 """Measured on every set. The first is what a build does that names no method, and where the class vectors are refined
 (as they are where the verdict can check it) all others have the same ones; nvidia's recipe is as it is."""

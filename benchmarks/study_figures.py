@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 DRAWS = 10_000
+NO_SEED = -1  # of the teacher and of the untrained start
 FIELDS = (
     "part", "arm", "set", "seed", "size", "image_steps", "trained", "epochs", "seconds", "photos", "accuracy",
     "agreement", "accuracies", "machine", "right",
@@ -96,11 +97,12 @@ class Difference:
 
 
 def difference(one: Sequence[Line], other: Sequence[Line], seed: int = 0) -> Difference:
-    """`one` less `other`, over the sets that both have. A side without seeds (the teacher) is the same for every one.
+    """`one` less `other`, over the sets and seeds that both have. A side without seeds (the teacher) is the same for
+    every one.
 
     Raises ValueError where they have no set in common.
     """
-    mine, theirs = _shares(one), _shares(other)
+    mine, theirs = _shares(_paired(one, other)), _shares(_paired(other, one))
     both = [name for name in mine if name in theirs]
     if not both:
         raise ValueError("no set in common")
@@ -116,6 +118,13 @@ def difference(one: Sequence[Line], other: Sequence[Line], seed: int = 0) -> Dif
     return Difference(
         float(np.mean(list(values.values()))), low, high, float(min(1.0, 2 * max(tail, 1 / DRAWS))), values
     )
+
+
+def _paired(lines: Sequence[Line], other: Sequence[Line]) -> list[Line]:
+    """Those of `lines` that have a run of the same set and seed in `other`, or one there or here that hangs on none."""
+    have = {(line.set, line.seed) for line in other}
+    free = {line.set for line in other if line.seed == NO_SEED}
+    return [line for line in lines if line.seed == NO_SEED or line.set in free or (line.set, line.seed) in have]
 
 
 def _shares(lines: Sequence[Line]) -> dict[str, np.ndarray]:

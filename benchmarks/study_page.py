@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import study_arms
 import study_sets
-from study_figures import Difference, Line, difference, holm, read
+from study_figures import NO_SEED, Difference, Line, difference, holm, read
 
 PARTS = ("methods", "ablations", "convergence")
 BARS = {"mean": 2.0, "worst": -3.0}
@@ -19,8 +19,8 @@ BASELINES = ("kd", "embedding", "promptkd", "eikd", "nvidia")
 
 
 HEAD = """\
-Every way to teach on the same sets: same student and start, same views, same image-steps, the same three seeds, the
-last epoch. Half of each set trains without its labels, the other half is checked on. The teacher is the example's,
+Every way to teach on the same sets: same student and start, same views, same image-steps, the same seeds, the last
+epoch. Half of each set trains without its labels, the other half is checked on. The teacher is the example's,
 frozen, with the text vectors as the default weighs them; a real CLIP knows far more, so what carries over are
 differences between methods, not the levels. Intervals are paired bootstraps over check photos (95 %, seeds averaged).
 `trashnet` and `pacs_cartoon` are the development sets: what the defaults are was chosen on them, so figures on the
@@ -158,8 +158,15 @@ def _methods(lines: Sequence[Line]) -> Iterator[str]:
         last = "" if arm == "teacher" or not mine else _points(difference(mine, teacher))
         if mine and not all(values):
             last += f", {sum(map(bool, values))} sets"
-        body.append([arm, *cells, last or ("" if arm == "teacher" else NOT_RUN)])
-    yield from _table(["", *sets, "student − teacher"], body)
+        body.append([arm, _seeds(mine, sets), *cells, last or ("" if arm == "teacher" else NOT_RUN)])
+    yield from _table(["", "seeds", *sets, "student − teacher"], body)
+
+
+def _seeds(lines: Sequence[Line], sets: Sequence[str]) -> str:
+    """How many seeds were run, in brackets how many on the set with the fewest where that differs."""
+    counts = [sum(line.set == name and line.seed != NO_SEED for line in lines) for name in sets]
+    most, least = max(counts), min(counts)
+    return "" if not most else f"{most}" if most == least else f"{most} ({least})"
 
 
 def _bars(lines: Sequence[Line]) -> Iterator[str]:
@@ -200,13 +207,12 @@ def _ablations(lines: Sequence[Line], steps: int) -> Iterator[str]:
                 continue
             mine = _of(lines, "ablations", arm.name)
             if not mine:
-                body.append([group, arm.name, NOT_RUN, *[""] * len(study_sets.DEVELOPMENT)])
+                body.append([group, arm.name, "", NOT_RUN, *[""] * len(study_sets.DEVELOPMENT)])
                 continue
-            seeds = {line.seed for line in mine}
-            found = difference(mine, [line for line in base if line.seed in seeds])
+            found = difference(mine, base)
             own = [_signed(found.sets[name]) if name in found.sets else "" for name in study_sets.DEVELOPMENT]
-            body.append([group, arm.name, _points(found), *own])
-    yield from _table(["", "in its place", "less the default", *study_sets.DEVELOPMENT], body)
+            body.append([group, arm.name, _seeds(mine, study_sets.DEVELOPMENT), _points(found), *own])
+    yield from _table(["", "in its place", "seeds", "less the default", *study_sets.DEVELOPMENT], body)
     yield "\nClass-dropping is not among them: it needs ten classes, and the development sets have six and seven."
 
 

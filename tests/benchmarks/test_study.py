@@ -62,10 +62,17 @@ def test_a_difference_is_paired_photo_by_photo() -> None:
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 
+def test_a_seed_that_only_one_side_ran_does_not_count() -> None:
+    right, wrong = np.ones(50, bool), np.zeros(50, bool)
+    mine = [line("a", right, seed=0), line("a", wrong, seed=1)]
+    assert difference(mine, [line("b", wrong, seed=0)]).value == 100
+    assert difference(mine, [line("teacher", wrong, seed=-1)]).value == 50
+
+
 def test_sets_count_alike_and_seeds_are_averaged() -> None:
     small, large = answers(1.0, 50), answers(1.0, 5000)
     mine = [line("a", small), line("a", ~small, seed=1), line("a", large, "parts")]
-    none = [line("t", ~small), line("t", ~large, "parts")]
+    none = [line("t", ~small, seed=-1), line("t", ~large, "parts", seed=-1)]
     found = difference(mine, none)
     assert found.sets == {"trashnet": 50.0, "parts": 100.0}
     assert found.value == 75.0
@@ -91,7 +98,7 @@ def test_the_page_says_what_was_met_and_what_was_missed(tmp_path: Path) -> None:
         rows += [line(study_arms.DEFAULT, answers(0.6), name), line("kd", answers(0.5), name)]
     rows.append(line("eikd", answers(0.75), "parts"))
     text = "\n".join(study_page.page(rows, "study"))
-    assert "| default | 0.5" in text.replace("0.6", "0.5")
+    assert "| default | 1 | 0.5" in text.replace("0.6", "0.5")
     assert text.count("| met |") == 3  # the mean, the worst set, kd
     assert "default not below eikd" in text
     assert "**missed**" in text
