@@ -31,7 +31,9 @@ from .text_bank import TextBank, build_text_bank, unit
 log = logging.getLogger(__name__)
 
 KEPT_ENOUGH = 0.97  # of the pool's photos: from here on refined vectors hardly change the agreement with the teacher
-LESS_STEADY = 0.05  # of all views; on the study's seven sets it is at most 0.01, or 0.11 where the teacher is at chance
+# Of all views. On the study's seven sets it is at most 0.01, or 0.11 where the teacher is at chance
+# (benchmarks/refined_teacher.py; docs/results.md).
+LESS_STEADY = 0.05
 # Versions of the two stages; when to raise them: work/stage.py.
 TEXT = 2  # the bank
 PROMPTS = 1  # tuned prompts

@@ -37,11 +37,10 @@ CANVASES = {"pyramid": PixelPyramid, "fourier": FourierCanvas}
 class Recipe:
     """How images are made; the weights are those of the loss above.
 
-    The defaults were tried on the example, by how often students of 30 to 60 images agree with the teacher on 420 of
-    the pool's photos, with one seed. Pictures without a strong pull to the start's statistics and to grey are glaring;
-    with both and a lower rate, half as many images of three quarters of the passes taught no less (0.73 against 0.71).
-    `look` 97 costs little more than a third of that teacher's own 193. It was padded for sizes that halve to odd ones:
-    at 97 it names 90 % of the photos as at 193, at 96 only 81 %.
+    The defaults were chosen in rough tries on the example, one seed each, by how students of such images agree with the
+    teacher on the pool's photos. Pictures without a strong pull to the start's statistics and to grey are glaring.
+    `look` 97 costs little more than a third of that teacher's own 193 (benchmarks/teacher_engine.py); an odd size, since
+    the teacher pads for sizes that halve to odd ones.
 
     `size`: pixels a side of an image; `look`: of a view, which is what the passes cost
     `views` (K) a step, `steps` an image: their product is the cost

@@ -10,8 +10,8 @@ Not as there:
 
 - It regresses the teacher's raw embedding, whose length is the teacher's own. Our store keeps unit features, so this
   regresses those at one length for all photos, ℓ (`length`). With ℓ = 1 a start whose outputs are longer is first
-  taught to shrink them, and forgets the directions on the way: in the study six sets of seven ended below the start.
-  Numbers stay below 1 nearly always, where huber is half of mse.
+  taught to shrink them, and forgets directions on the way. Numbers stay below 1 nearly always, where huber is half of
+  mse.
 - The learning-rate schedule is ours (warm-up, then a cosine to 0), where there the rate is constant; so are the clipped
   gradient, the moving average that is kept, BatchNorm's statistics (config.py), and the projector, where there timm's
   own last layer has D outputs. Quantisation-aware training and 2:4 sparsity, which it can do, are left out.
