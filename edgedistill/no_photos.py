@@ -19,7 +19,7 @@ import torch
 from .choices import Diversify
 from .classes import stages as classes_stages
 from .classes.templates import Templates, template_set
-from .classes.text_bank import TextBank, unit
+from .classes.text_bank import TextBank
 from .distil import students
 from .distil.arithmetic import choose_device
 from .distil.stages import Start
@@ -108,14 +108,14 @@ class Synthesis:
 
     def _counts(self, photos: Pool, size: int) -> np.ndarray:
         """int64 [C]: of how many photos each class is the teacher's first choice."""
-        vectors = words(self._bank(self.teacher))
+        vectors = self._bank(self.teacher).means()
         store = fill_one(self.work, "few", photos, self.teacher, ViewPlan(1, 0, size), self.bar)
         self.teacher.free()  # the store's pass dropped the text tower
         return np.bincount((store.centre() @ vectors.T).argmax(axis=1), minlength=len(self.labels))
 
     def _made(self, wanted: np.ndarray) -> Path:
         bank = self._bank(self.teacher)
-        judge = Judge(self.teacher, words(bank), bank.scale)
+        judge = Judge(self.teacher, bank.means(), bank.scale)
         source, prompts = self._source(bank, int(wanted.max()))
         rows = first_rows(prompts.classes, wanted) if self.settings.generated is None else np.arange(len(prompts.texts))
         self._announce(source, len(rows))
@@ -140,7 +140,7 @@ class Synthesis:
         """What makes the images, and prompts for it, `count` a class."""
         settings, model, device = self.settings, self.settings.engine_model, self.teacher.compute.device
         if settings.generated is not None:
-            return from_folder(settings.generated, self.labels, words(bank), settings.image_size, self.bar)
+            return from_folder(settings.generated, self.labels, bank.means(), settings.image_size, self.bar)
         maker = self.teacher
         if settings.engine == "diffusers":
             source = from_pipeline(str(model), device, settings.image_size)
@@ -149,7 +149,7 @@ class Synthesis:
                 maker = TeacherInUse(find_teacher(model), settings.teacher_dtype, self.teacher.compute, self.work)
                 bank = self._bank(maker)
             memory = None if self.start is None else memory_of(self.start, device)
-            source = from_teacher(maker, words(bank), settings.image_size, memory)
+            source = from_teacher(maker, bank.means(), settings.image_size, memory)
         how = stages.Diversity(self._way, count, settings.seed)
         return source, stages.prompts(self.work, how, bank, maker, self.labels, self.bar)
 
@@ -184,11 +184,6 @@ def memory_of(start: Start, device: str) -> Memory:
             return None
 
     return Memory(start.plan.key, opened)
-
-
-def words(bank: TextBank) -> np.ndarray:
-    """float32 [C,D], unit rows: the mean of every class's prompts."""
-    return unit(bank.vectors.mean(axis=1, dtype=np.float64)).astype(np.float32)
 
 
 def first_rows(classes: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from .class_vectors import ClassVectors, class_vectors, close_pairs, refined
 from .generic_nouns import nouns_beside
 from .prompt_weights import prompt_weights
 from .templates import Templates
-from .text_bank import TextBank, build_text_bank, unit
+from .text_bank import TextBank, build_text_bank
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def tuned_prompts(
 
     Raises InputError where the teacher takes no prompts, and where a photo cannot be decoded.
     """
-    text = unit(bank.vectors.mean(axis=1, dtype=np.float64)).astype(np.float32)
+    text = bank.means()
     stage = work.stage(
         "prompts",
         {

@@ -39,6 +39,10 @@ class TextBank:
     teacher_id: str
     teacher_hash: str
 
+    def means(self) -> np.ndarray:
+        """float32 [C, D], unit rows: the mean of every class's prompts, all alike."""
+        return unit(self.vectors.mean(axis=1, dtype=np.float64)).astype(np.float32)
+
     def save(self, folder: Path) -> None:
         """Writes bank.safetensors and bank.json into `folder`; same bank, same bytes."""
         write_tensors(folder / "bank.safetensors", {"vectors": self.vectors})

@@ -40,7 +40,7 @@ class Subject:
     @cached_property
     def vectors(self) -> np.ndarray:
         """float32 [C, D], unit rows w_c: the mean of each class's prompts."""
-        return unit(self.bank.vectors.mean(axis=1, dtype=np.float64)).astype(np.float32)
+        return self.bank.means()
 
     @cached_property
     def words(self) -> tuple[tuple[str, ...], ...]:

@@ -38,6 +38,6 @@ class Source:
     open: Callable[[], Engine]
 
 
-def seed_of(seed: int, row: int) -> int:
-    """The seed of one image: 63 bits, other ones for other rows."""
-    return int(np.random.SeedSequence([seed, row]).generate_state(1, np.uint64)[0] >> 1)
+def seed_of(seed: int, *rows: int) -> int:
+    """The seed of these rows' images: 63 bits, other ones for other rows, so that no two images of a prompt are one."""
+    return int(np.random.SeedSequence([seed, *rows]).generate_state(1, np.uint64)[0] >> 1)

@@ -12,6 +12,7 @@ from ..images.pool import Pool, scan_check
 from ..labels import Labels
 from ..targets.preprocess import BadImage, decode, to_pixels
 from ..work.console import Progress
+from .candidates import one_hot
 from .engine import Source
 from .prompts import Prompts
 
@@ -69,7 +70,7 @@ def _said(pool: Pool, classes: np.ndarray, class_vectors: np.ndarray) -> Prompts
         texts=tuple(pool.name(row) for row in range(len(pool))),
         classes=classes,
         targets=class_vectors[classes],
-        shares=np.eye(len(class_vectors), dtype=np.float32)[classes],
+        shares=one_hot(classes, len(class_vectors)),
         style=("",) * len(pool),
         has_words=False,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -22,14 +21,9 @@ class Judge:
 
     def look(self, images: np.ndarray) -> np.ndarray:
         """float32 [n,D], unit rows, of uint8 [n,S,S,3] RGB images."""
-        teacher = self.teacher.load(self._dtype)
+        teacher = self.teacher.load(self.teacher.dtype)
         views = np.stack([teacher.centre(Image.fromarray(image)) for image in images])
         return teacher.encode_images(views)
-
-    @cached_property
-    def _dtype(self) -> str:
-        """Asked for once, not for every block: the choice is logged."""
-        return self.teacher.dtype()
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """[n,C], rows sum to 1."""

@@ -24,6 +24,7 @@ from ..classes.text_bank import unit
 from ..teacher.tower import Teacher
 from .augment import Augment
 from .canvas import FourierCanvas, PixelPyramid
+from .engine import seed_of
 from .objective import BatchNormStatistics, cosine, cross_entropy, energy, likeness, total_variation
 from .small_tower import small_tower
 
@@ -39,8 +40,7 @@ class Recipe:
 
     The defaults were chosen in rough tries on the example, one seed each, by how students of such images agree with the
     teacher on the pool's photos. Pictures without a strong pull to the start's statistics and to grey are glaring.
-    `look` 97 costs little more than a third of that teacher's own 193 (benchmarks/teacher_engine.py); an odd size, since
-    the teacher pads for sizes that halve to odd ones.
+    `look` 97 is half of that teacher's own 193, and odd, since the teacher pads for sizes that halve to odd ones.
 
     `size`: pixels a side of an image; `look`: of a view, which is what the passes cost
     `views` (K) a step, `steps` an image: their product is the cost
@@ -134,7 +134,7 @@ class TeacherEngine:
 
     def images(self, prompts: Prompts, rows: np.ndarray, seed: int) -> np.ndarray:
         """uint8 [len(rows), S, S, 3] RGB, one for each of these rows of the prompts, made side by side."""
-        generator = torch.Generator(self.device).manual_seed(_seed_of(seed, rows))
+        generator = torch.Generator(self.device).manual_seed(seed_of(seed, *map(int, rows)))
         canvas = CANVASES[self.recipe.canvas](len(rows), self.recipe.size, generator)
         self.improve(canvas, self.goal(prompts, rows), generator)
         with torch.no_grad():
@@ -185,8 +185,3 @@ def detail_at(recipe: Recipe, step: int) -> float:
     """The share of detail that takes part at this step: from a third to all of it in `coarse` of the steps."""
     done = (step + 1) / max(1, recipe.coarse * recipe.steps)
     return min(1.0, (1 + 2 * done) / 3)
-
-
-def _seed_of(seed: int, rows: np.ndarray) -> int:
-    """Other rows, other random numbers: two images of one prompt are not to be one image."""
-    return int(np.random.SeedSequence([seed, *map(int, rows)]).generate_state(1, np.uint64)[0] >> 1)

@@ -29,7 +29,7 @@ def from_teacher(
 ) -> Source:
     """Images made under this teacher, whose class vectors are float32 [C,D], unit rows."""
     recipe = Recipe() if size is None else Recipe(size=size)
-    files, compute, dtype = maker.files, maker.compute, maker.dtype()
+    files, compute, dtype = maker.files, maker.compute, maker.dtype
     identity = {
         "engine": "teacher",
         "teacher": files.weight_hash,

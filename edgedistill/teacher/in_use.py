@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import cached_property
 
 from ..work.compute import Compute
 from ..work.stage import WorkFolder
@@ -32,6 +33,7 @@ class TeacherInUse:
         self._teacher = None
         gc.collect()
 
+    @cached_property  # the choice is logged: once for a build, however many stages ask
     def dtype(self) -> str:
         """--teacher-dtype, or what a short measurement chose when this work folder first met this teacher."""
 

@@ -123,7 +123,7 @@ class _Fill:
 
     @classmethod
     def of(cls, work: WorkFolder, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> _Fill:
-        dtype = teacher.dtype()
+        dtype = teacher.dtype
         short_side = short_side_for(teacher.files.image_size, plan.size)
         return cls(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
 
@@ -150,12 +150,11 @@ class _Fill:
                 "seed": plan.seed,
                 "views": plan.views,
                 "short_side": self.short_side,
+                # Named only where there are any: stores from before stay valid.
                 **({} if self.card_batch is None else {"card_batch": self.card_batch}),
                 **({} if prompts is None else {"prompts": prompts.digest}),
                 **({} if made is None else {"made": made.digest(pool.hashes)}),
-                **(
-                    {"mix": plan.mix} if plan.mix else {}
-                ),  # named only where there are any: stores from before stay valid
+                **({"mix": plan.mix} if plan.mix else {}),
             },
             version=STORE,
         )
