@@ -84,7 +84,9 @@ def costs() -> dict[str, float]:
 
 
 def method_table(lines: Sequence[Line], cost: dict[str, float]) -> Iterator[str]:
-    """Every method once, with what the study and the step times say of it."""
+    """Every method once, with what the study and the step times say of it: at one size, that of the most methods."""
+    lines = fullest(lines)
+    size = f", {lines[0].size} px" if lines else ""
     teacher = _of(lines, "methods", "teacher")
     body = []
     for name, (learns, source) in LEARNS.items():
@@ -93,7 +95,17 @@ def method_table(lines: Sequence[Line], cost: dict[str, float]) -> Iterator[str]
         points = _points(difference(mine, teacher)) if mine else NOT_RUN
         step = f"{cost[name]:.2f}" if name in cost else NOT_RUN
         body.append([f"`{name}`" + " (default)" * (name == "prg"), learns, points, step, source])
-    yield from _table(["`--method`", "what the student learns", "student − teacher", "step", "source"], body)
+    yield from _table(["`--method`", "what the student learns", f"student − teacher{size}", "step", "source"], body)
+
+
+def fullest(lines: Sequence[Line]) -> list[Line]:
+    """The lines of the size at which the most methods were run, the larger of two."""
+    arms: dict[int, set[str]] = {}
+    for line in lines:
+        if line.part == "methods":
+            arms.setdefault(line.size, set()).add(line.arm)
+    most = max(arms, key=lambda size: (len(arms[size]), size), default=None)
+    return [line for line in lines if line.size == most]
 
 
 def page(lines: Sequence[Line], folder: str) -> Iterator[str]:
@@ -113,6 +125,7 @@ def page(lines: Sequence[Line], folder: str) -> Iterator[str]:
         yield f"On {', and '.join(sorted({line.machine for line in lines}))}:\n"
     yield "    python benchmarks/study.py --data photos/trashnet photos/pacs_cartoon photos/pacs_photo \\"
     yield "        photos/pacs_art_painting photos/pacs_sketch photos/caltech101"
+    yield "\nWhat was cut short of that is said in the column of seeds; another size adds `--size` and `--image-steps`."
     if lines:
         hours = sum(line.seconds for line in lines) / 3600
         yield f"\nHours of training in all, summed over runs: {hours:.1f}. Every run is a row of"
@@ -151,15 +164,21 @@ def _methods(lines: Sequence[Line]) -> Iterator[str]:
     sets = [line.set for line in teacher]
     yield "Top-1 on the check photos, mean over seeds; last column: student less teacher, mean over sets, in points.\n"
     body = []
+    missing = []
     for arm in ("teacher", "start", *(arm.name for arm in study_arms.METHODS)):
         mine = _of(lines, "methods", arm)
+        if not mine:
+            missing.append(arm)
+            continue
         values = [[line.accuracy for line in mine if line.set == name] for name in sets]
         cells = [f"{np.mean(found):.3f}" if found else NOT_RUN for found in values]
-        last = "" if arm == "teacher" or not mine else _points(difference(mine, teacher))
-        if mine and not all(values):
+        last = "" if arm == "teacher" else _points(difference(mine, teacher))
+        if not all(values):
             last += f", {sum(map(bool, values))} sets"
-        body.append([arm, _seeds(mine, sets), *cells, last or ("" if arm == "teacher" else NOT_RUN)])
+        body.append([arm, _seeds(mine, sets), *cells, last])
     yield from _table(["", "seeds", *sets, "student − teacher"], body)
+    if missing:
+        yield f"\nNot run at this size: {'; '.join(missing)}."
 
 
 def _seeds(lines: Sequence[Line], sets: Sequence[str]) -> str:

@@ -102,7 +102,18 @@ def test_the_page_says_what_was_met_and_what_was_missed(tmp_path: Path) -> None:
     assert text.count("| met |") == 3  # the mean, the worst set, kd
     assert "default not below eikd" in text
     assert "**missed**" in text
-    assert "not run" in text  # promptkd
+    assert "Not run at this size: " in text
+    assert "; promptkd; " in text
+
+
+def test_the_table_of_methods_is_of_one_size_alone() -> None:
+    rows = [line("teacher", answers(0.5), "parts", -1), line(study_arms.DEFAULT, answers(0.6), "parts")]
+    larger = [dataclasses.replace(line("teacher", answers(0.5), "parts", -1), size=128)]
+    larger.append(dataclasses.replace(line(study_arms.DEFAULT, answers(0.9), "parts"), size=128))
+    rows.append(line("kd", answers(0.5), "parts"))
+    assert {one.size for one in study_page.fullest(rows + larger)} == {rows[0].size}
+    assert {one.size for one in study_page.fullest(rows[:2] + larger)} == {128}
+    assert list(study_page.method_table(rows + larger, {})) == list(study_page.method_table(rows, {}))
 
 
 def test_a_run_with_a_row_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
