@@ -126,7 +126,7 @@ def build(
                         "vit-b16-prompted" the CLIP whose tower it freezes, named as a teacher is
     student_dtype       arithmetic of the training: "auto", "float32" or "bfloat16"
     input_size          pixels a side, 32 to 1024; None: the profile's
-    method              how to distil: "prg", "kd" or "embedding"
+    method              how to distil, a name of docs/methods.md; None: "prg", of images from class names "data-free"
     option              the method's own settings, "NAME=VALUE" each
     view_targets        what a crop is taught: to "match" its own view, the "mean" of all, or a "blend"
     epochs, batch       None: from the number of images

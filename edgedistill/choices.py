@@ -35,6 +35,9 @@ ViewTargets = Literal["match", "mean", "blend"]
 """What a crop is taught: its own view's feature, the mean of all views, or a blend of both."""
 VIEW_TARGETS: tuple[str, ...] = get_args(ViewTargets)
 
+Norm = Literal["auto", "batch", "start", "held"]
+"""Whose statistics BatchNorm uses in training (distil/config.py)."""
+
 SelectBy = Literal["threshold", "confidence", "prototype", "known", "random"]
 """How photos are chosen to train on (distil/selection.py); the first is the default."""
 SELECT_BY: tuple[str, ...] = get_args(SelectBy)

@@ -236,7 +236,9 @@ def build(
         flag("--student-dtype", STUDENT, f"Arithmetic of the training: {', '.join(DTYPES)}.", "auto"),
     ] = None,
     input_size: Annotated[Number, flag("--input-size", STUDENT, "Pixels a side.", "the profile's")] = None,
-    method: Annotated[Text, flag("--method", TRAINING, f"{', '.join(METHODS)}.", "prg")] = None,
+    method: Annotated[
+        Text, flag("--method", TRAINING, f"{', '.join(METHODS)}.", "prg; of images from class names data-free")
+    ] = None,
     option: Annotated[
         Texts,
         flag("--option", TRAINING, "A method's own setting, NAME=VALUE; repeatable."),

@@ -237,7 +237,7 @@ class Line:
             train_on=cast(Literal["cpu", "cuda"], self.compute.device),
             dtype=cast(Literal["float32", "bfloat16"], dtype),
             threads=self.compute.threads,
-            **recipe.rates(),
+            **recipe.rates(fitted=self.start.knows_teacher),
         )
 
     def bundle(

@@ -12,6 +12,7 @@ from .devices.device import Device, find_device
 from .distil import methods
 from .distil.methods.base import Method
 from .errors import InputError
+from .images.synthetic import RECORD
 from .labels import Labels
 from .profiles import Profile, load_profile
 from .settings import BuildSettings
@@ -35,7 +36,7 @@ class Request:
         profile = with_budgets(load_profile(settings.profile), settings)
         labels = Labels.read(settings.classes)
         templates = template_set(settings.templates)
-        method = methods.make(settings.method, settings.option)
+        method = methods.make(settings.method or method_for(settings), settings.option)
         check_class_vectors(settings, method)
         device = find_device(settings.device)
         check_destination(settings.bundle)
@@ -49,6 +50,13 @@ class Request:
     @property
     def seeds(self) -> range:
         return range(self.settings.seed, self.settings.seed + self.settings.seeds)
+
+
+def method_for(settings: BuildSettings) -> str:
+    """How a student is taught unless --method says so: images that were made from class names ask for another way than
+    photos do."""
+    made = settings.images is None or settings.synthesize or (settings.images / RECORD).is_file()
+    return "data-free" if made else "prg"
 
 
 def check_class_vectors(settings: BuildSettings, method: Method) -> None:

@@ -96,8 +96,9 @@ class SynthesizeSettings:
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
     """One build, as asked for. None means "from the profile"; for images "made from the class names"; for threads "all
-    cores"; for select "all photos"; for view targets "as the method trains"; for views, epochs and batch a default,
-    from the method, the number of images or the time that training may take.
+    cores"; for method "prg", or of images that were made "data-free" (request.py); for select "all photos"; for view
+    targets "as the method trains"; for views, epochs and batch a default, from the method, the number of images or the
+    time that training may take.
 
     A path may be given as a string, a name that may be a path as a Path, a float as an int. Raises InputError for any
     other type, a word that is not on its list, a number out of its range, and for two that exclude each other.
@@ -131,7 +132,7 @@ class BuildSettings:
     student_weights: str = "auto"
     student_dtype: Dtype = "auto"
     input_size: int | None = None
-    method: str = "prg"
+    method: str | None = None
     option: tuple[str, ...] = ()
     view_targets: ViewTargets | None = None
     epochs: int | None = None

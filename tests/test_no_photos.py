@@ -22,6 +22,7 @@ from edgedistill.images.pool import scan
 from edgedistill.images.synthetic import RECORD, SHEET
 from edgedistill.line import at_work, build
 from edgedistill.no_photos import first_rows, memory_of
+from edgedistill.request import Request
 from edgedistill.settings import BuildSettings
 from edgedistill.synthesis.objective import BatchNormStatistics
 from edgedistill.verdict.verdict import Verdict, read_verdict
@@ -62,6 +63,20 @@ def test_class_names_alone_end_in_a_bundle_that_says_what_it_was_checked_on(buil
     record = json.loads((stage(names, "synthetic") / RECORD).read_text())
     assert {image["class"] for image in record["images"] if image["kept"]} == set(FOUR_CLASSES)
     assert record["engine"]["engine"] == "teacher"
+
+
+def test_images_that_were_made_are_taught_by_the_method_for_them(
+    built: Verdict, names: Path, tiny_teacher_folder: Path
+) -> None:
+    made, photos = stage(names, "synthetic"), write_photos(names / "photos-alone", 12)
+    asked = {"none": {}, "made": {"images": made}, "photos": {"images": photos}, "told": {"method": "kd"}}
+    asked["few"] = {"images": photos, "synthesize": True}
+    sizes = {"per_class": None, "image_size": None}  # say how images are made, and are refused where none are
+    found = {
+        name: Request.read(without_photos(names, tiny_teacher_folder, **(sizes | own))).method.name
+        for name, own in asked.items()
+    }
+    assert found == {"none": "data-free", "made": "data-free", "photos": "prg", "told": "kd", "few": "data-free"}
 
 
 def test_photos_to_check_on_make_it_a_verdict_on_photos(built: Verdict, names: Path, tiny_teacher_folder: Path) -> None:

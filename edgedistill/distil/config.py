@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .. import records
-from ..choices import Dtype, TrainOn, ViewTargets
+from ..choices import Dtype, Norm, TrainOn, ViewTargets
 from ..errors import InputError
 
 if TYPE_CHECKING:
     from .students import Student
-
-Norm = Literal["auto", "batch", "start"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +23,10 @@ class TrainConfig:
     min(ema, (1+t)/(10+t)); the average is what is kept.
     `views`: match, mean or blend (methods/base.py: view_loss); blend rises to `eta` over the first fifth and is match
     where the store has fewer than 4 views.
-    `norm`: whose mean and variance the backbone's BatchNorm uses. "batch": the batch's own, running averages kept for
-    later; "start": those the start came with (of a folded start: the pool's, see unfold.py), for the whole run
-    (`hold_statistics`); "auto": start for pretrained weights, else batch.
+    `norm`: whose mean and variance BatchNorm uses. "batch": the batch's own, running averages kept for later; "start":
+    in the backbone those the start came with (of a folded start: the pool's, see unfold.py), for the whole run
+    (`hold_statistics`), in the projector the batch's; "held": in both those the start came with, where they were ever
+    learned, else the batch's; "auto": start for pretrained weights, else batch.
     `dtype`: float32 or bfloat16 arithmetic of the student's forward pass ("auto": `choose_dtype`, by measurement);
     weights, loss and optimiser stay float32.
     """

@@ -42,6 +42,12 @@ class Start:
     teacher_hash: str
     size: int
 
+    @property
+    def knows_teacher(self) -> bool:
+        """Whether the start's projector was made for this very teacher."""
+        card = self.plan.card
+        return card is not None and card.fits(self.dim, self.teacher_hash)
+
     def untrained(self, seed: int) -> tuple[students.Student, bool]:
         """The student before training, and whether its projector was made for this very teacher."""
         return students.create_student(self.plan, self.dim, self.teacher_hash, size=self.size, seed=seed)

@@ -51,6 +51,8 @@ class Learner:
             unfold(self.live.backbone, self._sample_of_pixels(lesson))
         if self.norm == "start":
             hold_statistics(self.live.backbone)
+        elif self.norm == "held":
+            hold_statistics(self.live, learned_alone=True)
         self.average = copy.deepcopy(self.live).eval()
         # `capturable` allows a GPU to record the step; the fused arithmetic is the same with it and without.
         recordable = device.type == "cuda"
@@ -151,14 +153,21 @@ class Learner:
             yield self.live.normalise(crops.to(self.device))
 
 
-def hold_statistics(backbone: nn.Module) -> None:
-    """BatchNorm layers of a backbone in training keep the mean and variance they have; their weight and bias learn.
+def hold_statistics(network: nn.Module, learned_alone: bool = False) -> None:
+    """BatchNorm layers of a network in training keep the mean and variance they have; their weight and bias learn.
 
     As DomainBed fine-tunes (Gulrajani & Lopez-Paz 2021, arXiv 2007.01434), where, too, test images come from elsewhere.
+    `learned_alone`: but for layers whose statistics nobody learned yet, such as those of a fresh projector.
     """
-    for layer in backbone.modules():
-        if isinstance(layer, _BatchNorm):
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm) and not (learned_alone and never_learned(layer)):
             layer.eval()
+
+
+def never_learned(layer: _BatchNorm) -> bool:
+    """Whether the layer's mean and variance are those that it was made with."""
+    mean, variance = layer.running_mean, layer.running_var
+    return mean is None or variance is None or bool((mean == 0).all() and (variance == 1).all())
 
 
 def groups(student: Student, config: TrainConfig, lr: float) -> list[dict[str, Any]]:

@@ -195,6 +195,22 @@ def test_a_pretrained_backbone_keeps_its_statistics_and_a_fresh_one_takes_the_po
     assert norms == ["batch", "start", "batch"]
 
 
+def test_held_everywhere_the_projector_keeps_its_statistics_too_where_it_ever_learned_them(
+    store: TeacherStore, tmp_path: Path
+) -> None:
+    fresh = fresh_student()
+    first = run(store, tmp_path / "fresh", student=fresh, epochs=1, norm="held").student
+    start, _ = load_student(tmp_path / "fresh", dim=DIM, teacher_hash="c0", size=SIZE)
+    held = run(store, tmp_path / "held", student=start, epochs=1, norm="held").student
+
+    def kept(student: Student) -> list[torch.Tensor]:
+        return [value for name, value in student.state_dict().items() if "running_" in name]
+
+    assert not any(torch.equal(a, b) for a, b in zip(kept(first), kept(fresh)))
+    assert all(torch.equal(a, b) for a, b in zip(kept(held), kept(start)))
+    assert not torch.equal(held.projector[1].weight, start.projector[1].weight)  # type: ignore[union-attr,arg-type]
+
+
 def test_held_statistics_leave_weight_and_bias_to_learn(store: TeacherStore, tmp_path: Path) -> None:
     start = fresh_student()
     tuned = run(store, tmp_path, student=start, epochs=1, norm="start").student

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import records
-from ...choices import ViewTargets
+from ...choices import Norm, ViewTargets
 from ...errors import EdgeDistillError, InputError
 
 if TYPE_CHECKING:
@@ -135,19 +135,24 @@ class State:
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a method's own source trains, where that is part of the method. None: as every other one. What the user asks
-    for wins. `views`: how many of the store's views train, the centre view being the first."""
+    for wins. `views`: how many of the store's views train, the centre view being the first. `fitted_head_lr`: in place
+    of `head_lr` where the start's projector was made for this very teacher. `norm`: as TrainConfig's."""
 
     lr: float | None = None
     head_lr: float | None = None
+    fitted_head_lr: float | None = None
+    norm: Norm | None = None
     weight_decay: float | None = None
     epochs: int | None = None
     batch: int | None = None
     views: int | None = None
     view_targets: ViewTargets | None = None
 
-    def rates(self) -> dict[str, Any]:
-        """Those of its rates that it states, by their names in TrainConfig: float."""
-        stated = {"lr": self.lr, "head_lr": self.head_lr, "weight_decay": self.weight_decay}
+    def rates(self, fitted: bool = False) -> dict[str, Any]:
+        """What it states of rates and norm, by their names in TrainConfig. `fitted`: whether the start's projector was
+        made for this very teacher."""
+        head_lr = self.fitted_head_lr if fitted and self.fitted_head_lr is not None else self.head_lr
+        stated = {"lr": self.lr, "head_lr": head_lr, "weight_decay": self.weight_decay, "norm": self.norm}
         return {name: value for name, value in stated.items() if value is not None}
 
 

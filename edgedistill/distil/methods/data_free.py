@@ -4,11 +4,18 @@ Only the paper's abstract is public to us: images are synthesised from diversifi
 into a compact student. That the teacher's probabilities of the finished image are the target, and not the prompt's
 class, and all weights are our choices:
 
-    L = KL(softmax zt ‖ softmax zs) + λ_c·CE(c, zs) where teacher and prompt agree + λ_a·KL over the batch axis
+    L = KL(softmax zt ‖ softmax zs) + λ_e·(1 − ⟨u, g⟩) + λ_c·CE(c, zs) where teacher and prompt agree
+        + λ_a·KL over the batch axis
 
-c is the class in the image's prompt, from the store's row facts; a row whose prompt is not known, and every photo, has
-no such term, so that synthetic and real images may stand in one pool. The last part asks which images of the batch fit
-a class best. Rows are weighted by the store's weights (how far teacher and prompt agree).
+The second part is the embedding's. Without it the student learns what tells the classes apart in images that were made,
+and leaves the teacher's space on photos. c is the class in the image's prompt, from the store's row facts; a row whose
+prompt is not known, and every photo, has no such term, so that synthetic and real images may stand in one pool. The
+last part asks which images of the batch fit a class best. Rows are weighted by the store's weights (how far teacher and
+prompt agree).
+
+The recipe is gentle with a start that knows the teacher: images that were made are no photos, and a projector that
+follows them far, or takes over their statistics, forgets what it knew of photos. Both were chosen with the embedding's
+weight on the example's pool (docs/no-photos.md).
 """
 
 from __future__ import annotations
@@ -19,7 +26,19 @@ from typing import TYPE_CHECKING, ClassVar
 import torch.nn.functional as F
 
 from ...errors import InputError
-from .base import Material, Method, State, StudentOut, TeacherOut, kl, kl_over_batch, mean_of_rows, summed
+from .base import (
+    Material,
+    Method,
+    Recipe,
+    State,
+    StudentOut,
+    TeacherOut,
+    cosine_distance,
+    kl,
+    kl_over_batch,
+    mean_of_rows,
+    summed,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,16 +46,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFree(Method):
-    """Options: λ_c (`prompt`) and λ_a (`affinity`), each 0 or more, and the KL's temperature τ."""
+    """Options: λ_e (`embedding`), λ_c (`prompt`) and λ_a (`affinity`), each 0 or more, and the KL's temperature τ."""
 
     name: ClassVar[str] = "data-free"
+    recipe: ClassVar[Recipe] = Recipe(fitted_head_lr=3e-4, norm="held")
 
+    embedding: float = 10.0
     prompt: float = 0.1
     affinity: float = 1.0
     tau: float = 1.0
 
     def check(self) -> None:
-        self.not_negative("prompt", "affinity")
+        self.not_negative("embedding", "prompt", "affinity")
         self.above_zero("tau", hint="1 is the default")
 
     def prepare(self, material: Material) -> State:
@@ -51,9 +72,11 @@ class DataFree(Method):
         return State.of(material.classes)
 
     def loss(self, student: StudentOut, teacher: TeacherOut, state: State) -> dict[str, Tensor]:
-        """Parts `kl`, `prompt`, `affinity` (those with a weight), each already weighted, and their sum."""
+        """Parts `kl`, `embedding`, `prompt`, `affinity` (those with a weight), each already weighted, and their sum."""
         zt, zs = state.logits(teacher.u), state.logits(student.g)
         parts = {"kl": kl(zt, zs, self.tau, teacher.weight)}
+        if self.embedding:
+            parts["embedding"] = self.embedding * cosine_distance(teacher.u, student.g, teacher.weight)
         if self.prompt and teacher.prompt_class is not None:
             made_for = teacher.prompt_class
             agree = zt.argmax(-1) == made_for

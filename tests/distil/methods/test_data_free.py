@@ -35,6 +35,21 @@ def test_the_prompts_class_counts_where_the_teacher_agrees() -> None:
     assert got["affinity"].item() == pytest.approx(kl_rows(zt.T, zs.T), rel=1e-6)
 
 
+def test_the_embedding_counts_beside_the_probabilities() -> None:
+    p = problem()
+    out, state = student_out(torch.from_numpy(p.h)), DataFree().prepare(p)
+    apart = 1 - (p.u * unit(p.h)).sum(axis=1)
+    weight = np.linspace(0, 1, len(apart))
+    got = DataFree(embedding=2.0).loss(out, teacher(p, None, weight.tolist()), state)
+    assert got["embedding"].item() == pytest.approx(2 * np.average(apart, weights=weight), rel=1e-6)
+    assert "embedding" not in DataFree(embedding=0.0).loss(out, teacher(p, None), state)
+
+
+def test_its_recipe_is_gentle_with_a_projector_that_knows_the_teacher_alone() -> None:
+    assert DataFree.recipe.rates(fitted=True) == {"head_lr": 3e-4, "norm": "held"}
+    assert DataFree.recipe.rates() == {"norm": "held"}
+
+
 def test_photos_have_no_such_part() -> None:
     p = problem()
     out, state = student_out(torch.from_numpy(p.h)), DataFree().prepare(p)

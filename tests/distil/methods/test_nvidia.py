@@ -79,7 +79,11 @@ def settled(**asked: Any) -> TrainConfig:
     settings = SimpleNamespace(batch=None, epochs=None, patience=None, student_dtype="float32", view_targets="blend")
     vars(settings).update(asked)
     line: Any = SimpleNamespace(
-        settings=settings, request=SimpleNamespace(method=Nvidia()), size=SIZE, compute=Compute("cpu", 1)
+        settings=settings,
+        request=SimpleNamespace(method=Nvidia()),
+        start=SimpleNamespace(knows_teacher=False),
+        size=SIZE,
+        compute=Compute("cpu", 1),
     )
     return Line.config(line, seed=0, images=1000)
 
