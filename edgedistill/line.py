@@ -133,10 +133,18 @@ class Line:
             return None
         return classes_stages.noun_bank(self.work, request.labels, request.templates, self.teacher, self.bar)
 
+    def photos(self) -> Path:
+        """--images, or a folder of images made from class names, beside the photos where there are any."""
+        settings, request = self.settings, self.request
+        if settings.images is not None and not settings.synthesize:
+            return settings.images
+        made = Synthesis(settings, request.labels, request.templates, self.work, self.teacher, self.start, self.bar)
+        return made.folder() if settings.images is None else made.folder_beside(settings.images, self.size)
+
     def gather(self) -> Images:
         """Index the photos and set check images apart by content, so that none of them trains. Where there are no
         photos, or few, images are made from the class names first."""
-        return gather(self._photos(), self.settings.check, self.request.labels, self.bar)
+        return gather(self.photos(), self.settings.check, self.request.labels, self.bar)
 
     def few_shot(self, bank: TextBank, images: Images) -> Tuning:
         """--few-shot: what labelled photos tune, none of which is a check image. Without it, nothing."""
@@ -294,14 +302,6 @@ class Line:
     def measure(self, folder: Path) -> Verdict:
         """Have the device measure the bundle, and decide; never cached."""
         return verify(folder, self.request.device)
-
-    def _photos(self) -> Path:
-        """--images, or a folder of images made from class names, beside the photos where there are any."""
-        settings, request = self.settings, self.request
-        if settings.images is not None and not settings.synthesize:
-            return settings.images
-        made = Synthesis(settings, request.labels, request.templates, self.work, self.teacher, self.start, self.bar)
-        return made.folder() if settings.images is None else made.folder_beside(settings.images, self.size)
 
     def _refinement(self, images: Images) -> str:
         """--refine; by default class vectors move to photos alone, not to what was made from their own words."""

@@ -12,7 +12,7 @@ from .devices.device import Device, find_device
 from .distil import methods
 from .distil.methods.base import Method
 from .errors import InputError
-from .images.synthetic import RECORD
+from .images.synthetic import records_in
 from .labels import Labels
 from .profiles import Profile, load_profile
 from .settings import BuildSettings
@@ -55,7 +55,7 @@ class Request:
 def method_for(settings: BuildSettings) -> str:
     """How a student is taught unless --method says so: images that were made from class names ask for another way than
     photos do."""
-    made = settings.images is None or settings.synthesize or (settings.images / RECORD).is_file()
+    made = settings.images is None or settings.synthesize or bool(records_in(settings.images))
     return "data-free" if made else "prg"
 
 

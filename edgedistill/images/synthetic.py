@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 RECORD = "synthesis.json"
 SHEET = "contact_sheet.jpg"
 INPUTS = "inputs.json"  # where the folder is a stage of a build
+MOST_OF_A_PHOTO = 8.0
+"""How much one photo may count beside images that were made; one alone must not be half of what is learnt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +39,17 @@ class Made:
         return np.array([content.tobytes().hex() in self.facts for content in hashes], bool)
 
     def row_facts(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(weight float32 [N], class int64 [N]) of these images; 1 and -1 of those that were not made."""
+        """(weight float32 [N], class int64 [N]) of these images.
+
+        Photos are of class -1. Where they are few, they count together as much as all that was made, each at most
+        MOST_OF_A_PHOTO; else 1 each.
+        """
+        made = self.among(hashes)
         found = [self.facts.get(content.tobytes().hex(), (-1, 1.0)) for content in hashes]
-        classes, weights = zip(*found) if found else ((), ())
-        return np.array(weights, np.float32), np.array(classes, np.int64)
+        weights = np.array([weight for _, weight in found], np.float32)
+        if made.any() and not made.all():
+            weights[~made] = np.clip(weights[made].sum() / (~made).sum(), 1, MOST_OF_A_PHOTO)
+        return weights, np.array([of for of, _ in found], np.int64)
 
     def digest(self, hashes: np.ndarray) -> str:
         """Of what is known of these images."""
@@ -52,12 +61,17 @@ def own_files(entries: Collection[str]) -> Collection[str]:
     return (RECORD, SHEET, INPUTS) if RECORD in entries else ()
 
 
+def records_in(folder: Path) -> list[Path]:
+    """The records in `folder`, and in the folders right below it."""
+    return [path for path in (folder / RECORD, *sorted(folder.glob(f"*/{RECORD}"))) if path.is_file()]
+
+
 def made_in(folder: Path, labels: Labels) -> Made | None:
     """The images that the records in `folder`, and in the folders right below it, name; None where no record is.
 
     Raises InputError where a record cannot be read.
     """
-    records = [path for path in (folder / RECORD, *sorted(folder.glob(f"*/{RECORD}"))) if path.is_file()]
+    records = records_in(folder)
     facts: dict[str, tuple[int, float]] = {}
     for path in records:
         facts |= _read(path, labels)

@@ -11,7 +11,7 @@ from tiny_images import FOUR_CLASSES, write_photos
 
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
-from edgedistill.images.synthetic import RECORD, SHEET, made_in
+from edgedistill.images.synthetic import MOST_OF_A_PHOTO, RECORD, SHEET, Made, made_in
 from edgedistill.labels import Label, Labels
 
 LABELS = Labels(tuple(Label(name) for name in FOUR_CLASSES))
@@ -56,6 +56,21 @@ def test_images_are_known_by_their_content_wherever_they_lie(folder: Path, tmp_p
     weights, classes = made.row_facts(pool.hashes)
     assert sorted(classes.tolist()) == [-1] * 5 + [2] * 4
     assert weights.tolist() == [0.5 if of == 2 else 1.0 for of in classes]
+
+
+def test_few_photos_count_together_as_much_as_all_that_was_made_but_none_counts_for_a_crowd(
+    folder: Path, tmp_path: Path
+) -> None:
+    photos = write_photos(folder / "photos", 2, seed=7)
+    made = made_in(folder, LABELS)
+    assert made is not None
+    hashes = scan(folder).hashes
+    facts = {content: (of, 4.0) for content, (of, _) in made.facts.items()}
+    assert Made(facts).row_facts(hashes)[0][~made.among(hashes)].tolist() == pytest.approx([20 / 3] * 3)
+    (photos / "00001.jpg").unlink()
+    facts = {content: (of, 100.0) for content, (of, _) in made.facts.items()}
+    hashes = scan(folder).hashes
+    assert set(Made(facts).row_facts(hashes)[0][~made.among(hashes)]) == {MOST_OF_A_PHOTO}
 
 
 def test_a_class_that_is_not_on_the_list_is_unknown(folder: Path) -> None:

@@ -53,7 +53,7 @@ class DataFree(Method):
 
     embedding: float = 10.0
     prompt: float = 0.1
-    affinity: float = 1.0
+    affinity: float = 0.0
     tau: float = 1.0
 
     def check(self) -> None:
