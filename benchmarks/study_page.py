@@ -42,7 +42,7 @@ LEARNS = {  # method -> what the student learns, and where it comes from
         "our reading of [2302.08771](https://arxiv.org/abs/2302.08771)",
     ),
     "data-free": (
-        "probabilities, the prompt's class where the teacher agrees, and which images fit a class best",
+        "the embedding, probabilities, and the prompt's class where the teacher agrees",
         "our reading of [2407.15155](https://arxiv.org/abs/2407.15155)",
     ),
     "kd": ("probabilities", "Hinton et al. 2015"),

@@ -13,6 +13,8 @@ from edgedistill.teacher.row_facts import RowFacts
 
 from .reference import kl_rows, problem, softmax, student_out, unit
 
+WHOLE = DataFree(affinity=1.0)  # every part
+
 
 def teacher(p: object, made_for: list[int] | None, weight: list[float] | None = None) -> TeacherOut:
     return TeacherOut(
@@ -28,7 +30,9 @@ def test_the_prompts_class_counts_where_the_teacher_agrees() -> None:
     zt, zs = (p.classes.scale * x @ vectors.T for x in (p.u, unit(p.h)))
     best = zt.argmax(axis=1)
     made_for = [int(best[0]), int(best[1]), -1, int(best[3] + 1) % 5, int(best[4]), -1, int(best[6] + 2) % 5]
-    got = DataFree(prompt=0.5).loss(student_out(torch.from_numpy(p.h)), teacher(p, made_for), DataFree().prepare(p))
+    got = DataFree(prompt=0.5, affinity=1.0).loss(
+        student_out(torch.from_numpy(p.h)), teacher(p, made_for), DataFree().prepare(p)
+    )
     expected = sum(-math.log(softmax(zs[i])[best[i]]) for i in (0, 1, 4)) / 7
     assert got["prompt"].item() == pytest.approx(0.5 * expected, rel=1e-6)
     assert got["kl"].item() == pytest.approx(kl_rows(zt, zs), rel=1e-6)
@@ -61,20 +65,20 @@ def test_gradients_are_those_of_the_function() -> None:
     p = problem(batch=4, classes=3, dim=5)
     h, state = torch.from_numpy(p.h).requires_grad_(True), DataFree().prepare(p)
     seen = teacher(p, [0, 1, -1, 2], [1.0, 0.5, 2.0, 0.0])
-    assert torch.autograd.gradcheck(lambda h: DataFree().loss(student_out(h), seen, state)["total"], (h,))
+    assert torch.autograd.gradcheck(lambda h: WHOLE.loss(student_out(h), seen, state)["total"], (h,))
 
 
 def test_a_row_of_weight_zero_is_not_there() -> None:
     p = problem()
     h, state = torch.from_numpy(p.h).requires_grad_(True), DataFree().prepare(p)
     weight = [1.0, 0.0, 0.3, 1.0, 0.0, 1.0, 1.0]
-    total = DataFree().loss(student_out(h), teacher(p, [0, 1, 2, 3, 4, 0, 1], weight), state)["total"]
+    total = WHOLE.loss(student_out(h), teacher(p, [0, 1, 2, 3, 4, 0, 1], weight), state)["total"]
     total.backward()
     assert h.grad is not None
     assert h.grad[[1, 4]].abs().max() == 0
     p.u, kept = p.u[[0, 2, 3, 5, 6]], [0, 2, 3, 5, 6]
     fewer = teacher(p, [0, 2, 3, 0, 1], [weight[i] for i in kept])
-    assert DataFree().loss(student_out(h[kept]), fewer, state)["total"].item() == pytest.approx(total.item(), rel=1e-6)
+    assert WHOLE.loss(student_out(h[kept]), fewer, state)["total"].item() == pytest.approx(total.item(), rel=1e-6)
 
 
 def test_a_weight_multiplies_an_images_share_of_every_class() -> None:
