@@ -3,7 +3,6 @@ board."""
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import subprocess
@@ -13,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..targets import flaws, machine, result
-from ..targets.flaws import Flaw
+from ..targets import machine, result
 from ..targets.manifest import Manifest
 from ..work import atomic
 from .folder import Folder
+from .measured import INVALID, RESULTS, VALID, failure, passing_flaws
 
 log = logging.getLogger(__name__)
 
-VALID, INVALID = 0, 4  # exit codes of run.py verify that leave results
-RESULTS = "results"
 ELSEWHERE = "results/elsewhere"  # of this machine where it is not the board: apart, as they decide nothing
 QUICK = ("--warmup-s", "0", "--min-s", "0", "--min-queries", "1")  # times no longer than it has to
 
@@ -74,23 +71,13 @@ def verify(bundle: Path, out: Path, *arguments: str) -> list[Path]:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         _run(bundle, scratch, arguments)
-        if passing := _passing_flaws(scratch):
+        if passing := passing_flaws(scratch):
             log.warning("the measurement does not count and is made again: %s", "; ".join(passing))
             _run(bundle, scratch, arguments)
         out.mkdir(parents=True, exist_ok=True)
         for path in scratch.glob("*.json"):
             atomic.write_bytes(out / path.name, path.read_bytes())
         return sorted(out / path.name for path in scratch.glob("*.json"))
-
-
-def _passing_flaws(folder: Path) -> list[str]:
-    """The flaws of the results in `folder` that lie in the state of the machine, in words, each once."""
-    found: dict[str, None] = {}
-    for path in sorted(folder.glob("*.json")):
-        for entry in json.loads(path.read_text(encoding="utf-8")).get("invalid", ()):
-            if (flaw := Flaw(**entry)).may_pass:
-                found[flaws.words(flaw)] = None
-    return list(found)
 
 
 def _run(bundle: Path, out: Path, arguments: tuple[str, ...]) -> None:
@@ -101,10 +88,5 @@ def _run(bundle: Path, out: Path, arguments: tuple[str, ...]) -> None:
         ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, errors="replace", check=False)
     if ran.returncode in (VALID, INVALID) and any(out.glob("*.json")):
         return
-    lines = [line for line in ran.stderr.strip().splitlines() if line.strip()] or [f"exit code {ran.returncode}"]
-    if ran.returncode == 2 and len(lines) >= 2:
-        raise InputError(lines[-2].removeprefix("error: "), lines[-1])
-    raise InputError(
-        f"measuring on this machine failed: {lines[-1]}",
-        f"Run `{shlex.join(command)}` to see all of it.",
-    )
+    todo = f"Run `{shlex.join(command)}` to see all of it."
+    raise failure(ran.stderr.splitlines(), ran.returncode, "this machine", todo)
