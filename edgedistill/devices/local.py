@@ -16,7 +16,7 @@ from ..targets import machine, result
 from ..targets.manifest import Manifest
 from ..work import atomic
 from .folder import Folder
-from .measured import INVALID, RESULTS, VALID, failure, passing_flaws
+from .measured import HERE, INVALID, RESULTS, VALID, failure, passing_flaws
 
 log = logging.getLogger(__name__)
 
@@ -89,4 +89,4 @@ def _run(bundle: Path, out: Path, arguments: tuple[str, ...]) -> None:
     if ran.returncode in (VALID, INVALID) and any(out.glob("*.json")):
         return
     todo = f"Run `{shlex.join(command)}` to see all of it."
-    raise failure(ran.stderr.splitlines(), ran.returncode, "this machine", todo)
+    raise failure(ran.stderr.splitlines(), ran.returncode, HERE, todo)

@@ -1,0 +1,148 @@
+"""A board that ssh reaches: the bundle is copied there, measured there, and its results are brought back."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..targets import result
+from ..targets.manifest import Manifest
+from ..targets.names import TENSORRT
+from ..work import atomic
+from ..work.console import SILENT, Progress
+from . import measured, packages
+from .address import SCHEME, Address, read_address
+from .bring import bring, program_files
+from .connection import PATIENCE_S, Connection
+from .trouble import printable
+
+log = logging.getLogger(__name__)
+
+MOST_RESULTS, MOST_BYTES = 64, 8 << 20
+RESULT_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.json")
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """A board by its address. The bundle lies in the address's folder there, under its own name."""
+
+    address: Address
+    name: str
+    named: bool = True
+    patience_s: float = PATIENCE_S  # of waiting for another one that measures there
+
+    @classmethod
+    def at(cls, text: str) -> Ssh:
+        """The device of `--device ssh://...`. Raises InputError for an address that is none."""
+        return cls(read_address(text), text)
+
+    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
+        """The results of every candidate, in the bundle's results/.
+
+        What the board has already is not copied again; engines that were compiled there stay. Raises InputError for
+        what keeps it from being measured; the same command goes on from where it was then.
+        """
+        with Connection(self.address, self.patience_s) as board, tempfile.TemporaryDirectory() as scratch:
+            bundle, program = manifest.path.resolve().name, f".{manifest.path.resolve().name}.program"
+            board.ask("lock", log.warning)
+            bring(board, program, *program_files(), "run.py", SILENT)
+            usable = self._usable(board, program, manifest)
+            files = {**manifest.data["files"], "manifest.json": manifest.sha256}
+            log.info("measuring on %s, in %s", self.address.login, f"{self.address.shown_folder}/{bundle}")
+            places = {name: manifest.path / name for name in files}
+            bring(board, bundle, places, files, "manifest.json", progress, keep="engines")
+            if TENSORRT in usable:
+                self._compile(board, program, bundle, progress)
+            arguments = ["verify", "--bundle", f"./{bundle}", *(["--threads", str(threads)] if threads else [])]
+            found = self._verify(board, program, bundle, arguments, Path(scratch), progress)
+            if passing := measured.passing_flaws(Path(scratch)):
+                log.warning("the measurement does not count and is made again: %s", "; ".join(passing))
+                found = self._verify(board, program, bundle, arguments, Path(scratch), progress)
+            return _kept(manifest.path / measured.RESULTS, found)
+
+    def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
+        """Measure again where this is the board; else name the board."""
+        verify = f"edgedistill verify {shlex.quote(str(manifest.path))} --device"
+        if unstable:
+            return (
+                f"# on {self.address.login}: stop what else runs there; here: measure again",
+                f"{verify} {shlex.quote(self.name)}",
+            )
+        return (f"# here: name the {manifest.profile['title']}", f"{verify} {SCHEME}USER@BOARD")
+
+    def anyones(self) -> Ssh:
+        """With no name of a machine or a user in it."""
+        return Ssh(Address("BOARD", "USER"), f"{SCHEME}USER@BOARD")
+
+    def _usable(self, board: Connection, program: str, manifest: Manifest) -> list[str]:
+        """The profile's runtimes that work on the board. Raises InputError with what to install where none does."""
+        prefer = manifest.profile["runtime"]["prefer"]
+        board.doing("looking at its runtimes")
+        found = board.ask("look", program=program, runtimes=prefer)
+        if usable := [name for name, problem in found["runtimes"].items() if problem is None]:
+            return usable
+        wrong = "; ".join(f"{name}: {printable(str(problem[0]))}" for name, problem in found["runtimes"].items())
+        raise InputError(
+            f"no runtime of the profile {manifest.profile['name']} works on {self.address.login} "
+            f"under {board.greeting.executable} ({wrong})",
+            packages.advice(self.address, board.greeting, prefer, found),
+        )
+
+    def _compile(self, board: Connection, program: str, bundle: str, progress: Progress) -> None:
+        """Build the engines first, so that no candidate is measured while the board is still warm from it. One that
+        cannot be built is a candidate that does not run, and verify tells."""
+        ended = _run(
+            board, "compile engines", [f"{program}/run.py", "compile", "--bundle", f"./{bundle}"], [], progress
+        )
+        if ended["code"] != 0:
+            log.warning("%s", " ".join(ended["said"][-2:]))
+
+    def _verify(
+        self, board: Connection, program: str, bundle: str, arguments: list[str], scratch: Path, progress: Progress
+    ) -> list[Path]:
+        """One `run.py verify` there; its results, fetched into the emptied folder `scratch`."""
+        results = f"{bundle}/{measured.RESULTS}"
+        ended = _run(board, "measure", [f"{program}/run.py", *arguments], [results], progress)
+        names = board.ask("results", folder=results) if ended["code"] in (measured.VALID, measured.INVALID) else []
+        names = [name for name in names if RESULT_NAME.fullmatch(name)][:MOST_RESULTS]
+        if not names:
+            folder = shlex.quote(f"{self.address.folder}/{bundle}")
+            again = shlex.join(["ssh", *self.address.words, f"cd {folder} && python3 run.py verify"])
+            raise measured.failure(ended["said"], ended["code"], self.address.login, f"To see all of it: {again}")
+        for older in scratch.iterdir():
+            older.unlink()
+        for name in names:
+            (scratch / name).write_text(board.ask("fetch", folder=results, name=name, most=MOST_BYTES), "utf-8")
+        return [scratch / name for name in names]
+
+
+def _run(board: Connection, what: str, arguments: list[str], clear: list[str], progress: Progress) -> dict[str, Any]:
+    """Run a command of run.py there; how it ended. Its lines are the words beside the bar."""
+    board.doing(f"running {arguments[1]}")
+    progress.start(f"{what} there", 0)
+
+    def told(line: str) -> None:
+        log.debug("%s", line)
+        progress.advance(0, line)
+
+    try:
+        ended = board.ask("run", told, arguments=arguments, clear=clear)
+        progress.advance(1, f"on {board.address.login}")
+    finally:
+        progress.done()
+    return {"code": ended["code"], "said": [printable(str(line)) for line in ended["said"]]}
+
+
+def _kept(folder: Path, found: list[Path]) -> list[Path]:
+    """Results put into `folder`, each whole, in the place of what was measured before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in found:
+        atomic.write_bytes(folder / path.name, path.read_bytes())
+    result.remove_stale(folder, {path.stem for path in found})
+    return sorted(folder / path.name for path in found)
