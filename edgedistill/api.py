@@ -136,7 +136,8 @@ def build(
     seed, seeds         same seed, same bytes on a CPU; `seeds` many are trained, and the first one is shipped
     train_on            "auto", "cpu" or "cuda"
     threads             CPU threads of teacher and training; None: all cores
-    device              where to measure: "local", or "folder" (only write the bundle)
+    device              where to measure: "local", "ssh://USER@BOARD" (with :PORT and /FOLDER where needed), "folder"
+                        (only write the bundle) or "folder:PLACE" (and copy it there, such as to a USB stick)
     latency_budget      p95 in ms; memory_budget in MB; None: the profile's, as of the next two
     agreement_min       lower 95 % bound of agreement with the teacher, 0 to 1
     accuracy_drop_max   with 500 labelled check images: what the student may lose, 0 to 1
@@ -219,8 +220,8 @@ def verify(
     """Measure a bundle, or judge what its board measured, as `edgedistill verify` does.
 
     bundle   the folder that `build` wrote
-    results  files that `run.py verify` wrote on the board, and folders of them; none: measure now
-    device   where to measure: "local" (this machine), or "folder" (measures later)
+    results  files that `run.py verify` wrote on the board, folders of them, and bundles that were there; none: measure
+    device   where to measure: "local" (this machine), "ssh://USER@BOARD", or "folder:PLACE" (what came back from there)
     threads  of a CPU session; None: the profile's choice
 
     Returns the Verdict, which is also written into the bundle as verdict.json. Raises InputError for a damaged bundle,

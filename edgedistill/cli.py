@@ -57,6 +57,9 @@ Texts = Optional[list[str]]  # noqa: UP045
 Numbers = Optional[list[int]]  # noqa: UP045
 Files = Optional[list[Path]]  # noqa: UP045
 WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "safetensors")
+PLACES = (
+    "Where to measure: local, ssh://USER@BOARD:PORT/FOLDER (the last two where needed), folder or folder:PLACE (later)."
+)
 BENCH_MODELS = "ONNX files, bundles (each of their models), TensorRT engines that `run.py compile` built."
 INPUT, MAKING, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = (
     "Input", "Images from class names", "Teacher", "Student", "Training", "Budgets", "Running",
@@ -284,7 +287,7 @@ def build(
     ] = None,
     device: Annotated[
         Text,
-        flag("--device", RUN, "Where to measure: local, or folder (only write the bundle).", "local"),
+        flag("--device", RUN, PLACES, "local"),
     ] = None,
     threads: ThreadsFlag = None,
     work: WorkFlag = None,
@@ -370,9 +373,12 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     result: Annotated[
         Files,
-        typer.Option("--result", help="What `run.py verify` wrote on the board: a file or a folder; repeatable."),
+        typer.Option(
+            "--result",
+            help="What `run.py verify` wrote on the board: a file, a folder, or a bundle that was there; repeatable.",
+        ),
     ] = None,
-    device: Annotated[Text, typer.Option("--device", help="Where to measure: local, or folder (later).")] = None,
+    device: Annotated[Text, typer.Option("--device", help=PLACES)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -380,10 +386,17 @@ def verify(
 
     Exit 0 pass, 3 outside a budget, 4 not measured on the profile's device.
     """
-    from . import api
+    from .devices.device import find_device
     from .verdict import words
+    from .verdict.verify import verify
+    from .work import console
 
-    verdict = api.verify(bundle, results=result or (), device=device)
+    console.show_log()
+    place = None if device is None else find_device(device)
+    try:
+        verdict = verify(Path(bundle), place, [Path(path) for path in result or ()], progress=console.Bar())
+    except KeyboardInterrupt:
+        _interrupted()
     words.show(verdict, Path(bundle), as_json=as_json)
     raise typer.Exit(verdict.exit_code)
 

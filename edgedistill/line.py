@@ -301,7 +301,7 @@ class Line:
 
     def measure(self, folder: Path) -> Verdict:
         """Have the device measure the bundle, and decide; never cached."""
-        return verify(folder, self.request.device)
+        return verify(folder, self.request.device, progress=self.bar)
 
     def _refinement(self, images: Images) -> str:
         """--refine; by default class vectors move to photos alone, not to what was made from their own words."""

@@ -1,8 +1,8 @@
 """What a build was asked for: flags over build.toml over environment over defaults, merged and checked once.
 
 Keys of build.toml are the flag names without dashes in front (`student-weights = "none"`), paths in it are relative to
-the file (of a profile, a template set, a start and a teacher too, where these are given by path). Defaults that depend
-on the board (student, input size, budgets) stay None here and come from the profile.
+the file (of a profile, a template set, a start, a teacher and a device too, where these are given by path). Defaults
+that depend on the board (student, input size, budgets) stay None here and come from the profile.
 """
 
 from __future__ import annotations
@@ -341,6 +341,9 @@ def _located(folder: Path, name: str, value: Any) -> Any:
             return f"local-dir:{folder / place}"
         is_name = name == "teacher" or "/" in value or value in ("auto", "none")
         return value if is_name and not (folder / value).exists() else str(folder / value)
+    if name == "device":
+        kind, colon, place = value.partition("folder:")
+        return f"folder:{folder / Path(place).expanduser()}" if colon and not kind and place else value
     is_path = {
         "profile": lambda: "/" in value or value.endswith(".toml"),
         "templates": lambda: value not in TEMPLATE_SETS,

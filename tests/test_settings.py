@@ -51,6 +51,9 @@ def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
         ("teacher", "hf-hub:laion/clip", "hf-hub:laion/clip"),
         ("teacher", "local-dir:clip", "local-dir:HERE/clip"),
         ("teacher", "clip.safetensors", "HERE/clip.safetensors"),
+        ("device", "folder:stick", "folder:HERE/stick"),
+        ("device", "folder", "folder"),
+        ("device", "ssh://board/folder:x", "ssh://board/folder:x"),
     ],
 )
 def test_what_is_a_name_or_a_path_is_relative_where_it_is_a_path(

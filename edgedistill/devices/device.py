@@ -1,17 +1,21 @@
 """A device: a place where a bundle can be run and measured, as `--device` names it.
 
-To add one: a file with a class of the three members below, and its line in `DEVICES`.
+To add one: a file with a class of the members below, and its line in `DEVICES`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
 from ..targets.manifest import Manifest
+from ..work.console import SILENT, Progress
+from .address import SCHEME
 from .folder import Folder
 from .local import Local
+from .ssh import Ssh
 
 
 class Device(Protocol):
@@ -21,7 +25,11 @@ class Device(Protocol):
     def name(self) -> str:
         """As `--device` calls it."""
 
-    def measure(self, manifest: Manifest, threads: int | None = None) -> list[Path]:
+    @property
+    def named(self) -> bool:
+        """Whether the user said that this is the board, so that any other machine is the wrong one."""
+
+    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
         """Measure the bundle's candidates; the files that `run.py verify` wrote, [] where that has to wait.
 
         A run that did not count for the state of the machine is repeated here. threads: of a CPU session, None for the
@@ -34,12 +42,21 @@ class Device(Protocol):
         unstable: it was measured where it should be, and the measurement was not sound.
         """
 
+    def anyones(self) -> Device:
+        """The same with nothing in `next_steps` that names a machine, a user or a path: for what ships."""
+
 
 DEVICES: dict[str, Device] = {"local": Local(), "folder": Folder()}
+WITH_A_PLACE: dict[str, Callable[[str], Device]] = {SCHEME: Ssh.at, "folder:": Folder.at}
 
 
 def find_device(name: str) -> Device:
-    """The device that `--device NAME` means. Raises InputError naming those there are."""
-    if name not in DEVICES:
-        raise InputError(f"no device is called {name!r}", f"Use one of: {', '.join(DEVICES)}.")
-    return DEVICES[name]
+    """The device that `--device NAME` means. Raises InputError naming those there are, and for a place that is none."""
+    if name in DEVICES:
+        return DEVICES[name]
+    for beginning, device in WITH_A_PLACE.items():
+        if name.startswith(beginning):
+            return device(name)
+    raise InputError(
+        f"no device is called {name!r}", f"Use one of: {', '.join(DEVICES)}, folder:PLACE, {SCHEME}USER@BOARD."
+    )

@@ -1,37 +1,124 @@
-"""A folder that is carried to its board by hand: nothing is measured here, and the way there is told."""
+"""A folder that is carried to its board by hand: nothing is measured here, and the way there is told.
+
+`folder` is the bundle's own; `folder:PLACE` is a place such as a USB stick that the bundle is copied to, and whose
+results are read when it comes back.
+"""
 
 from __future__ import annotations
 
+import logging
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import InputError
 from ..targets.manifest import Manifest
+from ..work import atomic
+from ..work.console import SILENT, Progress
+from .measured import RESULTS
+from .on_board import Refused, Tree, blocks
+
+log = logging.getLogger(__name__)
+
+NAME = "folder"
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The bundle's own folder; its results come back as files (`edgedistill verify BUNDLE --result FOLDER`)."""
+    """The bundle's own folder, or a copy of it in `place`."""
 
-    name: str = "folder"
+    name: str = NAME
+    place: Path | None = None
 
-    def measure(self, manifest: Manifest, threads: int | None = None) -> list[Path]:
-        """[]: the board measures later."""
-        return []
+    @classmethod
+    def at(cls, text: str) -> Folder:
+        """The device of `--device folder:PLACE`. Raises InputError without a place."""
+        place = text.partition(":")[2]
+        if not place:
+            raise InputError(f"--device {text} names no folder", "Write folder:PLACE, such as folder:/media/stick.")
+        return cls(text, Path(place).expanduser())
+
+    @property
+    def named(self) -> bool:
+        """Whoever brings a stick back says where it has been."""
+        return self.place is not None
+
+    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
+        """The results that came back in `place`, put into the bundle's results/; [] where the board measures later.
+
+        The copy in `place` is renewed, and what was measured with another one is gone then. Raises InputError for a
+        place that is not there or cannot be written.
+        """
+        if self.place is None:
+            return []
+        copy = self._copy(self.place, manifest, progress)
+        found = sorted((copy / RESULTS).glob("*.json"))
+        if found:
+            (manifest.path / RESULTS).mkdir(exist_ok=True)
+        for path in found:
+            atomic.write_bytes(manifest.path / RESULTS / path.name, path.read_bytes())
+        return [manifest.path / RESULTS / path.name for path in found]
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """The lines that have the bundle measured on its board: a shell script, USER@BOARD to be filled in."""
         bundle = shlex.quote(str(manifest.path))
         name = shlex.quote(manifest.path.resolve().name)
-        compiled = "tensorrt" in manifest.profile["runtime"]["prefer"]
+        title = manifest.profile["title"]
+        measure = (["python3 run.py compile"] if "tensorrt" in manifest.profile["runtime"]["prefer"] else []) + [
+            "python3 run.py verify"
+        ]
+        if self.place is not None:
+            return (
+                f"# there: carry {self.place} to the {title}, and in the folder {name} on it:",
+                *measure,
+                "# here, when it is back: decide",
+                f"edgedistill verify {bundle} --device {shlex.quote(self.name)}",
+            )
         return (
-            f"# here: copy the bundle to the {manifest.profile['title']}",
+            f"# here: copy the bundle to the {title}",
             f"scp -r {bundle} USER@BOARD:",
             "# there: measure it",
             f"cd {name}",
-            *(["python3 run.py compile"] if compiled else []),
-            "python3 run.py verify",
+            *measure,
             "# here: fetch the results, and decide",
             f"scp -r USER@BOARD:{name}/results {bundle}",
             f"edgedistill verify {bundle} --result {bundle}/results",
+            f"# or all of it from here, where ssh reaches it: edgedistill verify {bundle} --device ssh://USER@BOARD",
         )
+
+    def anyones(self) -> Folder:
+        """With no path of this machine in it."""
+        return Folder()
+
+    def _copy(self, place: Path, manifest: Manifest, progress: Progress) -> Path:
+        """The bundle in `place`, of which only what is missing or differs is copied."""
+        if not place.is_dir():
+            raise InputError(f"there is no folder {place}", "Plug it in, or name one that is there.")
+        name = manifest.path.resolve().name
+        if (place / name).resolve() == manifest.path.resolve():
+            raise InputError(f"{place / name} is the bundle itself", "Name another place, or use --device folder.")
+        tree = Tree(place, name, "manifest.json")
+        files = {**manifest.data["files"], "manifest.json": manifest.sha256}
+        try:
+            missing = tree.missing(files)
+            progress.start("copy to the folder", len(missing))
+            for one in missing:
+                tree.receive(one, files[one], blocks(manifest.path / one))
+                progress.advance()
+            tree.publish(files, keep="engines")
+        except Refused as error:
+            if error.code == "changed":
+                raise InputError(
+                    f"{manifest.path} changed while it was copied", "Wait for the build to end, and try again."
+                ) from error
+            raise InputError(
+                f"{place / name} holds something that is not a bundle", "Move it away, or name another place."
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"cannot copy the bundle to {place / name}: {error.strerror}",
+                "Make room there and let this user write; then run the same command again: it goes on where it was.",
+            ) from error
+        finally:
+            progress.done()
+        return tree.path

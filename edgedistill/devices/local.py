@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..targets import machine, result
 from ..targets.manifest import Manifest
 from ..work import atomic
+from ..work.console import SILENT, Progress
 from .folder import Folder
 from .measured import HERE, INVALID, RESULTS, VALID, failure, passing_flaws
 
@@ -29,8 +30,9 @@ class Local:
     """The machine that runs this."""
 
     name: str = "local"
+    named: bool = False
 
-    def measure(self, manifest: Manifest, threads: int | None = None) -> list[Path]:
+    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
         """The results of every candidate, in the bundle's results/.
 
         Where this machine is not the profile's device, or has none of its runtimes, fp32 runs on the profile's
@@ -60,6 +62,10 @@ class Local:
             "# here: stop what else runs on this machine, and measure again",
             f"edgedistill verify {shlex.quote(str(manifest.path))}",
         )
+
+    def anyones(self) -> Local:
+        """There is nothing of this machine in it."""
+        return self
 
 
 def verify(bundle: Path, out: Path, *arguments: str) -> list[Path]:

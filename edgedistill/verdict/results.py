@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..targets.errors import TargetError
 from ..targets.flaws import FIGURES, Flaw
+from ..targets.manifest import Manifest, read_manifest
 
 SCHEMA = 2
 MOST_BYTES = 8 << 20
 LONGEST_TEXT = 200
+MANIFEST = "manifest.json"
 PERCENTILES = ("p50", "p95", "p99")
 GIVE = "Give what `python3 run.py verify` wrote into results/ on the device."
 NOT_FINITE = -1  # the prediction for an image whose outputs were NaN or infinite
@@ -70,18 +73,36 @@ class _Off(Exception):
     """Where a result departs from its schema."""
 
 
-def result_files(named: Sequence[Path]) -> list[Path]:
-    """The files among `named`, and of folders among them the JSON files that lie directly inside; each once.
+def result_files(named: Sequence[Path], manifest: Manifest) -> list[Path]:
+    """The files among `named`; of folders among them the JSON files that lie directly inside, or, where a folder is a
+    copy of the bundle that was carried to its board, those in its results/. Each once.
 
-    Raises InputError for a folder without any.
+    Raises InputError for a folder without any, and for a copy that is not this bundle or is damaged: what was measured
+    with it says nothing about this one.
     """
     found: dict[Path, None] = {}
     for path in named:
-        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        folder = path
+        if (path / MANIFEST).is_file():
+            _check_copy(path, manifest)
+            folder = path / "results"
+        inside = sorted(folder.glob("*.json")) if path.is_dir() else [path]
         if not inside:
-            raise InputError(f"{path} holds no result", GIVE)
+            raise InputError(f"{folder} holds no result", GIVE)
         found |= dict.fromkeys(inside)
     return list(found)
+
+
+def _check_copy(folder: Path, manifest: Manifest) -> None:
+    try:
+        theirs = read_manifest(folder)
+    except TargetError as error:
+        raise InputError(error.wrong, "Copy the bundle again, and measure that copy on the board.") from error
+    if theirs.sha256 != manifest.sha256:
+        raise InputError(
+            f"{folder} is a copy of another bundle than {manifest.path}",
+            "Copy this bundle to the device and run `python3 run.py verify` there again.",
+        )
 
 
 def read_result(path: Path, manifest: dict[str, Any], manifest_sha256: str, images: int) -> Result | Failed:

@@ -14,28 +14,34 @@ from ..errors import InputError
 from ..targets.errors import TargetError
 from ..targets.manifest import Manifest, read_manifest
 from ..work import atomic
+from ..work.console import SILENT, Progress
 from .decide import decide
 from .results import read_result, result_files
 from .verdict import LEAST_IMAGES, Verdict
 
 
 def verify(
-    bundle: Path, device: Device | None = None, results: Sequence[Path] = (), *, threads: int | None = None
+    bundle: Path,
+    device: Device | None = None,
+    results: Sequence[Path] = (),
+    *,
+    threads: int | None = None,
+    progress: Progress = SILENT,
 ) -> Verdict:
     """Have `device` (this machine unless given) measure the bundle, or judge `results`; write and return the verdict.
 
-    results: files that `run.py verify` wrote, and folders of them; nothing is measured then. threads: of a CPU session,
-    None for the profile's. Raises InputError for a damaged bundle, a result that does not belong to it, a device that
-    cannot be reached, and a runtime that does not start.
+    results: files that `run.py verify` wrote, folders of them, and copies of the bundle that were carried to the board;
+    nothing is measured then. threads: of a CPU session, None for the profile's. Raises InputError for a damaged bundle,
+    a result that does not belong to it, a device that cannot be reached, and a runtime that does not start.
     """
     manifest = _open(bundle)
     check = read_check(bundle / "check")
     if results and device is not None:
         raise InputError("results were given and a device to measure on", "Give one of them.")
     device = device or (Folder() if results else Local())
-    files = result_files(results) if results else device.measure(manifest, threads)
+    files = result_files(results, manifest) if results else device.measure(manifest, threads, progress)
     found = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in files]
-    return _record(manifest, decide(manifest.data, check, found, named=bool(results)), device)
+    return _record(manifest, decide(manifest.data, check, found, named=bool(results) or device.named), device)
 
 
 def _open(bundle: Path) -> Manifest:
@@ -48,7 +54,7 @@ def _open(bundle: Path) -> Manifest:
 def _record(manifest: Manifest, verdict: Verdict, device: Device) -> Verdict:
     """Write verdict.json, which names no path of this machine; return the verdict whose lines can be run right here."""
     name = Path(manifest.path.resolve().name)
-    written = replace(verdict, next=next_steps(verdict, replace(manifest, path=name), device))
+    written = replace(verdict, next=next_steps(verdict, replace(manifest, path=name), device.anyones()))
     atomic.write_json(manifest.path / "verdict.json", written.to_json())
     return replace(verdict, next=next_steps(verdict, manifest, device))
 

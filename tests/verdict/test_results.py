@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import measured
 import numpy as np
 import pytest
+from bundles import write_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgedistill.errors import InputError
 from edgedistill.targets.flaws import Flaw
+from edgedistill.targets.manifest import Manifest, read_manifest
 from edgedistill.verdict.results import Failed, Result, read_result, result_files, safe
 
 IMAGES = 60
@@ -79,9 +82,31 @@ def test_files_and_folders_are_taken_together_each_file_once(tmp_path: Path) -> 
     (folder / "elsewhere").mkdir(parents=True)
     one, two = (measured.written(folder, good(), f"{name}.json") for name in ("a", "b"))
     measured.written(folder / "elsewhere", good(), "c.json")
-    assert result_files([two, folder]) == [two, one]
+    this = Manifest(tmp_path / "bundle", measured.MANIFEST_SHA256, measured.manifest())
+    assert result_files([two, folder], this) == [two, one]
     with pytest.raises(InputError, match="holds no result"):
-        result_files([tmp_path])
+        result_files([tmp_path], this)
+
+
+def test_a_copy_of_the_bundle_brings_the_results_in_it(tmp_path: Path) -> None:
+    this = read_manifest(write_bundle(tmp_path / "bundle"))
+    stick = Path(shutil.copytree(this.path, tmp_path / "stick"))
+    with pytest.raises(InputError, match="holds no result"):
+        result_files([stick], this)
+    (stick / "results").mkdir()
+    one = measured.written(stick / "results", good(), "a.json")
+    (stick / "verdict.json").write_text("of another day")
+    assert result_files([stick], this) == [one]
+
+
+def test_a_copy_that_is_damaged_or_of_another_bundle_is_refused(tmp_path: Path) -> None:
+    this = read_manifest(write_bundle(tmp_path / "bundle"))
+    other = write_bundle(tmp_path / "other", images=61)
+    with pytest.raises(InputError, match="copy of another bundle"):
+        result_files([other], this)
+    (other / "models/fp32.onnx").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"fp32\.onnx is not the file that was built"):
+        result_files([other], this)
 
 
 def put(*keys: str) -> Callable[[dict[str, Any], Any], None]:
