@@ -37,7 +37,7 @@ StrictModes no
 PermitRootLogin yes
 ForceCommand {folder}/login
 MaxStartups 100
-LogLevel ERROR
+LogLevel FATAL
 """
 CLIENT = """
 Host *

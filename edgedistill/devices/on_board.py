@@ -309,8 +309,8 @@ class Conversation:
             try:
                 found[name] = json.loads(done.stdout.splitlines()[-1])
             except (ValueError, IndexError):
-                last = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [""])[-1]
-                found[name] = [f"{name} ends the process that imports it ({ending(done.returncode)}): {last}", ""]
+                words = [ending(done.returncode), *done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]]
+                found[name] = [f"the process that imports it ends with {': '.join(words)}", ""]
         return {
             "runtimes": found,
             "model": first_line("/proc/device-tree/model"),

@@ -316,6 +316,42 @@ def test_a_runtime_that_kills_the_process_that_imports_it(board: Board, fails: F
     assert "SIGILL" in fails().wrong
 
 
+@pytest.fixture
+def jetson(board: Board) -> Callable[[int], None]:
+    """Makes the board say that it runs this release of Jetson Linux: a login sees another /etc."""
+
+    def install(release: int) -> None:
+        etc = board.home / "etc"
+        etc.mkdir()
+        (etc / "nv_tegra_release").write_text(f"# R{release} (release), REVISION: 4.3, GCID: 1, BOARD: generic\n")
+        other = f"mount -t overlay overlay -o lowerdir={etc}:/etc /etc"
+        if subprocess.run(["unshare", "-m", "sh", "-c", other], capture_output=True).returncode:
+            pytest.skip("a process cannot be given another /etc here")
+        board.log_in(before=f"exec unshare -m sh -c '{other} && exec sh -c \"$SSH_ORIGINAL_COMMAND\"'")
+
+    return install
+
+
+def test_a_jetson_without_tensorrt_is_told_the_package_of_its_jetpack(
+    board: Board, fails: Fails, jetson: Callable[[int], None], tmp_path: Path
+) -> None:
+    jetson(36)
+    bundle = read_manifest(write_bundle(tmp_path / NAME, profile="jetson-orin-nano"))
+    error = fails(lambda: Ssh.at(board.url).measure(bundle))
+    assert "tensorrt cannot be imported" in error.wrong
+    assert "JetPack 6" in error.todo
+    assert "sudo apt install python3-libnvinfer" in error.todo
+
+
+def test_jetpack_5_is_told_that_it_ends_with_its_python(
+    board: Board, fails: Fails, jetson: Callable[[int], None]
+) -> None:
+    jetson(35)
+    older = "import sys; sys.version_info = (3, 8, 10); exec(sys.argv.pop(1))"
+    board.python(f'shift; exec {shlex.quote(sys.executable)} -c {shlex.quote(older)} "$@"')
+    assert "flash the board with JetPack 6" in fails().todo
+
+
 def test_a_folder_that_may_not_be_written(board: Board, fails: Fails) -> None:
     error = fails(url=f"{board.url}/sys/edgedistill")
     assert "may not write /sys/edgedistill" in error.wrong
