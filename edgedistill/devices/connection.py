@@ -175,7 +175,8 @@ class Connection:
                 self.greeting.executable = trouble.printable(str(json.loads(executable)))
                 if self.greeting.python < LEAST_PYTHON:
                     raise trouble.old_python(self.address, self.greeting)
-                return self._start()
+                self._start()
+                return
         raise trouble.not_reached(self.address, self._last_words())
 
     def _start(self) -> None:
