@@ -23,7 +23,9 @@ from .choices import (
     Dtype,
     EngineName,
     FewShotTune,
+    Precision,
     PromptWeights,
+    Qat,
     Refinement,
     SelectBy,
     TeacherDtype,
@@ -76,6 +78,8 @@ def build(
     seeds: int | None = None,
     train_on: TrainOn | None = None,
     threads: int | None = None,
+    precision: Precision | None = None,
+    qat: Qat | None = None,
     device: str | None = None,
     latency_budget: float | None = None,
     memory_budget: float | None = None,
@@ -136,6 +140,10 @@ def build(
     seed, seeds         same seed, same bytes on a CPU; `seeds` many are trained, and the first one is shipped
     train_on            "auto", "cpu" or "cuda"
     threads             CPU threads of teacher and training; None: all cores
+    precision           "auto": a lower one than fp32 is used where the device finds it faster and no worse; or "fp32",
+                        "fp16", "int8": that one, whether it is faster or not
+    qat                 "auto": where int8 loses too much, the student is trained on for it; "never"
+    device              where to measure: "local", or "folder" (only write the bundle)
     device              where to measure: "local", "ssh://USER@BOARD" (with :PORT and /FOLDER where needed), "folder"
                         (only write the bundle) or "folder:PLACE" (and copy it there, such as to a USB stick)
     latency_budget      p95 in ms; memory_budget in MB; None: the profile's, as of the next two

@@ -10,8 +10,13 @@ from typing import Literal, get_args
 
 DEFAULT_TEACHER = "ViT-B-16/datacomp_xl_s13b_b90k"
 
-BUILT_PRECISIONS: tuple[str, ...] = ("fp32", "fp16")
-"""What the export can make; a profile may name more (targets/names.py)."""
+Precision = Literal["auto", "fp32", "fp16", "int8"]
+"""What a build may ship; auto: what the device measures to be faster and no worse than fp32."""
+PRECISION: tuple[str, ...] = get_args(Precision)
+
+Qat = Literal["auto", "never"]
+"""Whether a student is trained on for int8 where that loses too much (distil/fine_tune.py)."""
+QAT: tuple[str, ...] = get_args(Qat)
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 """A student's. float16 is not among them: its small range would need the loss scaled up and down while it trains."""

@@ -23,7 +23,9 @@ from .choices import (
     DTYPES,
     ENGINES,
     FEW_SHOT_TUNE,
+    PRECISION,
     PROMPT_WEIGHTS,
+    QAT,
     REFINEMENTS,
     SELECT_BY,
     TEACHER_DTYPES,
@@ -275,6 +277,14 @@ def build(
         flag("--seeds", TRAINING, "Train this many seeds, report mean and spread, ship the first.", "1"),
     ] = None,
     train_on: TrainOnFlag = None,
+    precision: Annotated[
+        Text,
+        flag("--precision", RUN, f"{', '.join(PRECISION)}; auto: what the device finds faster and no worse.", "auto"),
+    ] = None,
+    qat: Annotated[
+        Text,
+        flag("--qat", RUN, f"{', '.join(QAT)}: train the student on for int8, where that loses too much.", "auto"),
+    ] = None,
     latency_budget: Annotated[Real, flag("--latency-budget", BUDGETS, "p95 in ms.", "the profile's")] = None,
     memory_budget: Annotated[Real, flag("--memory-budget", BUDGETS, "MB.", "the profile's")] = None,
     agreement_min: Annotated[

@@ -36,8 +36,10 @@ from .distil.config import TrainConfig, batch_for, epochs_for, patient
 from .distil.lesson import Lesson
 from .distil.pace import VIEWS
 from .distil.stand_in import Like
+from .export.calibrate import Photos
 from .export.graph import GraphFacts, GraphSpec
-from .export.models import export_models
+from .export.models import Int8, export_models
+from .export.quantise import dialect_for
 from .images.few_shot import gather_few_shot
 from .images.gather import Images, gather, rows_of
 from .images.pixels import short_side_for
@@ -78,7 +80,7 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
         kept = line.select(images, stores, kept, classes, nouns)
         check = line.check_set(images, stores, classes)
         trained = [line.distil(seed, stores, kept, bank, classes, check) for seed in line.seeds]
-        folder = line.bundle(trained, classes, check, images, stores, kept)
+        folder = line.bundle(trained, bank, classes, check, images, stores, kept)
         return line.measure(folder)
 
 
@@ -210,7 +212,15 @@ class Line:
         self, seed: int, stores: Stores, kept: Kept, bank: TextBank, classes: ClassVectors, check: CheckSet
     ) -> Trained:
         """Train one student from the store, to the last epoch; only then the check set is looked at."""
-        lesson = Lesson(
+        lesson = self._lesson(stores, kept, bank, classes)
+        questions = distil_stages.Questions(check.images, stores.check_stage)
+        config = self._settled(seed, lesson, stores)
+        stage = distil_stages.train(self.work, self.start, lesson, stores.train_stage, config, self.bar)
+        before, after = distil_stages.answers(self.work, self.start, stage, seed, questions, classes)
+        return Trained(seed, stage, None if before is None else check.figures(before), check.figures(after))
+
+    def _lesson(self, stores: Stores, kept: Kept, bank: TextBank, classes: ClassVectors) -> Lesson:
+        return Lesson(
             store=stores.train,
             rows=kept.rows,
             method=self.request.method,
@@ -218,16 +228,16 @@ class Line:
             bank=bank,
             mean_feature=self.teacher.files.mean_feature,
         )
-        questions = distil_stages.Questions(check.images, stores.check_stage)
-        config = self.config(seed, len(kept.rows))
-        if self.time is not None:
-            epochs, why = distil_stages.epochs_in(self.work, self.start, lesson, stores.train_stage, config, self.time)
-            if seed == self.seeds.start:
-                log.info("epochs %d: %s", epochs, why)
-            config = dataclasses.replace(config, epochs=epochs)
-        stage = distil_stages.train(self.work, self.start, lesson, stores.train_stage, config, self.bar)
-        before, after = distil_stages.answers(self.work, self.start, stage, seed, questions, classes)
-        return Trained(seed, stage, None if before is None else check.figures(before), check.figures(after))
+
+    def _settled(self, seed: int, lesson: Lesson, stores: Stores) -> TrainConfig:
+        """How this seed trains, the epochs of --time with it."""
+        config = self.config(seed, len(lesson.rows))
+        if self.time is None:
+            return config
+        epochs, why = distil_stages.epochs_in(self.work, self.start, lesson, stores.train_stage, config, self.time)
+        if seed == self.seeds.start:
+            log.info("epochs %d: %s", epochs, why)
+        return dataclasses.replace(config, epochs=epochs)
 
     def config(self, seed: int, images: int) -> TrainConfig:
         """How `images` photos train this seed, every choice settled; `distil` changes the epochs where --time does."""
@@ -251,6 +261,7 @@ class Line:
     def bundle(
         self,
         trained: Sequence[Trained],
+        bank: TextBank,
         classes: ClassVectors,
         check: CheckSet,
         images: Images,
@@ -271,6 +282,8 @@ class Line:
             golden_files=[images.check.read(row) for row in golden_rows],
             size=self.size,
             budget_overrides=budget_overrides(self.settings),
+            forced=None if self.settings.precision == "auto" else self.settings.precision,
+            qat=self.settings.qat == "auto",
             start=shipped.start,
             seeds=[{"seed": one.seed, **one.result} for one in trained] if len(trained) > 1 else None,
             skipped=not_trained(images, stores, kept),
@@ -288,10 +301,34 @@ class Line:
                 images=check.images[:PARITY_IMAGES],
                 spec=GraphSpec(size=self.size, dynamic_batch=not model.static_shape, opset=model.opset),
                 precisions=model.precisions,
+                int8=self._int8(shipped, stores, self._lesson(stores, kept, bank, classes)),
             )
             for precision, reason in exports.not_built.items():
                 log.info("%s is not built: %s", precision, reason)
             return write_bundle(out, Content(**vars(draft), build_id=build_id, exports=exports))
+
+    def _int8(self, shipped: Trained, stores: Stores, lesson: Lesson) -> Int8 | None:
+        """What int8 is made with, where the board may want it: photos that trained, and none of the check set."""
+        if "int8" not in self.profile.model.precisions:
+            return None
+        photos = Photos.of(stores.train, lesson.rows, self.size, self.settings.seed)
+
+        def fine_tune() -> tuple[students.Student, str]:
+            stage, words = distil_stages.trained_for_int8(
+                self.work,
+                self.start,
+                shipped.stage,
+                lesson,
+                stores.train_stage,
+                self._settled(shipped.seed, lesson, stores),
+                photos.calibrating,
+                self.bar,
+            )
+            return self.start.finished(stage), words
+
+        allowed = self.settings.qat == "auto"
+        dialect = dialect_for(self.profile.runtime.prefer)
+        return Int8(dialect=dialect, photos=photos, fine_tune=fine_tune if allowed else None)
 
     @property
     def time(self) -> distil_stages.Time | None:

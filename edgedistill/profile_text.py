@@ -8,7 +8,6 @@ from dataclasses import fields
 from rich.console import Console
 from rich.text import Text
 
-from .choices import BUILT_PRECISIONS
 from .profiles import Engine, Identify, Measure, Power, Profile, Runtime, Stack
 
 BASIS = {"anchored": "set around a published measurement", "derived": "by arithmetic"}
@@ -91,9 +90,8 @@ def _runtimes(runtime: Runtime) -> Iterator[str]:
 
 
 def _precisions(named: Sequence[str]) -> str:
-    """The precisions in their order; those that cannot be built yet are marked."""
-    words = [name if name in BUILT_PRECISIONS else f"{name} (not built by this version)" for name in named]
-    return ", ".join(words) + ("" if "fp32" in named else "; fp32 is always built too")
+    """The precisions in their order."""
+    return ", ".join(named) + ("" if "fp32" in named else "; fp32 is always built too")
 
 
 def _limits(engine: Engine) -> Iterator[str]:

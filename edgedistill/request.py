@@ -75,9 +75,11 @@ def check_class_vectors(settings: BuildSettings, method: Method) -> None:
 
 
 def with_budgets(profile: Profile, settings: BuildSettings) -> Profile:
-    """The profile with the budgets and the input size that flags or build.toml changed."""
+    """The profile with the budgets, the input size and the precision that flags or build.toml changed."""
     budget = dataclasses.replace(profile.budget, **budget_overrides(settings))
     model = dataclasses.replace(profile.model, input_size=settings.input_size or profile.model.input_size)
+    if settings.precision != "auto":
+        model = dataclasses.replace(model, precisions=(settings.precision,))
     return dataclasses.replace(profile, budget=budget, model=model)
 
 

@@ -26,7 +26,9 @@ from .choices import (
     Dtype,
     EngineName,
     FewShotTune,
+    Precision,
     PromptWeights,
+    Qat,
     Refinement,
     SelectBy,
     TeacherDtype,
@@ -143,6 +145,8 @@ class BuildSettings:
     seeds: int = 1
     train_on: TrainOn = "auto"
     threads: int | None = None
+    precision: Precision = "auto"
+    qat: Qat = "auto"
     device: str = "local"
     latency_budget: float | None = None
     memory_budget: float | None = None

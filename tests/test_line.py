@@ -38,6 +38,7 @@ from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
 from edgedistill.line import Line, at_work, build
 from edgedistill.settings import BuildSettings
+from edgedistill.targets.manifest import read_manifest
 from edgedistill.targets.preprocess import decode
 from edgedistill.teacher.in_use import TeacherInUse
 from edgedistill.teacher.store import TeacherStore
@@ -77,7 +78,7 @@ def test_the_verdict_holds_every_key_of_the_contract(built: dict[str, Any]) -> N
     )
     assert set(keys.split()) <= set(built)
     assert set(built["latency_ms"]) >= {"p50", "p95", "p99"}
-    assert [row["precision"] for row in built["precision_candidates"] if row["not_built"]] == ["int8"]
+    assert built["forced"] is None
 
 
 def test_the_teacher_of_the_check_set_is_the_frozen_one(inputs: Path, tiny_teacher: Teacher) -> None:
@@ -545,10 +546,37 @@ def test_a_time_too_short_for_an_epoch_is_told_before_the_teacher_looks_at_the_p
     assert not [*(tmp_path / "work").glob("*store*"), *(tmp_path / "work" / "decisions").glob("views*")]
 
 
+def test_int8_is_one_more_candidate_made_from_photos_that_trained(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    write_profile(tmp_path / "quick.toml", precisions='["fp32", "int8"]')
+    changed = {"profile": str(tmp_path / "quick.toml"), "out": tmp_path / "bundle", "qat": "never"}
+    verdict = build(settings(inputs, tiny_teacher_folder, **changed))
+    manifest = read_manifest(tmp_path / "bundle")
+    rows = {row.precision: row for row in verdict.precision_candidates}
+    if "int8" not in manifest.precisions:  # two epochs leave a student that tells little: its answers may not hold
+        assert "photos of the pool" in str(rows["int8"].not_built)
+        return
+    made = rows["int8"].int8
+    assert made is not None
+    assert made.photos + made.judged <= PHOTOS
+    assert rows["int8"].against_fp32 is not None
+    assert verdict.selected == ("fp32" if rows["int8"].kept_back else "int8")
+
+
+def test_a_precision_that_was_asked_for_is_the_one_in_use(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    verdict = build(settings(inputs, tiny_teacher_folder, precision="fp16", out=tmp_path / "bundle"))
+    assert (verdict.forced, {row.precision for row in verdict.precision_candidates}) == ("fp16", {"fp16", "fp32"})
+    assert verdict.selected == "fp16"
+    assert read_manifest(tmp_path / "bundle").data["forced"] == "fp16"
+
+
 def test_a_board_that_is_not_here_leaves_a_bundle_and_its_commands(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
-    write_profile(tmp_path / "board.toml", "jetson-orin")
+    write_profile(tmp_path / "board.toml", "jetson-orin", precisions='["fp16"]')
     verdict = build(
         settings(inputs, tiny_teacher_folder, profile=str(tmp_path / "board.toml"), out=tmp_path / "bundle", epochs=1)
     )

@@ -253,6 +253,31 @@ def budget(results: Path) -> str:
     return with_origin(markdown(["set", "image-steps", "views", *columns], lines), rows)
 
 
+def precision(results: Path) -> str:
+    """A line for each student: the precision that its build chose, its time and its accuracy beside the others."""
+    rows = rows_of(results, "precision")
+    if not rows:
+        return NOTHING
+    columns: dict[str, tuple[str, Callable[[Row], str]]] = {
+        "chosen, bits": ("bits", _whole),
+        "fp32, ms": ("fp32", _two_digits),
+        "chosen, ms": ("chosen", _two_digits),
+        "chosen / fp32": ("chosen to fp32", _ratio),
+        "chosen / default int8": ("chosen to default", _ratio),
+        "int8 / fp32": ("int8 to fp32", _ratio),
+        "accuracy, fp32": ("accuracy, fp32", _share),
+        "points lost": ("accuracy lost", _points),
+        "over default int8, at most": ("accuracy over default", _points),
+        "bars met": ("", str),
+    }
+    lines = []
+    for name, figures in _by_group(rows).items():
+        told = [_told(figures, figure, shown) for figure, shown in columns.values()][:-1]
+        missed = [figure for figure, row in figures.items() if row["met"] is False]
+        lines.append([name, *told, "yes" if not missed else f"**no**: {', '.join(missed)}"])
+    return with_origin(markdown(["student", *columns], lines), rows)
+
+
 # ---- costs -----------------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +310,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "refined-variants": refined_variants,
     "gentle-start": gentle_start,
     "budget": budget,
+    "precision": precision,
     "step-time": benchmark("step_time"),
     "targets": benchmark("targets"),
     "gpu": benchmark("gpu"),
@@ -338,6 +364,10 @@ def _one_digit(row: Row) -> str:
 
 def _two_digits(row: Row) -> str:
     return f"{row['value']:.2f}"
+
+
+def _ratio(row: Row) -> str:
+    return f"{row['value']:.2f} ({row['low']:.2f} .. {row['high']:.2f})"
 
 
 def _whole(row: Row) -> str:

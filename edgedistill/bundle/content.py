@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..profiles import Profile
     from ..teacher.files import TeacherFiles
 
-BUNDLE = 1  # raise it whenever the same draft would give another bundle: another graph, card or layout
+BUNDLE = 2  # raise it whenever the same draft would give another bundle: another graph, card or layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,7 @@ class Draft:
 
     `profile` with the budgets that count; `budget_overrides` names those that a flag changed. `golden_files`: the bytes
     of the first check images' files, at most 8. `student_folder` holds student.safetensors and student.json.
+    `forced`: the precision that --precision asked for, or None. `qat`: whether int8 may cost a fine-tuning.
     `start`, `seeds`: figures before training and of each seed, or None. `skipped`: reason -> images not used.
     """
 
@@ -81,6 +82,8 @@ class Draft:
     golden_files: Sequence[bytes]
     size: int
     budget_overrides: Mapping[str, Any]
+    forced: str | None = None
+    qat: bool = False
     start: Mapping[str, Any] | None = None
     seeds: Sequence[Mapping[str, Any]] | None = None
     skipped: Mapping[str, int]
@@ -103,6 +106,7 @@ class Draft:
                 "labels": self.labels.to_json(),
                 "profile": self.profile.to_json(),
                 "budgets": self.budget_overrides,
+                "precision": [self.forced, self.qat],
             }
         )
 

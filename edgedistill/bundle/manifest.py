@@ -57,6 +57,7 @@ def manifest(content: Content, folder: Path) -> dict[str, Any]:
         "profile": profile.to_json(),
         "budget": asdict(profile.budget),
         "budget_overrides": dict(content.budget_overrides),
+        "forced": content.forced,
         "teacher": asdict(content.teacher),
         "student": asdict(content.student),
         "classes": {
@@ -72,6 +73,7 @@ def manifest(content: Content, folder: Path) -> dict[str, Any]:
                 "bytes": model.bytes,
                 "parity": {"max_abs_diff": model.max_abs_diff, "images": model.images},
                 "golden_tolerance": model.golden_tolerance,
+                **({"int8": asdict(model.int8)} if model.int8 else {}),
             }
             for model in content.exports.models
         ],

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,9 @@ from ..work import atomic
 from ..work.compute import Compute
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
-from . import loop, methods, pace, students
+from . import fine_tune, loop, methods, pace, students
 from .arithmetic import choose_dtype
-from .config import TrainConfig
+from .config import TrainConfig, epochs_for
 from .evaluate import evaluate
 from .lesson import Lesson
 from .methods.base import Method
@@ -29,6 +30,7 @@ from .stand_in import Like, stand_in
 # Versions of the two stages; when to raise them: work/stage.py.
 DISTIL = 2  # a student: methods, loop, batches, students
 ANSWERS = 2  # what it answers
+FINE_TUNE = 1  # a student that learned with int8's steps in its way
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +181,33 @@ def train(
         loop.train(student, lesson, config, stage.begin(), progress)
         stage.finish()
     return stage
+
+
+def trained_for_int8(
+    work: WorkFolder,
+    start: Start,
+    trained: Stage,
+    lesson: Lesson,
+    store: Stage,
+    config: TrainConfig,
+    photos: np.ndarray,
+    progress: Progress,
+) -> tuple[Stage, str]:
+    """The student that `trained` left, taught its lesson a little longer with int8's steps in its way (fine_tune.py),
+    and in words what that took. `config`: how it was trained; `photos` uint8 [K,S,S,3] show what its layers see."""
+    epochs = config.epochs or epochs_for(len(lesson.rows))
+    config = fine_tune.config_for(config, epochs)
+    described = _described(start, lesson, store, config)
+    shown = hashlib.sha256(photos.tobytes()).hexdigest()
+    stage = work.stage("fine-tune", {**described, "trained": trained.path.name, "photos": shown}, version=FINE_TUNE)
+    words = f"fine-tuned for int8 for {config.epochs} more epochs of {len(lesson.rows)} photos"
+    if not stage.done:
+        log.info("int8 loses too much: the student is %s; --qat never leaves this out", words)
+        began = time.monotonic()
+        loop.train(fine_tune.with_steps(start.finished(trained), photos), lesson, config, stage.begin(), progress)
+        stage.finish()
+        log.info("fine-tuning took %.0f s", time.monotonic() - began)
+    return stage, words
 
 
 def _described(start: Start, lesson: Lesson, store: Stage, config: TrainConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,29 +16,37 @@ import numpy as np
 import onnx
 import torch
 
-from ..choices import BUILT_PRECISIONS
 from ..errors import EdgeDistillError, InputError
+from ..targets.names import PRECISIONS
 from ..work import atomic
 from .graph import OUTPUTS, BakedClassifier, GraphFacts, GraphSpec, check_graph, to_onnx
+from .int8 import FineTuned, Int8Facts, flaw_of, make_int8
 
 if TYPE_CHECKING:
     from ..classes.class_vectors import ClassVectors
     from ..distil.students import Student
+    from .calibrate import Photos
+    from .quantise import Dialect
 
 log = logging.getLogger(__name__)
 
-NOT_BUILT = f"this version builds {' and '.join(BUILT_PRECISIONS)}"
+NO_PHOTOS = "there are no photos to calibrate on"
+TORCH_MADE = ("fp32", "fp16")  # exported from torch; int8 is made from the fp32 graph
 # How far an output may be from torch in float32: what a device is allowed on the golden images, and what is no longer
 # the same model. Half moves a probability by about scale / 4 times the cosine's error: 0.04 was seen at CLIP's scale of
 # 100, on images between two classes. That alone is no reason to drop fp16: its golden tolerance grows with the drift
 # measured here, and the agreement measured on the device decides.
-TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
-LARGEST = {"fp32": 1e-3, "fp16": 1e-1}
+# int8 moves it by more, and is held to fp32 by what it chooses on photos of the pool (int8.py), not by a distance.
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1e-1}
+LARGEST = {"fp32": 1e-3, "fp16": 1e-1, "int8": 2.0}
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """One graph that passed every check. `max_abs_diff`: its probabilities against torch in float32, on `images`."""
+    """One graph that passed every check. `max_abs_diff`: its probabilities against torch in float32, on `images`.
+
+    `int8`: how it was made, where it is one.
+    """
 
     precision: str
     path: Path
@@ -47,11 +55,22 @@ class ExportedModel:
     seconds: float
     max_abs_diff: float
     images: int
+    int8: Int8Facts | None = None
 
     @property
     def golden_tolerance(self) -> float:
         """What a device's probabilities may differ by from the fp32 reference."""
         return max(TOLERANCE[self.precision], 2 * self.max_abs_diff)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8:
+    """What an int8 graph is made with: the dialect of the board's runtimes, photos of the pool, and, where fine-tuning
+    is allowed, what gives a student that learned with int8's steps in its way, and in words what that took."""
+
+    dialect: Dialect
+    photos: Photos
+    fine_tune: Callable[[], tuple[Student, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,14 +93,15 @@ def export_models(
     facts: GraphFacts,
     images: np.ndarray,
     spec: GraphSpec,
-    precisions: Sequence[str] = BUILT_PRECISIONS,
+    precisions: Sequence[str] = PRECISIONS,
+    int8: Int8 | None = None,
 ) -> Exports:
     """Write `folder`/<precision>.onnx for each precision asked for, fp32 always, and check every one.
 
     `images` uint8 [M, size, size, 3]: real images for the comparison with torch. A graph is checked by onnx, by its
     input and output names, types and shapes, and by running it in a fresh process on `images`, an all-black and an
-    all-white image. Another precision than fp32 that fails is left out with the reason; what this version cannot build
-    (int8) likewise. Raises EdgeDistillError if the fp32 graph itself does not hold.
+    all-white image. Another precision than fp32 that fails is left out with the reason; so is int8 without `int8`.
+    Raises EdgeDistillError if the fp32 graph itself does not hold.
     """
     check_images(images, spec.size)
     if len(class_vectors.names) != len(facts.labels) or len(class_vectors.baked) != len(facts.labels):
@@ -90,25 +110,59 @@ def export_models(
             "Export with the class vectors made from these labels.",
         )
     wanted = ["fp32", *(name for name in precisions if name != "fp32")]
-    not_built = {name: NOT_BUILT for name in wanted if name not in BUILT_PRECISIONS}
+    not_built: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    baked = {name: _bake(student, class_vectors, spec, name) for name in wanted if name in BUILT_PRECISIONS}
+    baked = {name: _bake(student, class_vectors, spec, name) for name in wanted if name in TORCH_MADE}
     written = [_write(module, folder / f"{name}.onnx", facts, spec) for name, module in baked.items()]
-
     extremes = np.stack([np.zeros_like(images[0]), np.full_like(images[0], 255)])
     probes = np.concatenate([images, extremes])
     expected = run_torch(baked["fp32"], probes)
-    outputs = reload_all([graph.path for graph in written], probes)
-    models = []
-    for graph, got in zip(written, outputs):
-        flaw = flaw_in(got, expected, LARGEST[graph.precision], compared=len(images))
-        if flaw is None:
-            models.append(graph.checked(got, expected, compared=len(images)))
+    models: list[ExportedModel] = []
+
+    def check(graphs: Sequence[_Written]) -> list[dict[str, np.ndarray]]:
+        outputs = reload_all([graph.path for graph in graphs], probes)
+        for graph, got in zip(graphs, outputs):
+            flaw = flaw_in(got, expected, LARGEST[graph.precision], compared=len(images))
+            if flaw is None:
+                models.append(graph.checked(got, expected, compared=len(images)))
+            else:
+                _leave_out(graph, flaw)
+                not_built[graph.precision] = flaw
+        return outputs
+
+    reference = {name: values[: len(images)] for name, values in check(written)[0].items()}
+    if "int8" in wanted:  # made from the fp32 graph, which has to hold first
+        made = NO_PHOTOS if int8 is None else _write_int8(int8, folder, class_vectors, facts, spec)
+        if isinstance(made, str):
+            not_built["int8"] = made
         else:
-            _leave_out(graph, flaw)
-            not_built[graph.precision] = flaw
-    reference = {name: values[: len(images)] for name, values in outputs[0].items()}
+            check([made])
     return Exports(tuple(models), not_built, reference)
+
+
+def _write_int8(
+    int8: Int8, folder: Path, class_vectors: ClassVectors, facts: GraphFacts, spec: GraphSpec
+) -> _Written | str:
+    """int8.onnx beside the fp32 graph in `folder`, or why there is none."""
+    began = time.perf_counter()
+
+    def fine_tuned() -> FineTuned:
+        assert int8.fine_tune is not None
+        student, words = int8.fine_tune()
+        _write(_bake(student, class_vectors, spec, "fp32"), Path(scratch) / "fp32.onnx", facts, spec)
+        return FineTuned(Path(scratch) / "fp32.onnx", words)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        fine_tune = None if int8.fine_tune is None else fine_tuned
+        made = make_int8(folder / "fp32.onnx", int8.photos, int8.dialect, fine_tune)
+    flaw = flaw_of(made)
+    if flaw is not None:
+        log.warning("int8.onnx is left out: %s", flaw)
+        return flaw
+    check_graph(made.model, spec)
+    path = folder / "int8.onnx"
+    atomic.write_bytes(path, made.model.SerializeToString(deterministic=True))
+    return _Written(path, len(made.model.graph.node), time.perf_counter() - began, made.facts)
 
 
 @dataclass(frozen=True)
@@ -118,6 +172,7 @@ class _Written:
     path: Path
     nodes: int
     seconds: float
+    int8: Int8Facts | None = None
 
     @property
     def precision(self) -> str:
@@ -134,6 +189,7 @@ class _Written:
             seconds=self.seconds,
             max_abs_diff=float(f"{difference:.1e}"),
             images=compared,
+            int8=self.int8,
         )
 
 

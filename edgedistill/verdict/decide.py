@@ -2,7 +2,9 @@
 
 A result decides only if it comes from the profile's device and one of the profile's runtimes, and if the run was sound;
 what another machine measured is shown with that machine's name. Among the candidates that are inside every budget the
-fastest is selected. Nothing missing ever counts as met.
+fastest is selected; a lower precision is among them only if it is faster than fp32 there and loses no more than the
+accuracy budget against it, or, where --precision asks for it, whether it is faster or not. Nothing missing ever counts
+as met.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from ..bundle.checkset import CheckSet
 from ..errors import InputError
 from ..records import read
 from ..targets.flaws import Flaw
+from .against_fp32 import compare, fastest, kept_back, lost
 from .intervals import paired_difference, wilson
 from .results import NOT_FINITE, Failed, Result
 from .verdict import (
@@ -25,12 +28,15 @@ from .verdict import (
     QUALITY,
     REASONS,
     Accuracy,
+    AgainstFp32,
     Agreement,
     Board,
     Budget,
     Candidate,
     Check,
     ClassAgreement,
+    Int8,
+    KeptBack,
     Latency,
     Machine,
     Memory,
@@ -66,12 +72,17 @@ class Quality:
 
 @dataclass(frozen=True)
 class Judged:
-    """One result beside the bundle: what keeps it from deciding, and the budgets it is outside of."""
+    """One result beside the bundle: what keeps it from deciding, and the budgets it is outside of.
+
+    `against_fp32`, `kept_back`: beside fp32 on the same device, and why it is not used though it is sound.
+    """
 
     result: Result
     quality: Quality
     obstacle: Obstacle | None
     over: tuple[Over, ...]
+    against_fp32: AgainstFp32 | None = None
+    kept_back: tuple[KeptBack, ...] = ()
 
 
 def decide(manifest: dict[str, Any], check: CheckSet, results: Sequence[Result | Failed], *, named: bool) -> Verdict:
@@ -83,10 +94,12 @@ def decide(manifest: dict[str, Any], check: CheckSet, results: Sequence[Result |
     """
     budget = _budget(manifest)
     judged = [judge(manifest, check, result, budget, named) for result in results if isinstance(result, Result)]
+    judged = [_beside_fp32(item, judged, check, budget, manifest.get("forced")) for item in judged]
     failed = [result for result in results if isinstance(result, Failed)]
     sound = [item for item in judged if item.obstacle is None]
-    shown = min(sound or judged, key=_rank, default=None)
-    reasons = _reasons(judged, failed, len(check)) if len(check) < LEAST_IMAGES or not sound else ()
+    usable = [item for item in sound if not item.kept_back]
+    shown = min(usable or [item for item in judged if not item.kept_back] or judged, key=_rank, default=None)
+    reasons = _reasons(judged, failed, len(check)) if len(check) < LEAST_IMAGES or not usable else ()
     outcome: Outcome = "unmeasured" if reasons else "fail" if shown is not None and shown.over else "pass"
     chosen = None if reasons else shown
     return replace(
@@ -105,6 +118,28 @@ def judge(manifest: dict[str, Any], check: CheckSet, result: Result, budget: Bud
     names = [label["name"] for label in manifest["labels"]]
     measured = quality(check, result.predictions, names)
     return Judged(result, measured, _obstacle(manifest, result, named), _over(result, measured, budget))
+
+
+def _beside_fp32(item: Judged, judged: Sequence[Judged], check: CheckSet, budget: Budget, forced: str | None) -> Judged:
+    """The same with how it compares with fp32, and why it is not used for that.
+
+    Where fp32 was not measured on its device (somebody measured this model alone, or fp32 does not run there), there is
+    nothing to compare with, and the budgets decide alone.
+    """
+    asked = forced in (None, item.result.precision)
+    if item.result.precision == "fp32":
+        return item if asked else replace(item, kept_back=("not-asked",))
+    there = [one for one in judged if one.result.precision == "fp32" and one.result.device == item.result.device]
+    sound = [one.result for one in there if one.obstacle is None]
+    fp32 = fastest(sound or [one.result for one in there])
+    if fp32 is None:
+        return item
+    found = compare(check, item.result, fp32)
+    if forced == item.result.precision:
+        return replace(item, against_fp32=found, over=(*item.over, *lost(found, budget)))
+    if item.obstacle is None and not sound:
+        return replace(item, against_fp32=found, kept_back=("not-compared",))
+    return replace(item, against_fp32=found, kept_back=kept_back(found, budget))
 
 
 def quality(check: CheckSet, predictions: np.ndarray, names: Sequence[str]) -> Quality:
@@ -191,10 +226,12 @@ def _rank(item: Judged) -> tuple[Any, ...]:
 def _reasons(judged: Sequence[Judged], failed: Sequence[Failed], images: int) -> tuple[Reason, ...]:
     """Why nothing decides, in the order of REASONS."""
     found: set[str] = set()
-    if all(item.obstacle for item in judged):
+    if all(item.obstacle or item.kept_back for item in judged):
         found = {item.obstacle.reason for item in judged if item.obstacle}
         if not judged:
             found.add("unstable" if any(one.matches_profile for one in failed) else "not-reached")
+        elif not found:  # the one that was asked for does not run there
+            found.add("unstable")
     if images < LEAST_IMAGES:
         found.add("too-few-images")
     return tuple(reason for reason in REASONS if reason in found)  # type: ignore[misc]  # a tuple of Reason
@@ -212,6 +249,7 @@ def _unmeasured(manifest: dict[str, Any], check: CheckSet, budget: Budget) -> Ve
         board=Board(title=profile["title"], runtimes=tuple(profile["runtime"]["prefer"])),
         build_id=manifest["build_id"],
         selected="fp32",
+        forced=manifest.get("forced"),
         budget=budget,
         agreement=None,
         accuracy=None,
@@ -261,7 +299,12 @@ def _candidates(
 ) -> tuple[Candidate, ...]:
     """Every precision built or asked for, and every runtime it was measured under; the best first."""
     rows = []
-    for item in sorted(judged, key=lambda item: (item.obstacle is not None, _rank(item))):
+    made = {
+        entry["precision"]: read(Int8, entry["int8"], MANIFEST, "int8.")
+        for entry in manifest["models"]
+        if "int8" in entry
+    }
+    for item in sorted(judged, key=lambda item: (item.obstacle is not None, bool(item.kept_back), _rank(item))):
         result, accuracy = item.result, item.quality.accuracy
         row = Candidate(
             precision=result.precision,
@@ -276,6 +319,9 @@ def _candidates(
             accuracy=accuracy.student if accuracy is not None else None,
             over=item.over,
             obstacle=item.obstacle,
+            against_fp32=item.against_fp32,
+            kept_back=item.kept_back,
+            int8=made.get(result.precision),
         )
         rows.append(row)
     rows += [
@@ -286,12 +332,15 @@ def _candidates(
             runtime=one.runtime,
             device=one.device,
             error=one.error,
+            int8=made.get(one.precision),
         )
         for one in failed
     ]
     tried = {row.precision for row in rows}
     rows += [
-        Candidate(precision=entry["precision"], file=entry["file"], bytes=entry["bytes"])
+        Candidate(
+            precision=entry["precision"], file=entry["file"], bytes=entry["bytes"], int8=made.get(entry["precision"])
+        )
         for entry in manifest["models"]
         if entry["precision"] not in tried
     ]

@@ -29,8 +29,10 @@ Outcome = Literal["pass", "fail", "unmeasured"]
 # Why a verdict is unmeasured, in the order they are named.
 Reason = Literal["not-reached", "wrong-board", "unrecognised", "unstable", "too-few-images"]
 REASONS: tuple[str, ...] = get_args(Reason)
-Figure = Literal["outputs", "accuracy", "agreement", "latency", "memory"]
-QUALITY: tuple[Figure, ...] = ("outputs", "accuracy", "agreement")
+Figure = Literal["outputs", "accuracy", "agreement", "precision", "latency", "memory"]
+QUALITY: tuple[Figure, ...] = ("outputs", "accuracy", "agreement", "precision")
+# Why a candidate that was soundly measured is not used (against_fp32.py); not-asked: --precision names another.
+KeptBack = Literal["not-faster", "less-accurate", "not-compared", "not-asked"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,8 @@ class Memory:
 class Over:
     """One budget that a candidate is outside of. `low`: the end of the interval that decides, where one does.
 
-    `value` is None where there is no figure; of `outputs` it is the number of images whose outputs are not finite.
+    `value` is None where there is no figure; of `outputs` it is the number of images whose outputs are not finite, of
+    `precision` the share of images right, less fp32's.
     """
 
     figure: Figure
@@ -107,10 +110,45 @@ class Obstacle:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AgainstFp32:
+    """A lower precision beside fp32 on the same device. p50, p95: its latency over fp32's; None: no such figure.
+
+    difference, low, high: share of the `images` it gets right, less fp32's (paired); right is the true label where
+    labels decide, else the teacher's choice. same: share of all check images where both choose the same class.
+    """
+
+    p50: float | None
+    p95: float | None
+    difference: float
+    low: float
+    high: float
+    images: int
+    same: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8:
+    """How an int8 model was made, as the manifest says: export/int8.py."""
+
+    dialect: str
+    calibration: str
+    photos: int
+    seed: int
+    judged: int
+    agreement: float
+    tried: dict[str, float]
+    layers: int
+    floating: tuple[str, ...]
+    fine_tuned: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One model file under one runtime on one device; a precision not built, or not measured, has no runtime.
 
     `selected`: the one in use. `error`: why it does not run there. `over`: the budgets it is outside of.
+    `against_fp32`: of a lower precision, where fp32 was measured on the same device. `kept_back`: why it is not used
+    though it was soundly measured.
     """
 
     precision: str
@@ -127,6 +165,9 @@ class Candidate:
     over: tuple[Over, ...] = ()
     obstacle: Obstacle | None = None
     error: str | None = None
+    against_fp32: AgainstFp32 | None = None
+    kept_back: tuple[KeptBack, ...] = ()
+    int8: Int8 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,11 +257,12 @@ class ClassAgreement:
 class Verdict:
     """What was decided of a bundle, and every figure behind it.
 
-    selected: the precision in use, "fp32" while unmeasured. reasons: why it is unmeasured, [] otherwise. over: the
-    budgets that the best candidate is outside of. agreement, accuracy, latency_ms, memory_mb, model, device, runtime:
-    of the selected candidate, or of the best one measured where none may decide; None where there is no such figure.
-    precision_candidates: all of them, with what was measured and why not. classes: agreement class by class. next: what
-    to run where for a verdict that is missing, as shell lines; in the file, from the folder that holds the bundle.
+    selected: the precision in use, "fp32" while unmeasured. forced: the one that --precision asked for, or None.
+    reasons: why it is unmeasured, [] otherwise. over: the budgets that the best candidate is outside of. agreement,
+    accuracy, latency_ms, memory_mb, model, device, runtime: of the selected candidate, or of the best one measured
+    where none may decide; None where there is no such figure. precision_candidates: all of them, with what was
+    measured and why not. classes: agreement class by class. next: what to run where for a verdict that is missing,
+    as shell lines; in the file, from the folder that holds the bundle.
     """
 
     verdict: Outcome
@@ -246,6 +288,7 @@ class Verdict:
     skipped: Skipped
     classes: tuple[ClassAgreement, ...] = ()
     next: tuple[str, ...] = ()
+    forced: str | None = None
     schema: int = SCHEMA
 
     @property

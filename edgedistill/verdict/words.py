@@ -14,7 +14,22 @@ from rich.table import Table
 from rich.text import Text
 
 from ..targets import flaws
-from .verdict import LEAST_IMAGES, Agreement, Candidate, Latency, Memory, Obstacle, Over, Reason, Seed, Start, Verdict
+from .verdict import (
+    LEAST_IMAGES,
+    AgainstFp32,
+    Agreement,
+    Candidate,
+    Int8,
+    KeptBack,
+    Latency,
+    Memory,
+    Obstacle,
+    Over,
+    Reason,
+    Seed,
+    Start,
+    Verdict,
+)
 
 COLOUR = {"pass": "green", "fail": "red", "unmeasured": "yellow"}
 MISSING = "–"
@@ -25,6 +40,18 @@ WHY: dict[Reason, str] = {
     "unrecognised": "the machine could not be recognised (its device tree or GPU is unreadable, as in a container)",
     "unstable": "the measurement was not sound",
     "too-few-images": f"fewer than {LEAST_IMAGES} check images",
+}
+
+KEPT_BACK: dict[KeptBack, str] = {
+    "not-faster": "not faster than fp32",
+    "less-accurate": "less accurate than fp32",
+    "not-compared": "fp32's run does not count",
+    "not-asked": "not asked for",
+}
+CALIBRATION = {
+    "minmax": "all values",
+    "percentile": "all but the outermost values",
+    "entropy": "least lost information",
 }
 
 
@@ -96,6 +123,13 @@ def over_words(over: Over, verdict: Verdict) -> str:
             f"agreement: {value:.3f} on {verdict.check.images} images can be as low as {low:.3f}, "
             f"{limit - low:.3f} under the {limit:g} asked for"
         )
+    if over.figure == "precision":
+        if low is None:
+            return f"precision: right on {-100 * value:.1f} points fewer images than fp32, {-100 * limit:g} are allowed"
+        return (
+            f"precision: it may be up to {-100 * low:.1f} points below fp32, "
+            f"{100 * (limit - low):.1f} more than the {-100 * limit:g} allowed"
+        )
     what = "p95 is" if over.figure == "latency" else "the peak is"
     return f"{over.figure}: {what} {value:.2f} {over.unit}, {value - limit:.2f} over the {limit:g} allowed"
 
@@ -121,9 +155,12 @@ def notes(verdict: Verdict) -> list[str]:
     candidates = verdict.precision_candidates
     broken = [f"{_name(one)} does not run: {one.error}" for one in candidates if one.error]
     missing = [f"{one.precision} is not built: {one.not_built}" for one in candidates if one.not_built]
+    compared = [words for one in candidates if (words := comparison_words(one))]
+    made = {int8_words(one.int8): None for one in candidates if one.int8}
+    forced = [f"{verdict.forced} was asked for with --precision"] if verdict.forced else []
     return [
         *([synthetic_words(verdict)] if verdict.check.synthetic else []),
-        *(f"{words}." for words in (*found, *broken, *missing)),
+        *(f"{words}." for words in (*found, *broken, *missing, *compared, *made, *forced)),
         *([f"Budgets changed for this build: {', '.join(changed)}."] if changed else []),
         *(
             f"Not used, {what}: {', '.join(f'{count} {reason}' for reason, count in counts.items())}."
@@ -131,6 +168,37 @@ def notes(verdict: Verdict) -> list[str]:
             if counts
         ),
     ]
+
+
+def comparison_words(one: Candidate) -> str:
+    """How a lower precision compares with fp32 on its device, and what follows; "" where there is nothing to say."""
+    if one.precision == "fp32" or one.runtime is None or one.error or (one.obstacle and one.against_fp32 is None):
+        return ""
+    if one.against_fp32 is None:
+        return f"{_name(one)} was not compared with fp32, which was not measured there"
+    figures = against_fp32_words(one.against_fp32)
+    if one.kept_back:
+        return f"{_name(one)} is not used, {' and '.join(KEPT_BACK[why] for why in one.kept_back)}: {figures}"
+    return f"{_name(one)} beside fp32: {figures}"
+
+
+def against_fp32_words(found: AgainstFp32) -> str:
+    """Times, then images right, of a lower precision beside fp32."""
+    speed = "no median" if found.p50 is None else f"its median is {found.p50:.2f} of fp32's"
+    return (
+        f"{speed}, right on {100 * found.difference:+.1f} points of {found.images} images "
+        f"({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    )
+
+
+def int8_words(made: Int8) -> str:
+    """How int8 was made."""
+    floating = f"; in float: {', '.join(made.floating)}" if made.floating else ""
+    trained = f"; {made.fine_tuned}" if made.fine_tuned else ""
+    return (
+        f"int8: ranges by {made.calibration} ({CALIBRATION[made.calibration]}) on {made.photos} photos of the pool, "
+        f"same class as fp32 on {100 * made.agreement:.1f} % of {made.judged} others{floating}{trained}"
+    )
 
 
 def synthetic_words(verdict: Verdict) -> str:
@@ -180,6 +248,8 @@ def _standing(one: Candidate, verdict: Verdict) -> str:
         return "not measured"
     if one.obstacle:
         return "does not count" if one.obstacle.reason == "unstable" else "decides nothing"
+    if one.kept_back and not one.over:
+        return " and ".join(KEPT_BACK[why] for why in one.kept_back)
     if one.over:
         outside = ", ".join(over.figure for over in one.over)
         return f"{'best, but ' if one.selected else ''}over: {outside}"

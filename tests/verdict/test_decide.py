@@ -22,7 +22,7 @@ from edgedistill.verdict.decide import decide, quality
 from edgedistill.verdict.intervals import wilson
 from edgedistill.verdict.results import read_result
 from edgedistill.verdict.verdict import EXIT_CODES, REASONS, Agreement, Machine, Over, Seed, Start, Verdict
-from edgedistill.verdict.words import sentence
+from edgedistill.verdict.words import notes, sentence
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -170,10 +170,10 @@ def test_several_reasons_are_all_named_in_a_fixed_order(judge: Judge) -> None:
 
 def test_a_sound_result_decides_beside_an_unsound_one(judge: Judge) -> None:
     check = check_set(200)
-    hot = measured.result(check, precision="fp32")
+    hot = measured.result(check, precision="fp16", p95=1.0)
     hot["invalid"] = [measured.HOT]
-    verdict = judge(check, hot, measured.result(check))
-    assert (verdict.verdict, verdict.selected) == ("pass", "fp16")
+    verdict = judge(check, hot, measured.result(check, precision="fp32"))
+    assert (verdict.verdict, verdict.selected) == ("pass", "fp32")
 
 
 def test_of_two_that_pass_the_faster_is_selected(judge: Judge) -> None:
@@ -319,7 +319,7 @@ def test_the_verdict_holds_every_key_and_is_json(judge: Judge) -> None:
     assert content["teacher"] == {"id": "local-dir:teacher", "hash": "c" * 64}
     assert content["check"] == {"images": 200, "source": "pool split", "synthetic": False}
     candidates = {row["precision"]: row for row in content["precision_candidates"]}
-    assert candidates["int8"]["not_built"] == "this version builds fp32 and fp16"
+    assert candidates["int8"]["not_built"] == "there are no photos to calibrate on"
     assert candidates["fp16"]["selected"] is True
     assert candidates["fp32"]["runtime"] is None
 
@@ -467,3 +467,138 @@ def test_the_sentence_says_what_a_person_needs(judge: Judge) -> None:
     foreign = measured.result(check)
     foreign["matches_profile"] = False
     assert "Measured on Test Board" in sentence(judge(check, foreign, named=False))
+
+
+# ---- a lower precision beside fp32 -----------------------------------------------------------------------------------
+
+
+def two(check: CheckSet, *, p95: float = 4.0, wrong: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+    """fp32, right on all images in 8 ms; fp16, in `p95` ms, with another answer on the first `wrong`."""
+    return measured.result(check, precision="fp32", p95=8.0), measured.result(check, different=wrong, p95=p95)
+
+
+def of(verdict: Verdict, precision: str) -> Any:
+    return next(row for row in verdict.precision_candidates if row.precision == precision)
+
+
+def test_a_lower_precision_that_is_faster_and_as_good_is_used_and_its_figures_are_told(judge: Judge) -> None:
+    check = check_set(1000)
+    verdict = judge(check, *two(check, wrong=5))
+    assert (verdict.verdict, verdict.selected) == ("pass", "fp16")
+    found = of(verdict, "fp16").against_fp32
+    assert (found.p50, found.p95, found.same) == (0.5, 0.5, 0.995)
+    assert (found.difference, found.images) == (-0.005, 1000)
+    assert -0.01 < found.low < -0.005 < found.high < 0
+    assert of(verdict, "fp32").against_fp32 is None
+    assert any("fp16, tensorrt beside fp32: its median is 0.50 of fp32's" in line for line in notes(verdict))
+
+
+@pytest.mark.parametrize(
+    ("p95", "wrong", "why"),
+    [
+        (7.9, 0, ("not-faster",)),  # within 2 %: as fast
+        (16.0, 0, ("not-faster",)),
+        (4.0, 12, ("less-accurate",)),  # 1.2 points: the interval allows it, the drop itself does not
+        (4.0, 40, ("less-accurate",)),
+        (16.0, 40, ("not-faster", "less-accurate")),
+    ],
+)
+def test_a_lower_precision_that_is_slow_or_bad_is_kept_back_and_says_why(
+    judge: Judge, p95: float, wrong: int, why: tuple[str, ...]
+) -> None:
+    check = check_set(1000)
+    verdict = judge(check, *two(check, p95=p95, wrong=wrong))
+    assert (verdict.verdict, verdict.selected, verdict.latency_ms.p95) == ("pass", "fp32", 8.0)
+    assert of(verdict, "fp16").kept_back == why
+    (line,) = [line for line in notes(verdict) if line.startswith("fp16, tensorrt is not used")]
+    assert ("not faster than fp32" in line) == ("not-faster" in why)
+    assert ("less accurate than fp32" in line) == ("less-accurate" in why)
+
+
+def test_a_lower_precision_whose_outputs_are_not_numbers_is_kept_back(judge: Judge) -> None:
+    check = check_set(200)
+    fp32, fp16 = two(check)
+    fp16["predictions"] = [-1] * 200
+    verdict = judge(check, fp32, fp16)
+    assert (verdict.verdict, verdict.selected) == ("pass", "fp32")
+    assert of(verdict, "fp16").kept_back == ("less-accurate",)
+
+
+def test_where_labels_decide_a_lower_precision_is_held_to_the_true_class(judge: Judge) -> None:
+    check = check_set(600, labelled=600, teacher_wrong=100)
+    fp32, fp16 = two(check)
+    fp16["predictions"] = check.labels.tolist()  # another class than fp32's on 100 images, each time the right one
+    verdict = judge(check, fp32, fp16)
+    assert verdict.selected == "fp16"
+    found = of(verdict, "fp16").against_fp32
+    assert (found.difference, found.same) == (pytest.approx(100 / 600), pytest.approx(500 / 600))
+
+
+def test_a_tail_that_is_slower_than_fp32s_keeps_a_faster_median_back(judge: Judge) -> None:
+    check = check_set(200)
+    fp32, fp16 = two(check)
+    fp16["latency_ms"] |= {"p50": 2.0, "p95": 8.5, "p99": 9.0}
+    assert of(judge(check, fp32, fp16), "fp16").kept_back == ("not-faster",)
+
+
+def test_beside_an_fp32_run_that_does_not_count_nothing_is_known_to_be_faster(judge: Judge) -> None:
+    check = check_set(200)
+    fp32, fp16 = two(check)
+    fp32["invalid"] = [measured.HOT]
+    verdict = judge(check, fp32, fp16)
+    assert (verdict.verdict, verdict.reasons, verdict.selected) == ("unmeasured", ("unstable",), "fp32")
+    assert of(verdict, "fp16").kept_back == ("not-compared",)
+
+
+@pytest.mark.parametrize("fp32", [[], [measured.failed("fp32")]])
+def test_alone_on_its_device_a_lower_precision_is_held_to_the_budgets_and_that_is_said(
+    judge: Judge, fp32: list[dict[str, Any]]
+) -> None:
+    check = check_set(200)
+    verdict = judge(check, *fp32, measured.result(check))
+    assert (verdict.verdict, verdict.selected) == ("pass", "fp16")
+    assert "fp16, tensorrt was not compared with fp32, which was not measured there." in notes(verdict)
+
+
+def test_one_that_was_asked_for_is_used_even_where_it_is_slower(judge: Judge) -> None:
+    check, bundle = check_set(200), manifest() | {"forced": "fp16"}
+    verdict = judge(check, *two(check, p95=9.0), of=bundle)
+    assert (verdict.verdict, verdict.selected, verdict.forced) == ("pass", "fp16", "fp16")
+    assert of(verdict, "fp32").kept_back == ("not-asked",)
+    assert "fp16 was asked for with --precision." in notes(verdict)
+
+
+def test_one_that_was_asked_for_and_loses_too_much_fails(judge: Judge) -> None:
+    check, bundle = check_set(1000), manifest() | {"forced": "fp16"}
+    verdict = judge(check, *two(check, wrong=40), of=bundle)
+    assert (verdict.verdict, verdict.selected) == ("fail", "fp16")
+    assert [over.figure for over in verdict.over] == ["precision"]
+    assert "below fp32" in sentence(verdict)
+
+
+def test_one_that_was_asked_for_and_does_not_run_leaves_no_verdict(judge: Judge) -> None:
+    check, bundle = check_set(200), manifest() | {"forced": "fp16"}
+    verdict = judge(check, measured.result(check, precision="fp32"), measured.failed("fp16"), of=bundle)
+    assert (verdict.verdict, verdict.reasons) == ("unmeasured", ("unstable",))
+
+
+def test_the_report_says_how_int8_was_made(judge: Judge) -> None:
+    check, bundle = check_set(200), manifest()
+    bundle["models"][1]["int8"] = {
+        "dialect": "tensorrt",
+        "calibration": "entropy",
+        "photos": 128,
+        "seed": 0,
+        "judged": 256,
+        "agreement": 0.992,
+        "tried": {"minmax": 0.9, "entropy": 0.95},
+        "layers": 21,
+        "floating": ["conv_stem"],
+        "fine_tuned": "",
+    }
+    verdict = judge(check, measured.result(check), of=bundle)
+    (line,) = [line for line in notes(verdict) if line.startswith("int8: ")]
+    assert "entropy" in line
+    assert "99.2 % of 256" in line
+    assert "in float: conv_stem" in line
+    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict

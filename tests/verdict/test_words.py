@@ -91,13 +91,13 @@ def test_the_second_table_shows_every_candidate_and_why_not(tmp_path: Path) -> N
     found = candidate_rows(verdict)
     assert [(line[0], line[-1]) for line in found] == [
         ("fp32, tensorrt", "selected"),
-        ("fp16, tensorrt", "not the fastest"),
+        ("fp16, tensorrt", "not faster than fp32"),
         ("fp16, onnxruntime-cuda", "over: latency"),
         ("fp16, tensorrt", "does not count"),
         ("fp16, tensorrt", "does not run"),
         ("int8", "not built"),
     ]
-    assert "int8 is not built: this version builds fp32 and fp16." in notes(verdict)
+    assert "int8 is not built: there are no photos to calibrate on." in notes(verdict)
     assert "fp16, tensorrt does not run: the engine cannot be built." in notes(verdict)
     assert found[0][1:5] == ("3.60", "4.00", "80", "1.000")
 
