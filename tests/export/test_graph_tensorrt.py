@@ -15,8 +15,10 @@ from torch import Tensor
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.templates import Templates
 from edgedistill.distil.students import Student
+from edgedistill.export.calibrate import ranges
 from edgedistill.export.graph import BakedClassifier, GraphFacts, GraphSpec, to_onnx
 from edgedistill.export.models import export_models
+from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT, Dialect, quantised, save
 from edgedistill.profiles import load_profile
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.trt import build_plan
@@ -63,6 +65,28 @@ def test_graphs_made_for_the_jetson_profile_are_parsed_and_built(rtx: Any, tmp_p
 def test_a_graph_with_a_free_batch_is_built(rtx: Any, tmp_path: Path) -> None:
     for path in graphs("resnet18", tmp_path, dynamic_batch=True, size=64):
         assert build_plan(path, rtx)
+
+
+def int8(path: Path, dialect: Dialect) -> Path:
+    """The fp32 graph at `path` in int8, its ranges found on noise."""
+    size = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    noise = np.random.default_rng(2).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    found = ranges(path, noise, dialect.operators, "minmax", symmetric=dialect.symmetric)
+    made = path.with_name(f"{dialect.name}.onnx")
+    save(quantised(onnx.load(path), found, dialect), made)
+    return made
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_large_100", "mobilenetv2_100"])
+def test_int8_in_the_dialect_of_tensorrt_is_built_and_in_that_of_onnxruntime_refused(
+    rtx: Any, tmp_path: Path, name: str
+) -> None:
+    fp32, *_ = graphs(name, tmp_path, size=64)
+    plan = build_plan(int8(fp32, TENSORRT), rtx)
+    if name == "resnet18":  # its weights are nearly all of the engine
+        assert len(plan) < 0.5 * len(build_plan(fp32, rtx))
+    with pytest.raises(TargetError, match="zero point"):
+        build_plan(int8(fp32, ONNXRUNTIME), rtx)
 
 
 def test_the_same_network_with_the_image_transposed_before_the_cast_is_refused(rtx: Any, tmp_path: Path) -> None:
