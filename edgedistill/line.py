@@ -29,6 +29,7 @@ from .classes import stages as classes_stages
 from .classes.class_vectors import ClassVectors
 from .classes.few_shot import tuned
 from .classes.text_bank import TextBank
+from .devices.local import Local
 from .distil import selected, students
 from .distil import stages as distil_stages
 from .distil.arithmetic import choose_device
@@ -36,16 +37,16 @@ from .distil.config import TrainConfig, batch_for, epochs_for, patient
 from .distil.lesson import Lesson
 from .distil.pace import VIEWS
 from .distil.stand_in import Like
-from .export.calibrate import Photos
 from .export.graph import GraphFacts, GraphSpec
 from .export.models import Int8, export_models
-from .export.quantise import dialect_for
+from .export.stages import Shipped
 from .images.few_shot import gather_few_shot
 from .images.gather import Images, gather, rows_of
 from .images.pixels import short_side_for
 from .no_photos import Synthesis, settle_threads
 from .request import Request, budget_overrides
 from .settings import BuildSettings
+from .targets import machine
 from .teacher.in_use import TeacherInUse
 from .teacher.names import find_teacher
 from .teacher.prompt_src import TunedPrompts
@@ -311,24 +312,14 @@ class Line:
         """What int8 is made with, where the board may want it: photos that trained, and none of the check set."""
         if "int8" not in self.profile.model.precisions:
             return None
-        photos = Photos.of(stores.train, lesson.rows, self.size, self.settings.seed)
-
-        def fine_tune() -> tuple[students.Student, str]:
-            stage, words = distil_stages.trained_for_int8(
-                self.work,
-                self.start,
-                shipped.stage,
-                lesson,
-                stores.train_stage,
-                self._settled(shipped.seed, lesson, stores),
-                photos.calibrating,
-                self.bar,
-            )
-            return self.start.finished(stage), words
-
-        allowed = self.settings.qat == "auto"
-        dialect = dialect_for(self.profile.runtime.prefer)
-        return Int8(dialect=dialect, photos=photos, fine_tune=fine_tune if allowed else None)
+        config, settings = self._settled(shipped.seed, lesson, stores), self.settings
+        student = Shipped(self.work, self.start, shipped.stage, lesson, stores.train_stage, config, self.bar)
+        here = isinstance(self.request.device, Local) and machine.identify(self.profile.to_json()).status
+        return student.int8(
+            self.profile.runtime,
+            fine_tune=settings.qat == "auto",
+            only_if_faster=here == machine.MATCH and settings.precision == "auto",
+        )
 
     @property
     def time(self) -> distil_stages.Time | None:

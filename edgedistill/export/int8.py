@@ -5,6 +5,8 @@
                   float, as few as bring it back
     fine-tuning   where that does not help either, and the caller can: the student learns with int8's steps in its way
 
+The last two take time. They are left out where the caller finds that int8 is slower than fp32 on the board anyway.
+
 No check image and no label takes part. Whether the graph is used is not decided here: it is one more candidate, and
 ships only if the device finds it faster and no worse than fp32 (verdict/against_fp32.py).
 """
@@ -80,15 +82,25 @@ class FineTuned:
 
 
 FineTune = Callable[[], FineTuned]
+Worth = Callable[[Path, Path], bool]
+"""Of an int8 graph and its fp32 graph: whether the first may be of use, were it only accurate."""
 
 
-def make_int8(fp32: Path, photos: Photos, dialect: Dialect, fine_tune: FineTune | None = None) -> Int8Graph:
+def make_int8(
+    fp32: Path, photos: Photos, dialect: Dialect, fine_tune: FineTune | None = None, worth: Worth | None = None
+) -> Int8Graph:
     """The best int8 graph that was found for the fp32 graph at `fp32`; compared with fp32 on the judging photos.
 
-    fine_tune is called only where neither calibration nor float layers bring int8 close enough.
+    worth and fine_tune are called only where calibration alone, and then float layers, do not bring int8 close enough.
     """
     search = _Search(fp32, photos, dialect)
     best = search.best()
+    if not best.likeness.enough and worth is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "int8.onnx"
+            save(best.model, path)
+            if not worth(path, fp32):
+                return best
     if not best.likeness.enough:
         best = max(best, search.rescued(best), key=_closeness)
     if not best.likeness.enough and fine_tune is not None:

@@ -66,11 +66,13 @@ class ExportedModel:
 @dataclass(frozen=True, kw_only=True)
 class Int8:
     """What an int8 graph is made with: the dialect of the board's runtimes, photos of the pool, and, where fine-tuning
-    is allowed, what gives a student that learned with int8's steps in its way, and in words what that took."""
+    is allowed, what gives a student that learned with int8's steps in its way, and in words what that took. `worth`
+    tells whether this int8 graph may be faster on the board than this fp32 graph; None: nobody knows here."""
 
     dialect: Dialect
     photos: Photos
     fine_tune: Callable[[], tuple[Student, str]] | None = None
+    worth: Callable[[Path, Path], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _write_int8(
 
     with tempfile.TemporaryDirectory() as scratch:
         fine_tune = None if int8.fine_tune is None else fine_tuned
-        made = make_int8(folder / "fp32.onnx", int8.photos, int8.dialect, fine_tune)
+        made = make_int8(folder / "fp32.onnx", int8.photos, int8.dialect, fine_tune, int8.worth)
     flaw = flaw_of(made)
     if flaw is not None:
         log.warning("int8.onnx is left out: %s", flaw)

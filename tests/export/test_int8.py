@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from edgedistill.export.graph import GraphFacts, GraphSpec, check_graph
 from edgedistill.export.int8 import ENOUGH, FineTuned, Int8Graph, Likeness, flaw_of, make_int8
 from edgedistill.export.models import Int8, export_models
 from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT, Dialect, dialect_for, layers, quantisable, quantised
+from edgedistill.export.speed import trial
 
 PHOTOS = Photos(images(8), images(48, seed=1), seed=3)
 
@@ -175,6 +177,24 @@ def test_fine_tuning_is_asked_for_only_where_no_float_layer_helps(
     found = make_int8(hard, PHOTOS, ONNXRUNTIME, lambda: FineTuned(easy, "trained on for 3 epochs"))
     assert found.facts.fine_tuned == "trained on for 3 epochs"
     assert found.likeness.enough  # in the answers of the fp32 graph that ships, which the other one shares
+
+
+def test_nothing_is_done_for_the_accuracy_of_an_int8_that_cannot_be_faster(hard: Path, easy: Path) -> None:
+    asked = []
+
+    def slower(int8: Path, fp32: Path) -> bool:
+        asked.append((onnx.load(int8).graph.name, fp32))
+        return False
+
+    assert make_int8(hard, PHOTOS, ONNXRUNTIME, no_fine_tuning, slower).facts.floating == ()
+    assert asked == [("edgedistill", hard)]
+    make_int8(easy, PHOTOS, ONNXRUNTIME, no_fine_tuning, slower)
+    assert len(asked) == 1  # close enough: nothing to decide
+
+
+def test_a_short_trial_tells_a_graph_from_itself_by_little_and_says_so(easy: Path) -> None:
+    _, words = trial(easy, easy, PHOTOS.judging, 1)
+    assert re.fullmatch(r"in a short trial int8 took \d\.\d\d of fp32's time", words)
 
 
 @pytest.mark.parametrize(
