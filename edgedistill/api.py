@@ -143,7 +143,6 @@ def build(
     precision           "auto": a lower one than fp32 is used where the device finds it faster and no worse; or "fp32",
                         "fp16", "int8": that one, whether it is faster or not
     qat                 "auto": where int8 loses too much, the student is trained on for it; "never"
-    device              where to measure: "local", or "folder" (only write the bundle)
     device              where to measure: "local", "ssh://USER@BOARD" (with :PORT and /FOLDER where needed), "folder"
                         (only write the bundle) or "folder:PLACE" (and copy it there, such as to a USB stick)
     latency_budget      p95 in ms; memory_budget in MB; None: the profile's, as of the next two

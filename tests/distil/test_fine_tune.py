@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from torch import Tensor
 
 from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.fine_tune import config_for, with_steps
-from edgedistill.distil.students import Student
+from edgedistill.distil.loop import train
+from edgedistill.distil.students import Student, load_student
+from edgedistill.teacher.store import TeacherStore
+
+from .colours import DIM as COLOUR_DIM
+from .colours import SIZE as COLOUR_SIZE
+from .colours import config, fresh_student, lesson
 
 SIZE, DIM = 32, 8
 
@@ -69,6 +76,17 @@ def test_a_copy_learns_with_the_steps_in_its_way(student: Student) -> None:
         losses.append(float(loss))
     assert losses[-1] < losses[0]
     assert any(not torch.equal(old, new) for old, new in zip(before, stepped.backbone.parameters()))
+
+
+def test_the_loop_teaches_it_and_leaves_plain_weights(store: TeacherStore, tmp_path: Path) -> None:
+    start = fresh_student()
+    shown = store.pixels.crops(range(16), [0] * 16, COLOUR_SIZE).numpy()
+    train(with_steps(start, shown), lesson(store), config_for(config(), 2), tmp_path)
+    taught, _ = load_student(tmp_path, dim=COLOUR_DIM, teacher_hash=lesson(store).bank.teacher_hash, size=COLOUR_SIZE)
+    assert list(taught.state_dict()) == list(start.state_dict())
+    moved = [not torch.equal(a, b) for a, b in zip(start.backbone.parameters(), taught.backbone.parameters())]
+    assert any(moved)
+    assert not any(type(layer).__name__.startswith("Stepped") for layer in taught.modules())
 
 
 def test_fine_tuning_takes_a_tenth_of_the_epochs_and_keeps_the_statistics() -> None:
