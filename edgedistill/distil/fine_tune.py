@@ -47,7 +47,7 @@ def with_steps(student: Student, images: np.ndarray) -> Student:
     for layer in layers:
         if layer in ranges:  # one that never ran has none
             low, high = ranges[layer]
-            layer.__class__ = _stepped_class(type(layer))
+            layer.__class__ = _stepped_class(type(layer))  # type: ignore[arg-type]  # a class can be hashed
             cast(_Stepped, layer).scale, cast(_Stepped, layer).zero = _steps(low, high)
     return stepped
 
