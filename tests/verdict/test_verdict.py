@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import measured
 import pytest
@@ -45,6 +45,29 @@ flaws = st.builds(
     Flaw, code=st.sampled_from(list(FIGURES)), what=text, value=st.none() | number, limit=st.none() | number
 )
 obstacles = st.builds(kinds.Obstacle, reason=st.sampled_from(kinds.REASONS), flaws=several(flaws))
+against_fp32 = st.builds(
+    kinds.AgainstFp32,
+    p50=st.none() | number,
+    p95=st.none() | number,
+    difference=share,
+    low=share,
+    high=share,
+    images=count,
+    same=share,
+)
+int8 = st.builds(
+    kinds.Int8,
+    dialect=text,
+    calibration=text,
+    photos=count,
+    seed=count,
+    judged=count,
+    agreement=share,
+    tried=st.dictionaries(text, share, max_size=3),
+    layers=count,
+    floating=several(text),
+    fine_tuned=text,
+)
 candidates = st.builds(
     kinds.Candidate,
     precision=text,
@@ -61,6 +84,9 @@ candidates = st.builds(
     over=several(overs),
     obstacle=st.none() | obstacles,
     error=st.none() | text,
+    against_fp32=st.none() | against_fp32,
+    kept_back=several(st.sampled_from(get_args(kinds.KeptBack))),
+    int8=st.none() | int8,
 )
 trained = {"agreement": share, "accuracy": st.none() | share}
 verdicts = st.builds(
@@ -95,6 +121,7 @@ verdicts = st.builds(
     skipped=st.builds(kinds.Skipped, images=counts, check=counts),
     classes=several(st.builds(kinds.ClassAgreement, name=text, images=count, agree=count)),
     next=several(text),
+    forced=st.none() | text,
 )
 
 
