@@ -8,7 +8,7 @@ from dataclasses import fields
 from rich.console import Console
 from rich.text import Text
 
-from .profiles import Engine, Identify, Measure, Power, Profile, Runtime, Stack
+from .profiles import Engine, Identify, Measure, OnnxRuntime, Power, Profile, Runtime, Stack
 
 BASIS = {"anchored": "set around a published measurement", "derived": "by arithmetic"}
 SOFTWARE = {"l4t": "L4T", "python": "Python", "cuda": "CUDA", "tensorrt": "TensorRT", "onnxruntime": "onnxruntime"}
@@ -45,6 +45,7 @@ def _facts(profile: Profile) -> dict[str, list[str]]:
     return {
         "known by": list(_identity(profile.identify)),
         "runtimes": list(_runtimes(runtime)),
+        "onnxruntime": list(_onnxruntime(profile.onnxruntime)),
         "elsewhere": [f"{runtime.reference}, which tells the agreement alone"],
         "student": [f"{model.student} at {model.input_size} px, unless another is named"],
         "graph": [f"ONNX opset {model.opset}, {'one image at a time' if model.static_shape else 'batches too'}"],
@@ -87,6 +88,18 @@ def _runtimes(runtime: Runtime) -> Iterator[str]:
         yield "TensorRT with a CUDA graph"
     threads = f"{runtime.threads} threads" if runtime.threads else "a thread for each physical core, at most 8"
     yield f"on a CPU: {threads}"
+
+
+def _onnxruntime(own: OnnxRuntime) -> Iterator[str]:
+    """What is not onnxruntime's own default."""
+    if not own.arena:
+        yield "gives memory back after a call"
+    if not own.spin:
+        yield "its idle threads sleep"
+    if own.optimisation != "all":
+        yield f"optimises the graph: {own.optimisation}"
+    if own.io_binding:
+        yield "inputs and outputs bound once"
 
 
 def _precisions(named: Sequence[str]) -> str:

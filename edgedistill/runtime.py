@@ -21,6 +21,7 @@ from .targets.errors import TargetError
 from .targets.manifest import read_manifest, selected_precision
 from .targets.ort import Session
 from .targets.preprocess import BadImage, decode, from_array, from_pil, read_file, to_pixels
+from .targets.providers import Settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,7 +70,9 @@ class Classifier:
             model = manifest.model(precision or selected_precision(manifest))
             if threads is None:
                 threads = int(manifest.profile["runtime"]["threads"])
-            self._session: Session | None = Session(manifest.file(model["file"]), threads=threads)
+            self._session: Session | None = Session(
+                manifest.file(model["file"]), threads=threads, settings=Settings.of_profile(manifest.profile)
+            )
         except TargetError as error:
             raise InputError(error.wrong, error.todo) from error
         self._bundle = os.path.abspath(bundle)

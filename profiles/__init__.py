@@ -4,8 +4,9 @@
 so a misspelt budget cannot go unnoticed. The bundle carries the resolved profile as JSON (`Profile.to_json`, the same
 shape as the TOML file), because a board need not have a TOML reader.
 
-[identify], [runtime], [model], [budget], [engine] and [measure] decide what is built, run and passed. The title, the
-notes, [power], [[stack]] and [plausible] are facts for a person: `edgedistill profiles show` prints them.
+[identify], [runtime], [onnxruntime], [model], [budget], [engine] and [measure] decide what is built, run and passed.
+The title, the notes, [power], [[stack]] and [plausible] are facts for a person, which `edgedistill profiles show`
+prints.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Literal
 from edgedistill.errors import InputError
 from edgedistill.records import plain, read, wrong
 from edgedistill.targets import machine
-from edgedistill.targets.names import PRECISIONS, RUNTIMES, PrecisionName, RuntimeName
+from edgedistill.targets.names import PRECISIONS, RUNTIMES, OptimisationName, PrecisionName, RuntimeName
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,13 +62,27 @@ class Runtime:
 
     prefer: runtimes in order of preference. reference: the one that tells the agreement on a machine that is not the
     board. threads: of a CPU runtime; 0 means the physical cores, at most 8. cuda_graph: TensorRT records its calls
-    once and replays them.
+    once and replays them, and so does onnxruntime on a GPU where its io_binding is on.
     """
 
     prefer: tuple[RuntimeName, ...]
     reference: RuntimeName = "onnxruntime-cpu"
     threads: int = 0
     cuda_graph: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxRuntime:
+    """How onnxruntime runs a graph, under any of its providers (targets/providers.py says what each word does there).
+
+    arena: memory of one call is kept for the next. spin: idle threads wait busily. optimisation: of the graph when it
+    is loaded. io_binding: inputs and outputs are bound once, on the device; for a graph of a fixed batch.
+    """
+
+    arena: bool = True
+    spin: bool = True
+    optimisation: OptimisationName = "all"
+    io_binding: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +174,7 @@ class Profile:
     notes: tuple[str, ...] = ()
     identify: Identify
     runtime: Runtime
+    onnxruntime: OnnxRuntime = field(default_factory=OnnxRuntime)
     model: Model
     budget: Budget
     engine: Engine = field(default_factory=Engine)

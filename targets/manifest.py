@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from .atomic import sha256_file
 from .errors import TargetError
+from .names import OPTIMISATIONS
 
 FORMAT = 1
 MAX_JSON_BYTES = 64 << 20
@@ -209,8 +210,12 @@ def _check_profile(data: dict[str, Any], path: Path) -> None:
         _need_number(data, f"profile.{key}", path)
     for key in ("warmup_s", "min_s", "hot_c"):
         _need_number(data, f"profile.measure.{key}", path)
-    if data["profile"].get("engine") is not None:
-        _need(data, "profile.engine", dict, path)
+    for key in ("engine", "onnxruntime"):
+        if data["profile"].get(key) is not None:
+            _need(data, f"profile.{key}", dict, path)
+    optimisation = _at(data, "profile.onnxruntime.optimisation")
+    if optimisation is not None and optimisation not in OPTIMISATIONS:
+        raise TargetError(f"{path}: profile.onnxruntime.optimisation is {optimisation!r}", REBUILD)
     for key in ("engine.workspace_mb", "engine.free_mb", "identify.min_memory_mb"):  # null: no limit
         if _at(data, f"profile.{key}") is not None:
             _need(data, f"profile.{key}", int, path)
@@ -218,7 +223,8 @@ def _check_profile(data: dict[str, Any], path: Path) -> None:
     for key in ("compatible", "not_compatible", "model", "machine", "cpu_model", "cpu_flags"):
         if _at(data, f"profile.identify.{key}") is not None:
             _need_strings(data, f"profile.identify.{key}", path)
-    for key in ("runtime.cuda_graph", "identify.gpu"):
+    own = ("onnxruntime.arena", "onnxruntime.spin", "onnxruntime.io_binding")
+    for key in ("runtime.cuda_graph", "identify.gpu", *own):
         value = _at(data, f"profile.{key}")
         if not (value is None or isinstance(value, bool)):
             raise TargetError(f"{path}: profile.{key} is {value!r}, not true or false", REBUILD)

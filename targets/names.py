@@ -1,5 +1,6 @@
-"""The runtimes and precisions that a profile, a flag or a file of ours may name, once. It imports nothing heavy.
+"""The runtimes, precisions and levels of optimisation that a profile, a flag or a file of ours may name, once.
 
+It imports nothing heavy.
 What can be named is more than what can be made: an entry may wait for the code that builds or runs it.
 """
 
@@ -7,9 +8,26 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-RuntimeName = Literal["onnxruntime-cpu", "onnxruntime-cuda", "tensorrt"]
+RuntimeName = Literal[
+    "onnxruntime-cpu",
+    "onnxruntime-openvino",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+    "onnxruntime-tensorrt-rtx",
+    "tensorrt",
+    "torch-tensorrt",
+]
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
-CPU, CUDA, TENSORRT = RUNTIMES
+CPU, OPENVINO, CUDA, ORT_TENSORRT, ORT_TENSORRT_RTX, TENSORRT, TORCH_TENSORRT = RUNTIMES
+ON_CPU = (CPU, OPENVINO)
 
 PrecisionName = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[str, ...] = get_args(PrecisionName)
+
+OptimisationName = Literal["all", "extended", "basic", "off"]
+OPTIMISATIONS: tuple[str, ...] = get_args(OptimisationName)
+
+
+def on_gpu(runtime: str) -> bool:
+    """Whether a runtime computes on an NVIDIA GPU; every other one computes on the processor."""
+    return runtime not in ON_CPU

@@ -1,93 +1,145 @@
-"""onnxruntime, on the CPU or on an NVIDIA GPU; a GPU session never runs on the CPU instead."""
+"""onnxruntime, under exactly one of its providers: the CPU's, OpenVINO's, CUDA's, TensorRT's or TensorRT-RTX's.
+
+Nothing falls back to another one. How each is set up and asserted stands in `providers.py`.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import providers
+from .binding import Bound
 from .errors import TargetError
 from .machine import physical_cores
-from .names import CPU, CUDA
+from .names import CPU, on_gpu
+from .providers import PROVIDERS, Settings
 from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
-
-PROVIDERS = {CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider"}
 
 
 class Graph:
     """Any graph in onnxruntime, under exactly one provider.
 
-    threads: of a CPU session; 0 means the physical cores this process may use, at most 8. Idle threads spin, which is
-    onnxruntime's default and its fastest setting for one query after the other.
+    threads: of a session on the processor; 0 means the physical cores this process may use, at most 8. settings: the
+    rest of how it runs. Under another provider than the CPU's, the first run is watched: which provider each node ran
+    under is read from onnxruntime's own profile of it.
     Raises TargetError when the runtime, the provider or the file is not usable.
     """
 
-    def __init__(self, model_path: str | Path, *, threads: int = 0, provider: str = CPU) -> None:
-        execution = check_provider(provider)
-        ort, errors = _onnxruntime()
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors only: warnings about graph details are for whoever exported it
-        options.intra_op_num_threads = self.threads = threads or physical_cores()
-        options.inter_op_num_threads = 1
+    def __init__(
+        self, model_path: str | Path, *, threads: int = 0, provider: str = CPU, settings: Settings | None = None
+    ) -> None:
+        execution = providers.check_provider(provider)
+        ort, errors = providers.load_onnxruntime()
+        settings = settings or Settings()
+        self.threads = threads or physical_cores()
+        missing = providers.preload_libraries(ort) if on_gpu(provider) else ""
+        options = providers.options(ort, settings, self.threads)
+        self._nodes: dict[str, Counter[str]] = {}
+        self._watching: tempfile.TemporaryDirectory[str] | None = None
+        if provider != CPU:
+            self._watching = tempfile.TemporaryDirectory()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(self._watching.name) / "run")
+        wanted = providers.requested(provider, settings, self.threads)
         try:
-            self._session = ort.InferenceSession(str(model_path), options, providers=[execution])
+            # Without enable_fallback=0 a provider that fails is told on stdout, and the CPU's started instead.
+            session = ort.InferenceSession(str(model_path), options, providers=wanted, enable_fallback=0)
         except errors as error:
             raise TargetError(
-                f"onnxruntime {ort.__version__} cannot load {model_path}: {_first_line(error)}",
-                "Check that the file is whole, or update onnxruntime.",
+                f"onnxruntime {ort.__version__} cannot load {model_path} under {execution}: {_first_line(error)}",
+                "Check that the file is whole, or update onnxruntime."
+                if provider == CPU
+                else f"Check that the file is whole, and the provider's libraries: {providers.WHERE[provider]}.",
             ) from error
-        self._session.disable_fallback()
-        active = self._session.get_providers()[0]
+        session.disable_fallback()
+        active = session.get_providers()[0]
         if active != execution:
             raise TargetError(
-                f"asked for {execution}, but onnxruntime started {active}",
-                "Its CUDA libraries do not load: check `nvidia-smi` and the CUDA and cuDNN versions it was built for.",
+                f"asked for {execution}, but onnxruntime started {active}" + (f" ({missing})" if missing else ""),
+                "Its libraries do not load: check `nvidia-smi` and the CUDA and cuDNN versions it was built for.",
             )
-        self._errors = errors
+        self.session, self.errors = session, errors
         self._name, self._version, self._provider = provider, ort.__version__, execution
 
     @property
     def inputs(self) -> dict[str, Any]:
         """onnxruntime's description of each input by its name: `type` such as "tensor(uint8)", and `shape`, whose free
         axes are strings or None."""
-        return {value.name: value for value in self._session.get_inputs()}
+        return {value.name: value for value in self.session.get_inputs()}
 
     @property
     def outputs(self) -> dict[str, Any]:
         """The same of each output."""
-        return {value.name: value for value in self._session.get_outputs()}
+        return {value.name: value for value in self.session.get_outputs()}
 
     def run(self, feed: dict[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
-        """The arrays of these outputs, by default of all of them. TargetError with onnxruntime's own words."""
+        """The arrays of these outputs, by default of all of them. TargetError with onnxruntime's own words, and where
+        the first run shows that another provider computes."""
         try:
-            return self._session.run(outputs, feed)
-        except self._errors as error:
-            raise TargetError(
-                f"onnxruntime failed: {_first_line(error)}",
-                "Check free memory; `python run.py doctor` says what this machine has.",
-            ) from error
+            found = self.session.run(outputs, feed)
+        except self.errors as error:
+            raise self.failed(error) from error
+        self.observe()
+        return found
+
+    def failed(self, error: Exception) -> TargetError:
+        """What onnxruntime raised in a run, in two lines."""
+        return TargetError(
+            f"onnxruntime failed: {_first_line(error)}",
+            "Check free memory; `python run.py doctor` says what this machine has.",
+        )
 
     def describe(self) -> dict[str, Any]:
-        """name, version, provider, threads: what a result has to say about the runtime."""
-        threads = self.threads if self._provider == PROVIDERS[CPU] else None
-        return {"name": self._name, "version": self._version, "provider": self._provider, "threads": threads}
+        """name, version, provider, threads (None on a GPU): what a result has to say about the runtime.
+
+        Under another provider than the CPU's also `nodes`: how many ran under which in the first run, once there was
+        one; on a GPU `tf32`.
+        """
+        found: dict[str, Any] = {"name": self._name, "version": self._version, "provider": self._provider}
+        found["threads"] = None if on_gpu(self._name) else self.threads
+        if self._nodes:
+            found["nodes"] = {provider: sum(names.values()) for provider, names in self._nodes.items()}
+        if (tf32 := providers.tf32(self._name)) is not None:
+            found["tf32"] = tf32
+        return found
 
     def close(self) -> None:
         """Free the model."""
-        del self._session
+        del self.session
+        if self._watching is not None:
+            self._watching.cleanup()
+
+    def observe(self) -> None:
+        """After a run: the first one's profile is read. Raises TargetError where a layer ran under another provider."""
+        watching, self._watching = self._watching, None
+        if watching is None:
+            return
+        with watching:
+            self._nodes = providers.nodes_of(Path(self.session.end_profiling()))
+        providers.check_nodes(self._name, self._nodes)
 
 
 class Session:
-    """One of our models in onnxruntime (see session.py for the four methods); threads and errors are Graph's.
+    """One of our models in onnxruntime (see session.py for the four methods); threads, settings, errors are Graph's.
 
-    size: pixels a side.
+    Opening it runs it once, which proves the provider. size: pixels a side.
     """
 
-    def __init__(self, model_path: str | Path, *, threads: int = 0, provider: str = CPU) -> None:
-        self._graph = Graph(model_path, threads=threads, provider=provider)
+    def __init__(
+        self, model_path: str | Path, *, threads: int = 0, provider: str = CPU, settings: Settings | None = None
+    ) -> None:
+        self._graph = Graph(model_path, threads=threads, provider=provider, settings=settings)
         self.size, self._batch, self._empty = _check_graph(self._graph, model_path)
+        bound = settings is not None and settings.io_binding and self._batch is not None
+        self._bound = self._bind(self._batch or 1, provider) if bound else None
+        if provider != CPU:
+            self._call(np.zeros((self._batch or 1, self.size, self.size, 3), np.uint8))
 
     def run(self, images: np.ndarray) -> Outputs:
         """uint8 [N,S,S,3] RGB -> Outputs. A graph with a fixed batch of 1 is called once an image."""
@@ -99,40 +151,35 @@ class Session:
         keep_busy(self.size, self._batch, self._call, seconds)
 
     def describe(self) -> dict[str, Any]:
-        """name, version, provider, threads: what a result has to say about the runtime."""
-        return self._graph.describe()
+        """Graph's, and whether inputs and outputs are bound."""
+        return self._graph.describe() | {"io_binding": self._bound is not None}
 
     def close(self) -> None:
         """Free the model."""
+        self._bound = None
         self._graph.close()
 
+    def _bind(self, batch: int, provider: str) -> Bound:
+        ort, _ = providers.load_onnxruntime()
+        shapes = {name: (batch, *value.shape[1:]) for name, value in self._graph.outputs.items() if name in OUTPUTS}
+        shapes[INPUT] = (batch, self.size, self.size, 3)
+        try:
+            return Bound(ort, self._graph.session, shapes, "cuda" if on_gpu(provider) else "cpu")
+        except self._graph.errors as error:
+            raise TargetError(
+                f"onnxruntime cannot bind inputs and outputs under {PROVIDERS[provider]}: {_first_line(error)}",
+                "Set io_binding = false in the profile's [onnxruntime].",
+            ) from error
+
     def _call(self, images: np.ndarray) -> Outputs:
-        return Outputs(*self._graph.run({INPUT: images}, OUTPUTS))
-
-
-def check_provider(provider: str) -> str:
-    """onnxruntime's own name of a provider it was built with. TargetError when it has no such, or is not installed."""
-    if provider not in PROVIDERS:
-        raise TargetError(f"unknown runtime {provider!r}", f"Known here: {', '.join(PROVIDERS)}.")
-    ort, _ = _onnxruntime()
-    available = ort.get_available_providers()
-    if PROVIDERS[provider] not in available:
-        raise TargetError(
-            f"this onnxruntime {ort.__version__} has no {PROVIDERS[provider]}; it has {', '.join(available)}",
-            "Install onnxruntime-gpu for this CUDA version, or name another --runtime.",
-        )
-    return PROVIDERS[provider]
-
-
-def _onnxruntime() -> tuple[Any, tuple[type[Exception], ...]]:
-    """The module and its exception types, which have no common base of their own."""
-    try:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-    except ImportError as error:
-        raise TargetError(f"onnxruntime cannot be imported: {error}", "Install it: pip install onnxruntime") from error
-    own = tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
-    return onnxruntime, (*own, RuntimeError, ValueError)
+        if self._bound is None:
+            return Outputs(*self._graph.run({INPUT: images}, OUTPUTS))
+        try:
+            found = self._bound.run(images)
+        except self._graph.errors as error:
+            raise self._graph.failed(error) from error
+        self._graph.observe()
+        return found
 
 
 def _check_graph(graph: Graph, path: str | Path) -> tuple[int, int | None, Outputs]:

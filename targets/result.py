@@ -25,10 +25,11 @@ from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
 from .manifest import REBUILD, Manifest
-from .names import PRECISIONS, RUNTIMES
-from .runtimes import CPU, Candidate, open_session
+from .names import PRECISIONS, RUNTIMES, on_gpu
+from .runtimes import Candidate, open_session
 
 SCHEMA = 2
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "tensorrt", "torch", "torch-tensorrt")
 HEAD = ("schema", "build_id", "manifest_sha256", "model", "runtime", "device", "matches_profile", "versions")
 
 
@@ -112,7 +113,7 @@ def _open(
 ) -> _Opened:
     session = open_session(manifest, candidate.precision, candidate.runtime, threads)
     closing.callback(session.close)
-    gpu = facts.gpus[0] if candidate.runtime != CPU and facts.gpus else None
+    gpu = facts.gpus[0] if on_gpu(candidate.runtime) and facts.gpus else None
     predictions = measure.predict_all(session, images)
     return _Opened(candidate, session, predictions, compare_golden(manifest, candidate.precision, session), gpu)
 
@@ -135,7 +136,7 @@ def _head(manifest: Manifest, candidate: Candidate, facts: machine.Facts, identi
         },
         "runtime": {"name": candidate.runtime},
         "device": {
-            "name": machine.device_name(facts, gpu=candidate.runtime != CPU),
+            "name": machine.device_name(facts, gpu=on_gpu(candidate.runtime)),
             "machine": facts.machine,
             "system": f"{platform.system()} {platform.release()}",
             "evidence": {
@@ -218,7 +219,7 @@ def compare_golden(manifest: Manifest, precision: str, session: Any) -> dict[str
 def versions() -> dict[str, str]:
     """Versions of what can change a number."""
     found = {"python": platform.python_version(), "numpy": np.__version__}
-    for name in ("onnxruntime", "onnxruntime-gpu", "tensorrt", "pillow"):
+    for name in (*PACKAGES, "pillow"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -27,11 +27,12 @@ if __name__ == "__main__" and not __package__:
 
 import numpy as np
 
-from . import flaws, machine, measure, memory, result, runtimes
+from . import flaws, machine, measure, memory, providers, result, runtimes
 from .atomic import write_json
 from .errors import TargetError
 from .flaws import Flaw
 from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
+from .names import on_gpu
 
 INVALID = 4
 MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
@@ -157,7 +158,7 @@ def bench(options: argparse.Namespace) -> int:
     manifest = read_manifest(_bundle(options))
     runtime = runtimes.choose(manifest, options.runtime)
     images = result.load_check_images(manifest)
-    device = machine.device_name(gpu=runtime != runtimes.CPU)
+    device = machine.device_name(gpu=on_gpu(runtime))
     print(f"{device}, {runtime}, one image a query, ms\n")
     print(f"{'model':<8} {'p50':>9} {'p95':>9} {'p99':>9} {'min':>9} {'max':>9} {'queries':>9}")
     rows = []
@@ -231,7 +232,7 @@ def memory_of_serving(options: argparse.Namespace) -> int:
         session = runtimes.open_session(manifest, options.model, runtime, options.threads)
         measure.serve(session, images, min(MEMORY_S, _loop(manifest, options).min_s))
 
-    print(json.dumps(memory.taken_by(serve, on_gpu=runtime != runtimes.CPU)))
+    print(json.dumps(memory.taken_by(serve, on_gpu=on_gpu(runtime))))
     return 0
 
 
@@ -370,9 +371,11 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    # A program of its own: a character that cannot be encoded does not end it, and Pillow's warnings stay out.
+    # A program of its own: a character that cannot be encoded does not end it, Pillow's warnings stay out, and float32
+    # is float32.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    providers.turn_tf32_off()
     sys.exit(main())

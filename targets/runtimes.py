@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import cudart, ort, trt
+from . import cudart, ort, providers, trt
 from .errors import TargetError
 from .manifest import Manifest
-from .names import CPU, RUNTIMES, TENSORRT
+from .names import CPU, ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, on_gpu
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,10 @@ def problem(runtime: str) -> TargetError | None:
         if runtime == TENSORRT:
             trt.load_tensorrt()
         else:
-            ort.check_provider(runtime)
+            providers.check_provider(runtime)
     except TargetError as error:
         return error
-    if runtime != CPU and not cudart.gpus():
+    if on_gpu(runtime) and not cudart.gpus():
         return TargetError(f"{runtime} needs an NVIDIA GPU and this machine shows none", "Check nvidia-smi.")
     return None
 
@@ -111,4 +111,23 @@ def open_session(manifest: Manifest, precision: str, runtime: str, threads: int 
         return trt.Session(engine_of(manifest, precision), trt.load_tensorrt(), cuda_graph=graph)
     if threads is None:
         threads = manifest.profile["runtime"].get("threads", 0)
-    return ort.Session(manifest.file(manifest.model(precision)["file"]), threads=threads, provider=runtime)
+    settings = providers.Settings.of_profile(
+        manifest.profile, precision=precision, cache=_cache_of(manifest, precision, runtime)
+    )
+    model = manifest.file(manifest.model(precision)["file"])
+    return ort.Session(model, threads=threads, provider=runtime, settings=settings)
+
+
+def _cache_of(manifest: Manifest, precision: str, runtime: str) -> Path | None:
+    """engines/<precision>-<runtime>/, made now, for the runtimes of onnxruntime that build engines; else None.
+
+    onnxruntime itself keeps what lies there apart by model, version and GPU.
+    """
+    if runtime not in (ORT_TENSORRT, ORT_TENSORRT_RTX):
+        return None
+    folder = manifest.path / "engines" / f"{precision}-{runtime}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"cannot make {folder}: {error.strerror}", "Make the bundle writable.") from error
+    return folder

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..targets import ort, runtimes, trt
-from ..targets.names import CPU, RUNTIMES, TENSORRT
+from ..targets.names import CPU, ON_CPU, RUNTIMES, TENSORRT, on_gpu
 from .inputs import Feed, Given, Input
 from .model import Model
 
@@ -39,7 +39,7 @@ class Case:
 
     @property
     def on_gpu(self) -> bool:
-        return self.runtime != CPU
+        return on_gpu(self.runtime)
 
     def to_words(self) -> str:
         """As one word of a command line."""
@@ -98,7 +98,7 @@ def cases(
 
 
 def _threads(runtime: str, asked: Sequence[int]) -> Sequence[int | None]:
-    return (asked or (0,)) if runtime == CPU else (None,)
+    return (asked or (0,)) if runtime in ON_CPU else (None,)
 
 
 def _given(model: Model, given: Given) -> Given:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..choices import BENCH_MODES
 from ..errors import InputError
+from ..targets import providers
 from ..targets.errors import TargetError
 from ..work import atomic
 from . import plot, words
@@ -35,11 +36,12 @@ class Asked:
 
 
 def run(asked: Asked) -> int:
-    """Measure, print, and write the files asked for; the exit code.
+    """Measure, print, and write the files asked for; the exit code. TF32 is off from here on (targets/providers.py).
 
     Raises InputError, before anything is measured where it can be known then.
     """
     _check(asked)
+    providers.turn_tf32_off()
     try:
         models = find_models(asked.models)
         given = Given(asked.input, dict(_shape(text) for text in asked.shapes))

@@ -10,7 +10,7 @@ import pytest
 from bundles import colour_model, colour_pixels, expected_probabilities, write_bundle
 
 from edgedistill.profiles import load_profile
-from edgedistill.targets import cudart, names, ort, runtimes
+from edgedistill.targets import cudart, names, providers, runtimes
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import Manifest, read_manifest
 from edgedistill.targets.runtimes import Candidate
@@ -29,7 +29,7 @@ def bundle(folder: Path, *, model: dict[str, Any] | None = None, **runtime: Any)
 
 
 def test_every_runtime_that_can_be_named_has_its_code() -> None:
-    assert {*ort.PROVIDERS, names.TENSORRT} == set(names.RUNTIMES)
+    assert {*providers.PROVIDERS, names.TENSORRT, names.TORCH_TENSORRT} == set(names.RUNTIMES)
 
 
 @without_gpu
