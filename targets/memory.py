@@ -1,10 +1,14 @@
-"""In how much memory: what a fresh process takes while it serves, by one definition a kind of device.
+"""In how much memory: what a fresh process takes, at most, from after its imports until it has served.
 
-    rss_growth         CPU: how far resident memory grows
+That is the one definition. It is taken of the memory that the device computes in, with all that lies there for the
+model's sake, the CUDA context too:
+
+    rss_growth         a processor: how far the process's resident memory grows
     memavailable_drop  a board whose GPU shares the system's memory: how far that falls
-    gpu_free_drop      a GPU with memory of its own: how far that falls, once this process's CUDA context is there
+    gpu_free_drop      a GPU with memory of its own: how far that falls, as the driver tells (NVML)
 
-What is imported before stays out. 1 MB is 2**20 bytes.
+Where the driver does not tell (as in a slice of a shared GPU), CUDA is asked, which first makes the context:
+gpu_free_drop_without_context is smaller by it, and says so. 1 MB is 2**20 bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import cudart, machine
+from . import cudart, machine, nvml
 
 MB = 1 << 20
 
@@ -102,12 +106,15 @@ class LowWater:
 
 
 def _shared_memory() -> LowWater:
-    """What a GPU session takes: of a Jetson's one memory, or of a discrete GPU's own (its CUDA context excluded)."""
+    """Where a GPU session's memory is taken from: a Jetson's one memory, or a discrete GPU's own."""
     gpus = cudart.gpus()
     if gpus and gpus[0].integrated:
         return LowWater("memavailable_drop", machine.memory_available_mb)
-    cuda = cudart.Cudart()
-    return LowWater("gpu_free_drop", lambda: cuda.memory()[0] / MB)
+    try:
+        return LowWater("gpu_free_drop", nvml.GpuMemory(gpus[0].bus_id if gpus else "").free_mb)
+    except OSError:
+        cuda = cudart.Cudart()
+        return LowWater("gpu_free_drop_without_context", lambda: cuda.memory()[0] / MB)
 
 
 def _rounded(megabytes: float | None) -> float | None:

@@ -83,7 +83,7 @@ def legend(report: Report) -> list[str]:
     lines = [
         "p50, p95, p99: ms a query, from arrays in to arrays out; of rounds: the middle eight of ten rounds' medians.",
         "load, first: ms of a cold start in a fresh process, after its imports. MB: the memory it then took to serve "
-        "(of a GPU that has its own: there, beside the CUDA context).",
+        "(of a GPU that has its own: there, the CUDA context counted).",
     ]
     if _is_compared(report):
         several = len({row.model for row in report.rows}) > 1

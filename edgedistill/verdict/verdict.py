@@ -80,7 +80,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """`kind`: rss_growth, memavailable_drop or gpu_free_drop (targets/memory.py)."""
+    """`kind`: rss_growth, memavailable_drop, gpu_free_drop ... (targets/memory.py)."""
 
     peak: float
     kind: str
