@@ -7,6 +7,7 @@ alone is a fine installation, so it is "note" unless labels, images or a teacher
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -23,8 +24,9 @@ from rich.text import Text
 from . import profiles
 from .choices import DEFAULT_TEACHER
 from .errors import InputError
-from .targets import cudart, machine
+from .targets import cudart, machine, probe
 from .targets.cudart import Gpu
+from .targets.names import CPU
 from .work import torch_probe
 from .work.torch_probe import TorchGpu
 
@@ -52,7 +54,7 @@ class Finding:
 def examine(*, classes: Path | None = None, images: Path | None = None, teacher: str | None = None) -> list[Finding]:
     """Look at machine, installation, board, disk and, where given, labels, photos and teacher."""
     wants_build = any(given is not None for given in (classes, images, teacher))
-    findings = [_machine(), _python(), *_packages(wants_build), *_accelerator(), _board(), _disk()]
+    findings = [_machine(), _python(), *_packages(wants_build), *_runtimes(), *_accelerator(), _board(), _disk()]
     if classes is not None:
         findings.append(_labels(classes))
     if images is not None:
@@ -98,6 +100,18 @@ def _packages(wants_build: bool) -> Iterator[Finding]:
     else:
         named = ("torch", "open_clip_torch", "timm", "onnx")
         yield Finding("workshop", "ok", ", ".join(f"{name} {have[name]}" for name in named))
+
+
+def _runtimes() -> Iterator[Finding]:
+    """Those that work here; a package that is here and does not load, with the remedy. The CPU's has to work."""
+    if _version("onnxruntime") is None and importlib.util.find_spec("onnxruntime") is None:
+        return  # told as a lacking package
+    broken = probe.broken_imports()
+    if working := [name for name, error in probe.ask_all(broken).items() if error is None]:
+        yield Finding("runtimes", "ok", ", ".join(working))
+    for module, error in broken.items():
+        state = "missing" if module == probe.module_of(CPU) else "note"
+        yield Finding("runtimes", state, error.wrong, error.todo)
 
 
 def _accelerator() -> Iterator[Finding]:

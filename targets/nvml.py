@@ -11,7 +11,7 @@ from ctypes import byref, c_char_p, c_ulonglong, c_void_p
 
 
 class _Memory(ctypes.Structure):
-    _fields_ = [(name, c_ulonglong) for name in ("total", "free", "used")]  # noqa: RUF012: ctypes reads it so
+    _fields_ = [(name, c_ulonglong) for name in ("total", "free", "used")]
 
 
 class GpuMemory:

@@ -27,12 +27,12 @@ if __name__ == "__main__" and not __package__:
 
 import numpy as np
 
-from . import flaws, machine, measure, memory, providers, result, runtimes
+from . import flaws, machine, measure, memory, probe, providers, result, runtimes, torch_trt
 from .atomic import write_json
 from .errors import TargetError
 from .flaws import Flaw
 from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
-from .names import on_gpu
+from .names import TORCH_TENSORRT, on_gpu
 
 INVALID = 4
 MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
@@ -63,8 +63,7 @@ def doctor(options: argparse.Namespace) -> int:
     else:
         words = f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.multiprocessors} SMs" if gpu else "none"
         _say("gpu", words)
-    for name in runtimes.RUNTIMES:
-        error = runtimes.problem(name)
+    for name, error in probe.ask_all().items():
         _say(name, "usable" if error is None else f"not usable: {error.wrong}")
     for key, value in machine.read_state(gpu=gpu).items():
         _say(key.replace("_", " "), json.dumps(value))
@@ -99,6 +98,9 @@ def compile_engines(options: argparse.Namespace) -> int:
         )
     for precision in [options.model] if options.model else runtimes.precisions(manifest):
         print(runtimes.engine_of(manifest, precision, again=options.again))
+    if TORCH_TENSORRT in profile["runtime"]["prefer"]:
+        for precision in [options.model] if options.model else torch_trt.PRECISIONS:
+            print(torch_trt.program_of(manifest, precision, again=options.again))
     return 0
 
 

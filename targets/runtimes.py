@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import cudart, ort, providers, trt
+from . import cudart, ort, providers, torch_trt, trt
 from .errors import TargetError
 from .manifest import Manifest
-from .names import CPU, ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, on_gpu
+from .names import CPU, ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,17 @@ def problem(runtime: str) -> TargetError | None:
     try:
         if runtime == TENSORRT:
             trt.load_tensorrt()
+        elif runtime == TORCH_TENSORRT:
+            torch_trt.load_torch_tensorrt()
         else:
             providers.check_provider(runtime)
     except TargetError as error:
         return error
+    return lack_of_gpu(runtime)
+
+
+def lack_of_gpu(runtime: str) -> TargetError | None:
+    """What is in the way of a runtime that computes on a GPU, where there is none."""
     if on_gpu(runtime) and not cudart.gpus():
         return TargetError(f"{runtime} needs an NVIDIA GPU and this machine shows none", "Check nvidia-smi.")
     return None
@@ -104,11 +111,15 @@ def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pat
     return engine
 
 
-def open_session(manifest: Manifest, precision: str, runtime: str, threads: int | None) -> ort.Session | trt.Session:
+def open_session(
+    manifest: Manifest, precision: str, runtime: str, threads: int | None
+) -> ort.Session | trt.Session | torch_trt.Session:
     """A Session for one of the bundle's models, its file checked. threads None: the profile's."""
     if runtime == TENSORRT:
         graph = bool(manifest.profile["runtime"].get("cuda_graph"))
         return trt.Session(engine_of(manifest, precision), trt.load_tensorrt(), cuda_graph=graph)
+    if runtime == TORCH_TENSORRT:
+        return torch_trt.Session(torch_trt.program_of(manifest, precision), manifest.size)
     if threads is None:
         threads = manifest.profile["runtime"].get("threads", 0)
     settings = providers.Settings.of_profile(

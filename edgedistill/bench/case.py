@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..targets import ort, runtimes, trt
-from ..targets.names import CPU, ON_CPU, RUNTIMES, TENSORRT, on_gpu
+from ..targets.names import CPU, ON_CPU, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
 from .inputs import Feed, Given, Input
 from .model import Model
 
@@ -76,6 +76,11 @@ def cases(
     """
     if unknown := [name for name in asked if name not in RUNTIMES]:
         raise InputError(f"unknown runtime {unknown[0]!r}", f"Known: {', '.join(RUNTIMES)}.")
+    if TORCH_TENSORRT in asked:
+        raise InputError(
+            f"bench opens files, and {TORCH_TENSORRT} builds a bundle's student itself",
+            "Measure it with: python run.py verify --runtime torch-tensorrt",
+        )
     wanted = {model.name: asked or [TENSORRT if model.is_engine else CPU] for model in models}
     for name in dict.fromkeys(name for names in wanted.values() for name in names):
         if (error := runtimes.problem(name)) is not None:
