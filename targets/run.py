@@ -32,7 +32,7 @@ from .atomic import write_json
 from .errors import TargetError
 from .flaws import Flaw
 from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
-from .names import TORCH_TENSORRT, on_gpu
+from .names import TENSORRT, TORCH_TENSORRT, on_gpu
 
 INVALID = 4
 MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
@@ -88,17 +88,21 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def compile_engines(options: argparse.Namespace) -> int:
-    """Build the TensorRT engine of every model, or of --model, unless one is there that fits this machine."""
+    """Build the engine of every model, or of --model, unless one is there that fits this machine."""
     manifest = read_manifest(_bundle(options))
     profile = manifest.profile
-    if "tensorrt" not in profile["runtime"]["prefer"] and runtimes.problem("tensorrt") is not None:
+    builders = [name for name in (TENSORRT, TORCH_TENSORRT) if name in profile["runtime"]["prefer"]]
+    if not builders and runtimes.problem(TENSORRT) is None:
+        builders = [TENSORRT]
+    if not builders:
         raise TargetError(
             f"there is nothing to compile: {profile['name']} runs on {profile['runtime']['prefer'][0]}",
             "Go on with: python run.py verify",
         )
-    for precision in [options.model] if options.model else runtimes.precisions(manifest):
-        print(runtimes.engine_of(manifest, precision, again=options.again))
-    if TORCH_TENSORRT in profile["runtime"]["prefer"]:
+    if TENSORRT in builders:
+        for precision in [options.model] if options.model else runtimes.precisions(manifest):
+            print(runtimes.engine_of(manifest, precision, again=options.again))
+    if TORCH_TENSORRT in builders:
         for precision in [options.model] if options.model else torch_trt.PRECISIONS:
             print(torch_trt.program_of(manifest, precision, again=options.again))
     return 0
