@@ -12,8 +12,9 @@ from tiny_images import CLASSES, make_photo, write_photos
 
 from edgedistill import doctor
 from edgedistill.doctor import Finding, examine
-from edgedistill.targets import cudart, machine
+from edgedistill.targets import cudart, machine, probe
 from edgedistill.targets.cudart import Gpu
+from edgedistill.targets.errors import TargetError
 from edgedistill.work import torch_probe
 from edgedistill.work.torch_probe import TorchGpu
 
@@ -111,6 +112,14 @@ def test_a_driver_that_refuses_is_not_taken_for_none(with_gpu: Callable[..., lis
     refused = finding(with_gpu(None, TorchGpu(None, "")), "gpu")
     assert refused.found == "the driver is there but refuses"
     assert "nvidia-smi" in refused.remedy
+
+
+def test_a_runtime_that_does_not_load_comes_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {"onnxruntime": TargetError("import onnxruntime ends its process by SIGILL", "Install another version.")}
+    monkeypatch.setattr(probe, "broken_imports", lambda: broken)
+    (found,) = doctor._runtimes()
+    assert (found.state, found.found) == ("missing", broken["onnxruntime"].wrong)
+    assert found.remedy == "Install another version."
 
 
 def test_the_command_exits_with_2_when_something_named_is_missing(tmp_path: Path) -> None:
