@@ -1,4 +1,4 @@
-"""NVIDIA's driver and CUDA runtime through ctypes: what the GPU is, and memory, streams and graphs.
+"""NVIDIA's driver and CUDA runtime through ctypes: what the GPU is, and memory, streams, graphs and events.
 
 No package is needed beside the libraries that TensorRT needs anyway. Only what `trt.py` and `machine.py` use is here.
 """
@@ -6,13 +6,11 @@ No package is needed beside the libraries that TensorRT needs anyway. Only what 
 from __future__ import annotations
 
 import ctypes
-import sys
-from collections.abc import Iterator
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from dataclasses import dataclass
-from pathlib import Path
 
 from .errors import TargetError
+from .libcudart import open_library
 
 _TO_DEVICE, _TO_HOST = 1, 2  # cudaMemcpyKind
 _CAPTURE_THREAD_LOCAL = 1  # cudaStreamCaptureMode: other threads (our probes) may call CUDA meanwhile
@@ -74,25 +72,14 @@ def gpus(library: str = "libcuda.so.1") -> list[Gpu] | None:
 
 
 class Cudart:
-    """libcudart, loaded once, every call checked. Addresses and handles are plain integers.
+    """libcudart, every call checked. Addresses and handles are plain integers.
 
-    `library` names the file; by default the loader's own, then those that pip or a toolkit put on this machine.
-    Raises TargetError when there is none, and for every call that fails.
+    `library` names the file; by default libcudart.py finds it. Raises TargetError when there is none, and for every
+    call that fails.
     """
 
     def __init__(self, library: str | None = None) -> None:
-        tried = []
-        for name in [library] if library else _candidates():
-            try:
-                self._library = ctypes.CDLL(name)
-                break
-            except OSError as error:
-                tried.append(f"{name} ({error})")
-        else:
-            raise TargetError(
-                f"no CUDA runtime library: tried {'; '.join(tried[:3])}",
-                "Install the CUDA runtime that TensorRT came with (libcudart), or run in NVIDIA's container.",
-            )
+        self._library = open_library(_SIGNATURES, None if library is None else [library])
         self._library.cudaGetErrorString.restype = c_char_p
         self._library.cudaGetErrorString.argtypes = [c_int]
         for name, arguments in _SIGNATURES.items():
@@ -153,6 +140,22 @@ class Cudart:
     def graph_exec_destroy(self, executable: int) -> None:
         self._call("cudaGraphExecDestroy", executable)
 
+    def event_create(self) -> int:
+        """An event that keeps the time at which a stream came to it."""
+        return self._address("cudaEventCreate")
+
+    def event_record(self, event: int, stream: int) -> None:
+        self._call("cudaEventRecord", event, stream)
+
+    def event_destroy(self, event: int) -> None:
+        self._call("cudaEventDestroy", event)
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        """Milliseconds of the GPU's own clock between two events that have both happened."""
+        milliseconds = c_float()
+        self._call("cudaEventElapsedTime", byref(milliseconds), start, end)
+        return milliseconds.value
+
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes of the GPU. Creates this process's CUDA context if there is none yet."""
         free, total = c_size_t(), c_size_t()
@@ -191,15 +194,12 @@ _SIGNATURES = {
     "cudaGraphLaunch": [c_void_p, c_void_p],
     "cudaGraphDestroy": [c_void_p],
     "cudaGraphExecDestroy": [c_void_p],
+    "cudaEventCreate": [POINTER(c_void_p)],
+    "cudaEventRecord": [c_void_p, c_void_p],
+    "cudaEventDestroy": [c_void_p],
+    "cudaEventElapsedTime": [POINTER(c_float), c_void_p, c_void_p],
     "cudaMemGetInfo": [POINTER(c_size_t), POINTER(c_size_t)],
 }
-
-
-def _candidates() -> Iterator[str]:
-    yield from ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
-    for folder in sys.path:  # the wheels nvidia-cuda-runtime-cu12 and nvidia-cuda-runtime
-        yield from map(str, sorted(Path(folder or ".").glob("nvidia/c*/lib/libcudart.so.*")))
-    yield from map(str, sorted(Path("/usr/local").glob("cuda*/lib64/libcudart.so")))
 
 
 def _number(pointer: c_void_p) -> int:

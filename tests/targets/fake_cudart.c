@@ -1,7 +1,9 @@
 /* A CUDA runtime whose GPU is the host's memory: enough of it to run targets/cudart.py and the TensorRT session.
  *
  * Work on a stream runs at once, except between begin and end of a capture, where it is recorded; launching the
- * executable graph runs the record again. fake_kernel stands for the engine: the mean colour of each image. */
+ * executable graph runs the record again. fake_kernel stands for the engine: the mean colour of each image.
+ * An event's time is how much was done before it: a millisecond for a kernel, ten for a copy.
+ * -DRUNTIME and -DDRIVER are the versions of CUDA it pretends to; with -DOLD it is one from before 11.4. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +12,15 @@ typedef struct { void *to; const void *from; size_t size; } Op; /* size 0: the k
 typedef struct { const unsigned char *image; float *probabilities, *embedding, *known; int count, pixels; } Kernel;
 typedef struct { Op ops[32]; int length; } Graph;
 
+#ifndef RUNTIME
+#define RUNTIME 12060
+#endif
+#ifndef DRIVER
+#define DRIVER 12060
+#endif
+
 static int live, capturing, refuse_capture;
+static float now_ms;
 static Graph recording;
 
 int fake_live(void) { return live; }
@@ -18,6 +28,7 @@ void fake_refuse_capture(int yes) { refuse_capture = yes; }
 
 static void run(const Op *op)
 {
+    now_ms += op->size ? 10 : 1;
     if (op->size) { memcpy(op->to, op->from, op->size); return; }
     const Kernel *k = op->from;
     for (int n = 0; n < k->count; n++) {
@@ -91,6 +102,7 @@ int cudaStreamEndCapture(void *stream, void **graph)
     memcpy(*graph, &recording, sizeof(Graph));
     return status;
 }
+#ifndef OLD
 int cudaGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long flags)
 {
     (void)flags;
@@ -98,6 +110,7 @@ int cudaGraphInstantiateWithFlags(void **executable, void *graph, unsigned long 
     memcpy(*executable, graph, sizeof(Graph));
     return status;
 }
+#endif
 int cudaGraphLaunch(void *executable, void *stream)
 {
     (void)stream;
@@ -113,3 +126,18 @@ int cudaMemGetInfo(size_t *available, size_t *total)
     *total = 8u << 20;
     return 0;
 }
+int cudaEventCreate(void **event) { return get(event, sizeof now_ms); }
+int cudaEventRecord(void *event, void *stream)
+{
+    (void)stream;
+    *(float *)event = now_ms;
+    return capturing ? 900 : 0;
+}
+int cudaEventElapsedTime(float *milliseconds, void *start, void *end)
+{
+    *milliseconds = *(float *)end - *(float *)start;
+    return 0;
+}
+int cudaEventDestroy(void *event) { return drop(event); }
+int cudaRuntimeGetVersion(int *version) { *version = RUNTIME; return 0; }
+int cudaDriverGetVersion(int *version) { *version = DRIVER; return 0; }
