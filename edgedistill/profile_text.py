@@ -112,6 +112,8 @@ def _limits(engine: Engine) -> Iterator[str]:
         yield f"TensorRT builds it with at most {engine.workspace_mb} MB of scratch memory"
     if engine.free_mb is not None:
         yield f"not built with less than {engine.free_mb} MB free"
+    if engine.dla_core is not None:
+        yield f"what can runs on DLA core {engine.dla_core}, the rest on the GPU"
 
 
 def _measured(measure: Measure) -> str:

@@ -114,13 +114,15 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """Limits while TensorRT builds an engine on the board, in MiB; None is no limit.
+    """How TensorRT builds an engine on the board. Limits are in MiB; None is no limit.
 
-    workspace_mb: scratch memory of the builder. free_mb: with less memory available it does not start.
+    workspace_mb: scratch memory of the builder. free_mb: with less memory available it does not start. dla_core: the
+    core of the board's DLA that runs what it can of an fp16 or int8 model; None for the GPU alone.
     """
 
     workspace_mb: int | None = None
     free_mb: int | None = None
+    dla_core: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +279,7 @@ def _ranges(profile: Profile) -> Iterator[tuple[str, object, bool, str]]:
         ("runtime.threads", profile.runtime.threads, 0, 1024),
         ("model.input_size", model.input_size, 16, 4096),
         ("model.opset", model.opset, 18, 20),  # the graph needs 18; onnxruntime 1.17 and TensorRT 10.3 read up to 20
+        ("engine.dla_core", engine.dla_core, 0, 1),  # no board has more than two
         ("budget.agreement_min", budget.agreement_min, 0, 1),
         ("budget.accuracy_drop_max", budget.accuracy_drop_max, 0, 1),
         ("measure.warmup_s", measure.warmup_s, 0, most),

@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,13 +138,16 @@ def device_name(facts: Facts | None = None, *, gpu: bool = False) -> str:
     """The machine in a few words: the board if it is one, else the processor; the GPU too where `gpu` is asked for."""
     facts = facts or read_facts()
     name = facts.model or facts.cpu_model or facts.product or facts.machine
-    for text in facts.compatible or ():
-        if modules := re.findall(r"p\d{4}-\d{4}", text):  # "p3737-0000+p3701-0005": the carrier, then the module
-            name = f"{name} ({modules[-1]})"
-            break
+    if module := _module_in(facts.compatible or ()):
+        name = f"{name} ({module})"
     if gpu and facts.gpus and not facts.gpus[0].integrated:
         return f"{facts.gpus[0].name} ({name})"
     return name
+
+
+def board_module(root: Path = ROOT) -> str | None:
+    """The module of a Jetson, such as "p3767-0003"; None on other machines and where the device tree is hidden."""
+    return _module_in(_strings(root / "proc/device-tree/compatible") or ())
 
 
 def gpu_free_mb(gpu: Gpu) -> float | None:
@@ -328,6 +331,13 @@ def _cpu(root: Path) -> tuple[str, frozenset[str]]:
 def _meminfo_kb(root: Path, key: str) -> int:
     found = re.search(rf"^{key}:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
     return int(found.group(1)) if found else 0
+
+
+def _module_in(compatible: Iterable[str]) -> str | None:
+    for text in compatible:
+        if modules := re.findall(r"p\d{4}-\d{4}", text):  # "p3737-0000+p3701-0005": the carrier, then the module
+            return modules[-1]
+    return None
 
 
 def _any_in(wanted: list[str], found: tuple[str, ...] | None) -> bool | None:

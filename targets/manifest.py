@@ -216,7 +216,7 @@ def _check_profile(data: dict[str, Any], path: Path) -> None:
     optimisation = _at(data, "profile.onnxruntime.optimisation")
     if optimisation is not None and optimisation not in OPTIMISATIONS:
         raise TargetError(f"{path}: profile.onnxruntime.optimisation is {optimisation!r}", REBUILD)
-    for key in ("engine.workspace_mb", "engine.free_mb", "identify.min_memory_mb"):  # null: no limit
+    for key in ("engine.workspace_mb", "engine.free_mb", "engine.dla_core", "identify.min_memory_mb"):  # null: no limit
         if _at(data, f"profile.{key}") is not None:
             _need(data, f"profile.{key}", int, path)
             _need_number(data, f"profile.{key}", path)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import cudart, ort, providers, torch_trt, trt
+from . import cudart, ort, providers, torch_trt, trt, trt_build, trt_sidecar
 from .errors import TargetError
 from .manifest import Manifest
 from .names import CPU, ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
@@ -92,22 +92,22 @@ def precisions(manifest: Manifest) -> list[str]:
 
 
 def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Path:
-    """The path of this precision's TensorRT engine, built now if there is none that fits this machine (or `again`)."""
+    """The path of this precision's TensorRT engine, built now if there is none that fits this machine (or `again`).
+
+    One that was built in another power mode fits, with a warning.
+    """
     library = trt.load_tensorrt()
     onnx = manifest.file(manifest.model(precision)["file"])
     engine = manifest.path / "engines" / f"{precision}.engine"
-    stale = "asked for" if again else trt.why_stale(onnx, engine, library)
+    limits = manifest.profile.get("engine") or {}
+    options = trt_sidecar.Options(workspace_mb=limits.get("workspace_mb"), dla_core=limits.get("dla_core"))
+    stale = "asked for" if again else trt_sidecar.why_stale(onnx, engine, trt_sidecar.place_of(library), options)
     if stale is not None:
-        limits = manifest.profile.get("engine") or {}
         log.warning("building %s (%s); this can take minutes", engine, stale)
-        sidecar = trt.compile(
-            onnx,
-            engine,
-            library,
-            workspace_mb=limits.get("workspace_mb"),
-            free_mb=limits.get("free_mb"),
-        )
+        sidecar = trt_build.compile(onnx, engine, library, options, free_mb=limits.get("free_mb"))
         log.warning("built in %s s", sidecar["build_seconds"])
+    elif mode := trt_sidecar.other_power_mode(engine):
+        log.warning("%s was tuned in another power mode (%s): compile --again may make it faster", engine, mode)
     return engine
 
 

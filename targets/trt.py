@@ -1,141 +1,29 @@
-"""TensorRT: builds an engine on the board it will run on, and runs it. From TensorRT 10.3 on; 11 needs no change.
+"""TensorRT: runs an engine that was built on this board (trt_build.py). From TensorRT 10.3 on; 11 needs no change.
 
-Precision lives in the ONNX file (fp16 or Q/DQ), so the network is built strongly typed and no precision flag or
-calibrator is used: those are deprecated in 10.12 and gone in 11. Enum members are named, never numbered, because the
-numbers moved between versions. An engine fits one TensorRT version and one GPU: a sidecar beside it says which, and
-any difference means building again. Memory goes through ctypes on libcudart (`cudart.py`), so the board needs no
-package beyond TensorRT's own.
+Memory goes through ctypes on libcudart (cudart.py), so the board needs no package beyond TensorRT's own.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from .atomic import sha256_file, write_bytes, write_json
-from .cudart import Cudart, gpus
+from .cudart import Cudart
 from .errors import TargetError
-from .machine import memory_available_mb, power_mode
-from .manifest import read_json
 from .session import INPUT, MAX_BATCH, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
+from .trt_module import load_tensorrt, new_logger
+from .trt_sidecar import COMPILE, place_of, refuse_foreign
+
+__all__ = ["Session", "load_tensorrt"]
 
 log = logging.getLogger(__name__)
-
-SIDECAR_SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class BuiltFor:
-    """What an engine is bound to. The power mode is here because tactics are chosen by timing in it."""
-
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-    multiprocessors: int
-    power_mode: str | None
-    onnx_sha256: str
-
-
-def load_tensorrt(module: str = "tensorrt") -> Any:
-    """The TensorRT module: "tensorrt" on a board; "tensorrt_rtx" parses and builds without a GPU, for tests."""
-    try:
-        return importlib.import_module(module)
-    except (ImportError, OSError) as error:
-        raise TargetError(
-            f"{module} cannot be imported: {error}",
-            "On a Jetson it belongs to JetPack: make the environment with --system-site-packages, and in a container "
-            "use one that holds TensorRT. Elsewhere: pip install tensorrt",
-        ) from error
-
-
-def compile(
-    onnx: Path, engine: Path, trt: Any, *, workspace_mb: int | None = None, free_mb: int | None = None
-) -> dict[str, Any]:
-    """Build `engine` from `onnx` for this machine, strongly typed, and write its sidecar; returns the sidecar.
-
-    workspace_mb: TensorRT's limit for scratch memory; free_mb: refuse to start with less available memory than this
-    (on a small board the builder would be killed). A dynamic batch gets one profile, 1 to 64, tuned for 1.
-    trt: the module (`load_tensorrt`). Raises TargetError with TensorRT's own words.
-    """
-    available = memory_available_mb()
-    if free_mb is not None and 0 < available < free_mb:
-        raise TargetError(
-            f"{available:.0f} MB of memory are free, a build here needs {free_mb} MB",
-            "Close other programs (on a small Jetson also the desktop), then compile again.",
-        )
-    start = perf_counter()
-    plan = build_plan(onnx, trt, workspace_mb=workspace_mb)
-    sidecar = {
-        "schema": SIDECAR_SCHEMA,
-        **asdict(_built_for(onnx, trt)),
-        "engine_sha256": "",
-        "build_seconds": round(perf_counter() - start, 1),
-        "workspace_mb": workspace_mb,
-    }
-    write_bytes(engine, plan)
-    sidecar["engine_sha256"] = sha256_file(engine)
-    write_json(sidecar_of(engine), sidecar)
-    return sidecar
-
-
-def build_plan(onnx: Path, trt: Any, *, workspace_mb: int | None = None) -> bytes:
-    """The serialised engine of a self-contained ONNX file. Raises TargetError with TensorRT's own words."""
-    logger = _logger(trt)
-    builder = trt.Builder(logger)
-    strongly_typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(1 << int(strongly_typed) if strongly_typed is not None else 0)
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(onnx.read_bytes()):
-        errors = [_one_line(parser.get_error(index).desc()) for index in range(parser.num_errors)]
-        raise TargetError(
-            f"TensorRT {trt.__version__} does not accept {onnx}: {'; '.join(errors) or logger.said()}",
-            "Export with another --student, or measure this one with --runtime onnxruntime-cuda.",
-        )
-    config = builder.create_builder_config()
-    # fp32 then means fp32, not the 10-bit mantissa of TF32; an fp16 network is not touched by this.
-    config.clear_flag(trt.BuilderFlag.TF32)
-    if workspace_mb is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
-    image = network.get_input(0)
-    if image.shape[0] == -1:
-        rest = tuple(image.shape)[1:]
-        profile = builder.create_optimization_profile()
-        profile.set_shape(image.name, (1, *rest), (1, *rest), (MAX_BATCH, *rest))
-        config.add_optimization_profile(profile)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise TargetError(
-            f"TensorRT {trt.__version__} cannot build {onnx}: {logger.said()}",
-            "Lower the workspace, free some memory, or measure with --runtime onnxruntime-cuda.",
-        )
-    return bytes(plan)
-
-
-def why_stale(onnx: Path, engine: Path, trt: Any) -> str | None:
-    """Why `engine` has to be built (again) before it can run here, in words; None when it fits."""
-    sidecar_path = sidecar_of(engine)
-    if not engine.is_file() or not sidecar_path.is_file():
-        return "there is none yet"
-    sidecar = read_json(sidecar_path)
-    if sidecar.get("schema") != SIDECAR_SCHEMA:
-        return f"its sidecar has schema {sidecar.get('schema')!r}"
-    for key, value in asdict(_built_for(onnx, trt)).items():
-        if sidecar.get(key) != value:
-            return f"{key} was {sidecar.get(key)!r} and is {value!r}"
-    if sidecar.get("engine_sha256") != sha256_file(engine):
-        return "its content is not what was built"
-    return None
-
-
-def sidecar_of(engine: Path) -> Path:
-    return engine.with_name(engine.name + ".json")
 
 
 class Session:
@@ -144,7 +32,8 @@ class Session:
     Input and outputs have page-locked host buffers; one run copies in, executes and copies out on one stream. With
     `cuda_graph` these steps are recorded once and replayed, which matters most for small networks; if recording is
     refused it says so in describe() and goes on without.
-    trt: the module (`load_tensorrt`); cuda: libcudart, by default the one this machine has.
+    trt: the module (`load_tensorrt`); cuda: libcudart, by default the one that TensorRT uses.
+    TargetError for an engine that was built for another machine, names what differs.
 
     size: pixels a side; fixed_batch: the one batch the engine takes, None for 1 to 64.
     """
@@ -152,24 +41,28 @@ class Session:
     def __init__(
         self, engine_path: str | Path, trt: Any, *, cuda_graph: bool = False, cuda: Cudart | None = None
     ) -> None:
-        self._logger = _logger(trt)  # TensorRT keeps a bare pointer to it
-        self._cuda = cuda or Cudart()
+        self._logger = new_logger(trt)
         self._stream = 0
         self._graph, self._graph_note = 0, "off"
         self._device: dict[str, int] = {}
         self._host: dict[str, int] = {}
         self._arrays: dict[str, np.ndarray] = {}
         self._version = str(trt.__version__)
+        sidecar = refuse_foreign(Path(engine_path), place_of(trt))
+        self._cuda = cuda or Cudart()
         self._runtime = trt.Runtime(self._logger)
+        self._dla_core = sidecar.get("dla_core")
+        if self._dla_core is not None:
+            self._runtime.DLA_core = self._dla_core  # before the engine is read
         try:
             serialised = Path(engine_path).read_bytes()
         except OSError as error:
-            raise TargetError(f"cannot read {engine_path}: {error.strerror}", "Run: python run.py compile") from error
+            raise TargetError(f"cannot read {engine_path}: {error.strerror}", COMPILE) from error
         self._engine = self._runtime.deserialize_cuda_engine(serialised)
         if self._engine is None:
             raise TargetError(
                 f"TensorRT {self._version} does not load {engine_path}: {self._logger.said()}",
-                "An engine fits one TensorRT version and GPU. Build it here: python run.py compile",
+                f"An engine fits one TensorRT version and GPU. {COMPILE}",
             )
         self.size, self.fixed_batch = _check_engine(trt, self._engine, engine_path)
         self._context = self._engine.create_execution_context()
@@ -200,14 +93,40 @@ class Session:
         """Run on black images for `seconds`, at least three times."""
         keep_busy(self.size, self.fixed_batch, self._call, seconds)
 
+    def model_ms(self, queries: int) -> np.ndarray:
+        """Milliseconds of the GPU for the model alone, float64 [queries]: no copies, no waiting for Python.
+
+        By CUDA events around a run of the session's batch on what its buffers hold. With a CUDA graph the model is
+        recorded by itself, so that a small network is not timed by how fast it can be launched.
+        """
+        cuda, stream = self._cuda, self._stream
+        with ExitStack() as freeing:
+            begin, end = cuda.event_create(), cuda.event_create()
+            freeing.callback(cuda.event_destroy, begin)
+            freeing.callback(cuda.event_destroy, end)
+            run: Callable[[], None] = self._execute
+            if self._graph:
+                graph = self._recorded(self._execute)
+                freeing.callback(cuda.graph_exec_destroy, graph)
+                run = partial(cuda.graph_launch, graph, stream)
+            times = np.zeros(queries)
+            for query in range(queries):
+                cuda.event_record(begin, stream)
+                run()
+                cuda.event_record(end, stream)
+                cuda.stream_synchronize(stream)
+                times[query] = cuda.elapsed_ms(begin, end)
+        return times
+
     def describe(self) -> dict[str, Any]:
-        """name, version, provider, threads, and whether a CUDA graph is replayed."""
+        """name, version, provider, threads, whether a CUDA graph is replayed, and the DLA core, None without one."""
         return {
             "name": "tensorrt",
             "version": self._version,
             "provider": "TensorRT",
             "threads": None,
             "cuda_graph": self._graph_note,
+            "dla_core": self._dla_core,
         }
 
     def close(self) -> None:
@@ -260,44 +179,43 @@ class Session:
         """Copy in, execute, copy out: put on the stream, not waited for."""
         used = {name: array[: self._batch].nbytes for name, array in self._arrays.items()}
         self._cuda.copy_to_device(self._device[INPUT], self._host[INPUT], used[INPUT], self._stream)
-        if not self._context.execute_async_v3(self._stream):
-            raise TargetError(f"TensorRT failed to run: {self._logger.said()}", "`python run.py doctor` may say why.")
+        self._execute()
         for name in OUTPUTS:
             self._cuda.copy_to_host(self._host[name], self._device[name], used[name], self._stream)
+
+    def _execute(self) -> None:
+        if not self._context.execute_async_v3(self._stream):
+            raise TargetError(f"TensorRT failed to run: {self._logger.said()}", "`python run.py doctor` may say why.")
 
     def _record(self) -> None:
         """Record one run as a CUDA graph. The run before it lets TensorRT do its first-call work outside of it."""
         self._enqueue()
         self._cuda.stream_synchronize(self._stream)
+        try:
+            self._graph = self._recorded(self._enqueue)
+            self._graph_note = "on"
+        except TargetError as error:
+            self._graph_note = f"refused: {error.wrong}"
+            log.warning("no CUDA graph: %s", error.wrong)
+
+    def _recorded(self, work: Callable[[], None]) -> int:
+        """What `work` puts on the stream as an executable graph; nothing of it has run."""
         self._cuda.begin_capture(self._stream)
         failure = None
         try:
-            self._enqueue()
+            work()
         except TargetError as error:
             failure = error
         try:
             recorded = self._cuda.end_capture(self._stream)  # also after a failure: it ends the recording
-            if failure is None:
-                self._graph = self._cuda.graph_instantiate(recorded)
-            self._cuda.graph_destroy(recorded)
         except TargetError as error:
-            failure = failure or error
-        self._graph_note = "on" if failure is None else f"refused: {failure.wrong}"
-        if failure is not None:
-            log.warning("no CUDA graph: %s", failure.wrong)
-
-
-def _built_for(onnx: Path, trt: Any) -> BuiltFor:
-    found = gpus()
-    gpu = found[0] if found else None
-    return BuiltFor(
-        tensorrt=str(trt.__version__),
-        gpu=gpu.name if gpu else "",
-        compute_capability=gpu.compute_capability if gpu else "",
-        multiprocessors=gpu.multiprocessors if gpu else 0,
-        power_mode=power_mode(),
-        onnx_sha256=sha256_file(onnx),
-    )
+            raise failure or error from error
+        try:
+            if failure is not None:
+                raise failure
+            return self._cuda.graph_instantiate(recorded)
+        finally:
+            self._cuda.graph_destroy(recorded)
 
 
 def _check_engine(trt: Any, engine: Any, path: str | Path) -> tuple[int, int | None]:
@@ -313,27 +231,3 @@ def _check_engine(trt: Any, engine: Any, path: str | Path) -> tuple[int, int | N
     if len(shape) != 4 or shape[1] != shape[2] or shape[1] <= 0 or shape[3] != 3:
         raise TargetError(f"{path} takes {shape}, not [N,S,S,3]", "Compile it again from the bundle.")
     return int(shape[1]), None if shape[0] == -1 else int(shape[0])
-
-
-def _logger(trt: Any) -> Any:
-    """A TensorRT logger that keeps what went wrong, so that an error can repeat it."""
-
-    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self._errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
-                self._errors.append(_one_line(message))
-            elif severity == trt.ILogger.Severity.WARNING:
-                log.warning("TensorRT: %s", _one_line(message))
-
-        def said(self) -> str:
-            return "; ".join(self._errors[-3:]) or "it does not say why"
-
-    return Logger()
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())

@@ -125,7 +125,7 @@ def test_every_key_of_a_profile_is_read_by_what_it_is_for(
     assert run.main(["verify", "--bundle", str(bundle)]) in (0, run.INVALID)
 
     # An engine is begun; the build itself needs TensorRT, and is refused before for want of memory.
-    monkeypatch.setattr(trt, "load_tensorrt", lambda: types.SimpleNamespace(__version__="10.3.0"))
+    monkeypatch.setattr(trt, "load_tensorrt", lambda: types.SimpleNamespace(__name__="tensorrt", __version__="10.3.0"))
     with pytest.raises(TargetError, match="a build here needs 1000000000 MB"):
         runtimes.open_session(read_manifest(bundle), "fp32", "tensorrt", None)
 

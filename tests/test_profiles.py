@@ -49,7 +49,7 @@ def test_defaults_are_filled_in_for_the_bundle() -> None:
     assert table["stack"][0]["name"] == "PyPI"
     assert table["plausible"]["fp32"]["p50_ms"]["resnet18"] == [4, 25]
     assert (table["model"]["opset"], table["model"]["static_shape"]) == (18, True)
-    assert table["engine"] == {"workspace_mb": None, "free_mb": None}
+    assert table["engine"] == {"workspace_mb": None, "free_mb": None, "dla_core": None}
 
 
 def test_gpu_profiles_never_name_a_cpu_runtime_to_run_on() -> None:
@@ -94,6 +94,7 @@ def test_a_near_miss_is_named() -> None:
         ("[budget]", "[budget]\nlatency_p95 = 3", "budget.latency_p95 is not a key"),
         ("[budget]", "[budgets]", "budgets is not a key"),
         ("schema = 1", "schema = 1\nstacks = []", "stacks is not a key"),
+        ("[measure]", "[engine]\ndla_core = 2\n[measure]", "engine.dla_core is 2"),
         ("[measure]", "[dla]\ncores = 2\n[measure]", "dla is not a key"),
         ("[identify]\nmachine", "[identify]\nmachines", "identify.machines is not a key"),
         ("[identify]\nmachine = ", "[identify]\n# machine = ", "identify is {}"),

@@ -1,0 +1,53 @@
+"""TensorRT's Python module: imported when it is first needed, with a logger that keeps what went wrong.
+
+Two modules have the same interface: `tensorrt`, on a board, and `tensorrt_rtx`, which parses and builds without a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+from .errors import TargetError
+
+log = logging.getLogger(__name__)
+
+
+def load_tensorrt(module: str = "tensorrt") -> Any:
+    """The module of that name. TargetError where it cannot be imported."""
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        raise TargetError(
+            f"{module} cannot be imported: {error}",
+            "On a Jetson it belongs to JetPack: make the environment with --system-site-packages, and in a container "
+            "use one that holds TensorRT. Elsewhere: pip install tensorrt",
+        ) from error
+
+
+def new_logger(trt: Any) -> Any:
+    """A logger of that module: `said()` is what it called an error, in one line; warnings go to ours.
+
+    TensorRT keeps a bare pointer to it, so whoever hands it over has to keep it as long.
+    """
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self._errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+                self._errors.append(one_line(message))
+            elif severity == trt.ILogger.Severity.WARNING:
+                log.warning("TensorRT: %s", one_line(message))
+
+        def said(self) -> str:
+            return "; ".join(self._errors[-3:]) or "it does not say why"
+
+    return Logger()
+
+
+def one_line(message: str) -> str:
+    return " ".join(message.split())
