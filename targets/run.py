@@ -27,7 +27,7 @@ if __name__ == "__main__" and not __package__:
 
 import numpy as np
 
-from . import flaws, machine, measure, memory, probe, providers, result, runtimes, torch_trt
+from . import flaws, machine, measure, memory, probe, providers, result, runtimes, torch_trt, trtexec
 from .atomic import write_json
 from .errors import TargetError
 from .flaws import Flaw
@@ -65,6 +65,8 @@ def doctor(options: argparse.Namespace) -> int:
         _say("gpu", words)
     for name, error in probe.ask_all().items():
         _say(name, "usable" if error is None else f"not usable: {error.wrong}")
+    if tool := trtexec.find():
+        _say("trtexec", f"{tool}: compile takes it where TensorRT's Python module is missing")
     for key, value in machine.read_state(gpu=gpu).items():
         _say(key.replace("_", " "), json.dumps(value))
     folder = _bundle(options)
@@ -92,7 +94,8 @@ def compile_engines(options: argparse.Namespace) -> int:
     manifest = read_manifest(_bundle(options))
     profile = manifest.profile
     builders = [name for name in (TENSORRT, TORCH_TENSORRT) if name in profile["runtime"]["prefer"]]
-    if not builders and runtimes.problem(TENSORRT) is None:
+    problem = runtimes.problem(TENSORRT)
+    if not builders and problem is None:
         builders = [TENSORRT]
     if not builders:
         raise TargetError(
@@ -100,12 +103,34 @@ def compile_engines(options: argparse.Namespace) -> int:
             "Go on with: python run.py verify",
         )
     if TENSORRT in builders:
+        tool = None if problem is None else trtexec.find()
         for precision in [options.model] if options.model else runtimes.precisions(manifest):
-            print(runtimes.engine_of(manifest, precision, again=options.again))
+            if tool is None:
+                print(runtimes.engine_of(manifest, precision, again=options.again))
+            else:
+                print(_built_by_tool(tool, manifest, precision, options))
+        if tool is not None:
+            print(f"built and timed by {tool}; {problem.todo if problem else ''}")
     if TORCH_TENSORRT in builders:
         for precision in [options.model] if options.model else torch_trt.PRECISIONS:
             print(torch_trt.program_of(manifest, precision, again=options.again))
     return 0
+
+
+def _built_by_tool(tool: Path, manifest: Manifest, precision: str, options: argparse.Namespace) -> str:
+    """Where only trtexec is there: an engine built by it, and its times in a line."""
+    loop = _loop(manifest, options)
+    run = trtexec.Run(
+        onnx=manifest.file(manifest.model(precision)["file"]),
+        size=manifest.size,
+        free_batch=manifest.data["batch"]["max"] > 1,
+        warmup_s=loop.warmup_s,
+        seconds=loop.min_s,
+        cuda_graph=bool(manifest.profile["runtime"].get("cuda_graph")),
+    )
+    engine = runtimes.engine_path(manifest, precision)
+    said = trtexec.compile(tool, run, engine, runtimes.engine_options(manifest), again=options.again)
+    return f"{engine}  {trtexec.words(said)}"
 
 
 def verify(options: argparse.Namespace) -> int:

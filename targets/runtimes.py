@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import cudart, ort, providers, torch_trt, trt, trt_build, trt_sidecar
 from .errors import TargetError
@@ -98,17 +98,29 @@ def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pat
     """
     library = trt.load_tensorrt()
     onnx = manifest.file(manifest.model(precision)["file"])
-    engine = manifest.path / "engines" / f"{precision}.engine"
-    limits = manifest.profile.get("engine") or {}
-    options = trt_sidecar.Options(workspace_mb=limits.get("workspace_mb"), dla_core=limits.get("dla_core"))
+    engine, options = engine_path(manifest, precision), engine_options(manifest)
     stale = "asked for" if again else trt_sidecar.why_stale(onnx, engine, trt_sidecar.place_of(library), options)
     if stale is not None:
         log.warning("building %s (%s); this can take minutes", engine, stale)
-        sidecar = trt_build.compile(onnx, engine, library, options, free_mb=limits.get("free_mb"))
+        sidecar = trt_build.compile(onnx, engine, library, options, free_mb=_engine_limits(manifest).get("free_mb"))
         log.warning("built in %s s", sidecar["build_seconds"])
     elif mode := trt_sidecar.other_power_mode(engine):
         log.warning("%s was tuned in another power mode (%s): compile --again may make it faster", engine, mode)
     return engine
+
+
+def engine_path(manifest: Manifest, precision: str) -> Path:
+    return manifest.path / "engines" / f"{precision}.engine"
+
+
+def engine_options(manifest: Manifest) -> trt_sidecar.Options:
+    """How the profile wants engines built."""
+    limits = _engine_limits(manifest)
+    return trt_sidecar.Options(workspace_mb=limits.get("workspace_mb"), dla_core=limits.get("dla_core"))
+
+
+def _engine_limits(manifest: Manifest) -> dict[str, Any]:
+    return manifest.profile.get("engine") or {}
 
 
 def open_session(
