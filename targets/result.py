@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from . import machine, measure
+from . import machine, measure, trt
 from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
@@ -30,6 +30,7 @@ from .runtimes import Candidate, open_session
 
 SCHEMA = 2
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "tensorrt", "torch", "torch-tensorrt")
+MODEL_ALONE = 200  # queries timed by the GPU's own clock
 HEAD = ("schema", "build_id", "manifest_sha256", "model", "runtime", "device", "matches_profile", "versions")
 
 
@@ -163,13 +164,21 @@ def _measured(
     if (golden["pixels_max_diff"] or 0) > tolerance:
         flaws.append(Flaw("golden-pixels", value=golden["pixels_max_diff"], limit=tolerance))
     return {
-        "runtime": one.session.describe(),
+        "runtime": one.session.describe() | _model_alone(one.session),
         "predictions": one.predictions.tolist(),
         "golden": golden,
         "latency_ms": measure.latency_summary(times),
         "invalid": [flaw.to_json() for flaw in flaws],
         "machine_state": {"before": before, "after": after},
     }
+
+
+def _model_alone(session: Any) -> dict[str, Any]:
+    """How long the GPU computes without copies and Python, where the runtime can tell: `model_p50_ms`. It decides
+    nothing; beside the latency it says whether a faster model would help."""
+    if not isinstance(session, trt.Session):
+        return {}
+    return {"model_p50_ms": round(float(np.median(session.model_ms(MODEL_ALONE))), 4)}
 
 
 def as_failed(found: dict[str, Any], error: TargetError) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import fake_tensorrt
 import pytest
 from bundles import colour_model, colour_pixels, expected_probabilities, write_bundle
 
 from edgedistill.profiles import load_profile
-from edgedistill.targets import cudart, names, providers, runtimes
+from edgedistill.targets import cudart, names, ort, providers, runtimes, trt_sidecar
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import Manifest, read_manifest
 from edgedistill.targets.runtimes import Candidate
@@ -100,3 +101,38 @@ def test_an_engine_needs_tensorrt_and_leaves_nothing_behind(tmp_path: Path) -> N
     with pytest.raises(TargetError, match="tensorrt cannot be imported"):
         runtimes.engine_of(manifest, "fp32")
     assert not (manifest.path / "engines").exists()
+
+
+def test_an_engine_is_built_once_for_this_machine_and_again_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = fake_tensorrt.Board()
+    older, newer = (fake_tensorrt.module(version, board=board) for version in ("10.3.0", "11.4.0.106"))
+    monkeypatch.setattr(runtimes.trt, "load_tensorrt", lambda: older)
+    monkeypatch.setattr(trt_sidecar, "power_mode", lambda: "MAXN")
+    manifest = bundle(tmp_path)
+    engine = runtimes.engine_of(manifest, "fp16")
+    assert engine == manifest.path / "engines" / "fp16.engine"
+    assert runtimes.engine_of(manifest, "fp16") == engine
+    assert len(board.builds) == 1
+    monkeypatch.setattr(trt_sidecar, "power_mode", lambda: "15W")
+    runtimes.engine_of(manifest, "fp16")
+    assert len(board.builds) == 1
+    assert "power_mode was 'MAXN' and is '15W'" in caplog.text
+    runtimes.engine_of(manifest, "fp16", again=True)
+    assert len(board.builds) == 2
+    monkeypatch.setattr(runtimes.trt, "load_tensorrt", lambda: newer)
+    runtimes.engine_of(manifest, "fp16")
+    assert len(board.builds) == 3
+    assert "version was '10.3.0' and is '11.4.0.106'" in caplog.text
+
+
+def test_the_profile_says_how_an_engine_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = fake_tensorrt.Board(dla_cores=2, dla=("Mul",))
+    monkeypatch.setattr(runtimes.trt, "load_tensorrt", lambda: fake_tensorrt.module("10.3.0", board=board))
+    profile = load_profile("cpu").to_json()
+    profile["engine"] = {"workspace_mb": 256, "free_mb": None, "dla_core": 1}
+    manifest = read_manifest(write_bundle(tmp_path / "bundle", profile=profile))
+    runtimes.engine_of(manifest, "fp32")
+    (build,) = board.builds
+    assert (build["workspace_mb"], build["dla_core"]) == (256, 1)

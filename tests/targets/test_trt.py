@@ -15,11 +15,13 @@ from typing import Any
 import fake_tensorrt
 import numpy as np
 import pytest
-from bundles import SIZE, colour_pixels
+from bundles import SIZE, colour_pixels, write_bundle
 
-from edgedistill.targets import trt, trt_sidecar
+from edgedistill.targets import result, trt, trt_sidecar
 from edgedistill.targets.cudart import Cudart, gpus
 from edgedistill.targets.errors import TargetError
+from edgedistill.targets.manifest import read_manifest
+from edgedistill.targets.runtimes import Candidate
 
 
 @pytest.fixture
@@ -157,6 +159,24 @@ def test_a_dla_engine_is_loaded_for_its_core(cuda: Cudart, tensorrt: Any, tmp_pa
     session = trt.Session(engine, tensorrt, cuda=cuda)
     assert session.describe()["dla_core"] == 1
     session.close()
+
+
+def test_a_bundle_is_measured_with_the_models_own_time_beside_the_latency(
+    cuda: Cudart, tensorrt: Any, board: fake_tensorrt.Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trt, "load_tensorrt", lambda: tensorrt)
+    monkeypatch.setattr(trt, "Cudart", lambda: cuda)
+    manifest = read_manifest(write_bundle(tmp_path / "bundle", profile="jetson-orin-nano"))
+    loop = result.Loop(warmup_s=0, min_s=0.01, min_queries=1)
+    (found,) = result.measure_candidates(manifest, [Candidate("fp32", "tensorrt")], loop, None)
+    assert found["predictions"] == [index % 3 for index in range(60)]
+    assert found["runtime"] == {
+        **{"name": "tensorrt", "version": tensorrt.__version__, "provider": "TensorRT", "threads": None},
+        **{"cuda_graph": "on", "dla_core": None, "model_p50_ms": 1.0},
+    }
+    assert found["latency_ms"]["queries"] >= 400
+    (build,) = board.builds
+    assert build["workspace_mb"] == manifest.profile["engine"]["workspace_mb"]
 
 
 def test_cuda_errors_keep_cudas_words(cuda: Cudart) -> None:
