@@ -48,7 +48,7 @@ package: .venv/installed  ## the tests of what is installed
 # With the extras that the default suite does without: a real TensorRT parser, and what the renders are made with.
 slow: .venv/installed  ## the tests that take minutes
 	$(PIP) -e ".[dev,trt-check,tools]" || echo "these extras cannot be installed here: their tests say so and skip"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/tools tests/targets/test_trt.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/tools tests/targets/test_trt_build.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow --ignore tests/packaging
 
 # The lowest versions that pyproject.toml allows, for direct dependencies. torch is that of constraints-cpu.txt: no
