@@ -129,7 +129,8 @@ def _built_by_tool(tool: Path, manifest: Manifest, precision: str, options: argp
         cuda_graph=bool(manifest.profile["runtime"].get("cuda_graph")),
     )
     engine = runtimes.engine_path(manifest, precision)
-    said = trtexec.compile(tool, run, engine, runtimes.engine_options(manifest), again=options.again)
+    limit = runtimes.free_mb(manifest)
+    said = trtexec.compile(tool, run, engine, runtimes.engine_options(manifest), free_mb=limit, again=options.again)
     return f"{engine}  {trtexec.words(said)}"
 
 

@@ -101,8 +101,8 @@ def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pat
     engine, options = engine_path(manifest, precision), engine_options(manifest)
     stale = "asked for" if again else trt_sidecar.why_stale(onnx, engine, trt_sidecar.place_of(library), options)
     if stale is not None:
-        log.warning("building %s (%s); this can take minutes", engine, stale)
-        sidecar = trt_build.compile(onnx, engine, library, options, free_mb=_engine_limits(manifest).get("free_mb"))
+        log.warning("building %s (%s); this can take minutes, and is killed where memory runs out", engine, stale)
+        sidecar = trt_build.compile(onnx, engine, library, options, free_mb=free_mb(manifest))
         log.warning("built in %s s", sidecar["build_seconds"])
     elif mode := trt_sidecar.other_power_mode(engine):
         log.warning("%s was tuned in another power mode (%s): compile --again may make it faster", engine, mode)
@@ -117,6 +117,11 @@ def engine_options(manifest: Manifest) -> trt_sidecar.Options:
     """How the profile wants engines built."""
     limits = _engine_limits(manifest)
     return trt_sidecar.Options(workspace_mb=limits.get("workspace_mb"), dla_core=limits.get("dla_core"))
+
+
+def free_mb(manifest: Manifest) -> int | None:
+    """With less memory available the profile wants no engine built."""
+    return _engine_limits(manifest).get("free_mb")
 
 
 def _engine_limits(manifest: Manifest) -> dict[str, Any]:

@@ -57,12 +57,7 @@ def compile(
     trt: the module (trt_module.py). Raises TargetError with TensorRT's own words.
     """
     options = options or Options()
-    available = memory_available_mb()
-    if free_mb is not None and 0 < available < free_mb:
-        raise TargetError(
-            f"{available:.0f} MB of memory are free, a build here needs {free_mb} MB",
-            "Close other programs (on a small Jetson also the desktop), then compile again.",
-        )
+    check_free(free_mb)
     start = perf_counter()
     place = place_of(trt)
     cache = engine.with_name(cache_name(place))
@@ -78,6 +73,16 @@ def compile(
         "layers_on_dla": None if plan.layers is None else list(plan.layers),
     }
     return write_sidecar(engine, onnx, place, options, built)
+
+
+def check_free(free_mb: int | None) -> None:
+    """TargetError where less memory than this is available; where that is not known, nothing."""
+    available = memory_available_mb()
+    if free_mb is not None and 0 < available < free_mb:
+        raise TargetError(
+            f"{available:.0f} MB of memory are free, a build here needs {free_mb} MB",
+            "Close other programs (on a small Jetson also the desktop), then compile again.",
+        )
 
 
 def build_plan(onnx: Path, trt: Any, options: Options | None = None, *, timings: bytes = b"") -> Plan:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .errors import TargetError
 from .session import INPUT, MAX_BATCH
-from .trt_build import OUT_OF_MEMORY, cache_name, workspaces
+from .trt_build import OUT_OF_MEMORY, cache_name, check_free, workspaces
 from .trt_sidecar import Options, this_place, why_stale, write_sidecar
 from .trtexec_output import Summary, parse
 
@@ -86,12 +86,18 @@ def build(tool: Path, run: Run, engine: Path, options: Options) -> Summary:
     raise failure
 
 
-def compile(tool: Path, run: Run, engine: Path, options: Options, *, again: bool = False) -> Summary:
-    """`build`, or only time an engine of trtexec's that is there and fits (unless `again`)."""
+def compile(
+    tool: Path, run: Run, engine: Path, options: Options, *, free_mb: int | None = None, again: bool = False
+) -> Summary:
+    """`build`, or only time an engine of trtexec's that is there and fits (unless `again`).
+
+    free_mb: refuse to build with less available memory than this.
+    """
     place = this_place("trtexec", version_of(tool))
     stale = "asked for" if again else why_stale(run.onnx, engine, place, options)
     if stale is None:
         return time(tool, run, engine)
+    check_free(free_mb)
     log.warning("building %s with %s (%s); this can take minutes", engine, tool, stale)
     return build(tool, run, engine, options)
 

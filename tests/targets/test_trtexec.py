@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from bundles import write_bundle
 
+from edgedistill.profiles import load_profile
 from edgedistill.targets import run as device
 from edgedistill.targets import runtimes, trt_sidecar, trtexec
 from edgedistill.targets.errors import TargetError
@@ -124,6 +125,8 @@ def test_an_engine_that_fits_is_only_timed(make_tool: MakeTool, what: trtexec.Ru
     for again in (False, False, True):
         trtexec.compile(tool, what, engine, Options(), again=again)
     assert ["onnx" in flags for flags in calls(tmp_path)] == [True, False, True]
+    with pytest.raises(TargetError, match="MB of memory are free, a build here needs"):
+        trtexec.compile(tool, what, engine, Options(), free_mb=1 << 40, again=True)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -168,7 +171,9 @@ def test_compile_uses_it_where_the_python_module_is_missing(
     monkeypatch.setattr(runtimes, "problem", lambda name: missing)
     make_tool()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    bundle = write_bundle(tmp_path / "bundle", profile="jetson-orin")
+    profile = load_profile("jetson-orin").to_json()
+    profile["engine"]["free_mb"] = 1
+    bundle = write_bundle(tmp_path / "bundle", profile=profile)
     assert device.main(["compile", "--bundle", str(bundle)]) == 0
     engine, tool = capsys.readouterr().out.splitlines()
     assert engine.startswith(f"{bundle}/engines/fp32.engine  GPU p50 1.125 p99 2.500 ms, with copies")
