@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedistill.targets.cudart import Cudart
+from edgedistill.targets.cudart import Cudart, gpus
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.libcudart import candidates, open_library
 
@@ -84,3 +84,13 @@ def test_without_any_of_this_the_loader_then_the_packages_are_asked(tmp_path: Pa
     found = list(candidates(tmp_path / "no maps", [str(tmp_path), ""]))
     assert found[:4] == ["libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0"]
     assert str(tmp_path / CU12) in found
+
+
+def test_a_real_runtime_has_every_function_that_is_called() -> None:
+    try:
+        cuda = Cudart()
+    except TargetError as error:
+        pytest.skip(error.wrong)
+    if not gpus():
+        with pytest.raises(TargetError, match="cudaMalloc failed: "):
+            cuda.malloc(1)
