@@ -10,10 +10,13 @@ import onnx
 import pytest
 import torch.nn.functional as F
 from onnx import TensorProto, helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor
 
+from edgedistill.choices import BUILT_PRECISIONS
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.templates import Templates
+from edgedistill.distil.prompted_tower import PROMPTED
 from edgedistill.distil.students import Student
 from edgedistill.export.calibrate import ranges
 from edgedistill.export.graph import BakedClassifier, GraphFacts, GraphSpec, to_onnx
@@ -21,7 +24,8 @@ from edgedistill.export.models import export_models
 from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT, Dialect, quantised, save
 from edgedistill.profiles import load_profile
 from edgedistill.targets.errors import TargetError
-from edgedistill.targets.trt import build_plan
+from edgedistill.targets.trt_build import build_plan
+from edgedistill.targets.trt_sidecar import Options
 
 pytestmark = pytest.mark.slow
 
@@ -41,30 +45,123 @@ def rtx() -> Any:
     return pytest.importorskip("tensorrt_rtx", reason="the extra [trt-check] is not installed")
 
 
-def graphs(name: str, folder: Path, *, dynamic_batch: bool = False, size: int = PROFILE.model.input_size) -> list[Path]:
+def graphs(name: str, folder: Path, *, size: int, dynamic_batch: bool = False, **kwargs: Any) -> dict[str, Path]:
+    """The graphs that the profile asks for, as a build writes them, by precision."""
     exports = export_models(
-        Student(name, DIM, size=size),
+        Student(name, DIM, size=size, kwargs=kwargs),
         class_vectors(),
         folder,
         facts=GraphFacts(labels=NAMES, teacher_id="teacher", build_id="build"),
-        images=np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8),
+        images=photos(2, size),
         spec=GraphSpec(size=size, dynamic_batch=dynamic_batch, opset=PROFILE.model.opset),
-        precisions=PROFILE.model.precisions,
+        precisions=[name for name in PROFILE.model.precisions if name in BUILT_PRECISIONS],
     )
-    return [model.path for model in exports.models]
+    return {model.precision: model.path for model in exports.models}
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_large_100", "mobilenetv4_conv_small"])
-def test_graphs_made_for_the_jetson_profile_are_parsed_and_built(rtx: Any, tmp_path: Path, name: str) -> None:
-    paths = graphs(name, tmp_path)
-    assert [path.name for path in paths] == ["fp32.onnx", "fp16.onnx"]
-    sizes = [len(build_plan(path, rtx, workspace_mb=PROFILE.engine.workspace_mb)) for path in paths]
-    assert sizes[1] < 0.7 * sizes[0]  # half really is half
+def photos(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def test_a_graph_with_a_free_batch_is_built(rtx: Any, tmp_path: Path) -> None:
-    for path in graphs("resnet18", tmp_path, dynamic_batch=True, size=64):
-        assert build_plan(path, rtx)
+class Photos(CalibrationDataReader):
+    """What onnxruntime's quantiser looks at, an image at a time."""
+
+    def __init__(self, size: int) -> None:
+        self._left = iter(photos(4, size))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._left, None)
+        return None if image is None else {"image": image[None]}
+
+
+# The two dialects of 8-bit integers that no one file has both of: TensorRT's zero points are 0 and its biases float.
+FOR_TENSORRT = {
+    "activation_type": QuantType.QInt8,
+    "extra_options": {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+}
+FOR_X86 = {"activation_type": QuantType.QUInt8}
+
+
+def quantised(fp32: Path, size: int, dialect: dict[str, Any]) -> Path:
+    """int8 by onnxruntime's own quantiser: the layers that compute, as Q/DQ."""
+    path = fp32.with_name("int8.onnx")
+    kinds = ["Conv", "Gemm", "MatMul"]
+    options = {"quant_format": QuantFormat.QDQ, "op_types_to_quantize": kinds, "per_channel": True, **dialect}
+    quantize_static(fp32, path, Photos(size), weight_type=QuantType.QInt8, **options)
+    return path
+
+
+def signature(path: Path, rtx: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Names, dtypes and shapes of what goes in and comes out, as TensorRT's parser understands the file."""
+    logger = rtx.Logger(rtx.Logger.ERROR)
+    network = rtx.Builder(logger).create_network(0)
+    parser = rtx.OnnxParser(network, logger)
+    assert parser.parse_from_file(str(path))
+    tensors = [network.get_input(index) for index in range(network.num_inputs)]
+    tensors += [network.get_output(index) for index in range(network.num_outputs)]
+    return {tensor.name: (tensor.dtype.name, tuple(tensor.shape)) for tensor in tensors}
+
+
+def contract(batch: int, size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {
+        "image": ("UINT8", (batch, size, size, 3)),
+        "probabilities": ("FLOAT", (batch, len(NAMES))),
+        "embedding": ("FLOAT", (batch, DIM)),
+        "known": ("FLOAT", (batch,)),
+    }
+
+
+TOWER = {"image_size": 32, "layers": 3, "width": 32, "patch_size": 8, "head_width": 8}
+# A student of each family, at the smallest size that has all its layers.
+FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
+    "resnet18": (64, {}),
+    "resnet50": (64, {}),
+    "mobilenetv2_100": (64, {}),
+    "mobilenetv3_small_100": (64, {}),
+    "mobilenetv3_large_100": (64, {}),
+    "mobilenetv4_conv_small": (64, {}),
+    "efficientnet_lite0": (64, {}),
+    "convnext_atto": (64, {}),
+    "vit_tiny_patch16_224": (224, {}),
+    PROMPTED: (32, {"vision_cfg": TOWER, "embed_dim": 16, "quick_gelu": True, "tokens": 4, "depth": 2}),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_parsed_and_built_in_every_precision(rtx: Any, tmp_path: Path, name: str) -> None:
+    size, kwargs = FAMILIES[name]
+    found = graphs(name, tmp_path, size=size, **kwargs)
+    found["int8"] = quantised(found["fp32"], size, FOR_TENSORRT)
+    assert set(found) == {"fp32", "fp16", "int8"}
+    options = Options(workspace_mb=PROFILE.engine.workspace_mb)
+    engines = {precision: build_plan(path, rtx, options).engine for precision, path in found.items()}
+    for path in found.values():
+        assert signature(path, rtx) == contract(1, size)
+    assert min(map(len, engines.values())) > 1000
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100", PROMPTED])
+def test_a_free_batch_is_built_in_every_precision(rtx: Any, tmp_path: Path, name: str) -> None:
+    size, kwargs = FAMILIES[name]
+    found = graphs(name, tmp_path, size=size, dynamic_batch=True, **kwargs)
+    found["int8"] = quantised(found["fp32"], size, FOR_TENSORRT)
+    for path in found.values():
+        assert build_plan(path, rtx).engine
+        assert signature(path, rtx) == contract(-1, size)
+
+
+def test_half_is_half_at_the_size_of_the_profile(rtx: Any, tmp_path: Path) -> None:
+    found = graphs(PROFILE.model.student, tmp_path, size=PROFILE.model.input_size)
+    sizes = {precision: len(build_plan(path, rtx).engine) for precision, path in found.items()}
+    assert sizes["fp16"] < 0.7 * sizes["fp32"]
+
+
+def test_int8_for_x86_is_refused_with_its_reason(rtx: Any, tmp_path: Path) -> None:
+    found = graphs("resnet18", tmp_path, size=64)
+    path = quantised(found["fp32"], 64, FOR_X86)
+    with pytest.raises(TargetError, match="does not accept") as caught:
+        build_plan(path, rtx)
+    assert "quantised for onnxruntime on a CPU" in caught.value.todo
 
 
 def int8(path: Path, dialect: Dialect) -> Path:
