@@ -91,7 +91,10 @@ def read_sidecar(engine: Path) -> dict[str, Any] | None:
 
 def why_stale(onnx: Path, engine: Path, place: Place, options: Options) -> str | None:
     """Why `engine` has to be built (again) before it can answer for `onnx` here, in words; None when it fits."""
-    sidecar = read_sidecar(engine)
+    try:
+        sidecar = read_sidecar(engine)
+    except TargetError as error:
+        return error.wrong
     if sidecar is None or not engine.is_file():
         return "there is none yet"
     wanted = {**asdict(place), **asdict(options), "onnx_sha256": sha256_file(onnx)}
@@ -126,6 +129,9 @@ def other_power_mode(engine: Path) -> str | None:
 def _difference(sidecar: dict[str, Any], wanted: dict[str, Any]) -> str | None:
     if sidecar.get("schema") != SCHEMA:
         return f"its sidecar has schema {sidecar.get('schema')!r}"
+    core = sidecar.get("dla_core")
+    if not (core is None or isinstance(core, int)):
+        return f"dla_core is {core!r}"
     for key, value in wanted.items():
         found = sidecar.get(key)
         if found != value and not (key in _MAY_BE_UNKNOWN and None in (found, value)):

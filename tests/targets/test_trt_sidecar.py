@@ -78,7 +78,11 @@ def test_a_sidecar_of_another_version_or_no_json_is_not_trusted(built: tuple[Pat
     onnx, engine = built
     edit(engine, schema=1)
     assert why_stale(onnx, engine, HERE, OPTIONS) == "its sidecar has schema 1"
+    edit(engine, schema=trt_sidecar.SCHEMA, dla_core="0")
+    with pytest.raises(TargetError, match="does not fit this machine: dla_core is '0'"):
+        refuse_foreign(engine, HERE)
     sidecar_of(engine).write_text("{")
+    assert "is not valid JSON" in (why_stale(onnx, engine, HERE, OPTIONS) or "")  # so it is built again
     with pytest.raises(TargetError, match="is not valid JSON"):
         refuse_foreign(engine, HERE)
 
