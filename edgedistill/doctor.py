@@ -24,7 +24,7 @@ from rich.text import Text
 from . import profiles
 from .choices import DEFAULT_TEACHER
 from .errors import InputError
-from .targets import cudart, machine, probe
+from .targets import cudart, machine, nvidia_smi, probe
 from .targets.cudart import Gpu
 from .targets.names import CPU
 from .work import torch_probe
@@ -136,7 +136,7 @@ def _gpu(gpu: Gpu) -> str:
     found = f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_mb / 1024:.1f} GB"
     if gpu.integrated:
         return f"{found} shared with the processor, {machine.memory_available_mb() / 1024:.1f} free"
-    free_mb = machine.gpu_free_mb(gpu)
+    free_mb = nvidia_smi.gpu_free_mb(gpu)
     return found if free_mb is None else f"{found}, {free_mb / 1024:.1f} free"
 
 

@@ -1,7 +1,12 @@
 """Why a measurement does not count, as data: a code and its figures. Words are made where a person reads them.
 
+Of one that counts, a warning has the same form.
+
     hot             `what` is the thermal zone, `value` and `limit` are degrees Celsius
     throttled       `what` says how
+    over-current    `value` events of the Jetson's counter `what` during the run
+    power-cap       `what` drew as much power as it may; a warning, as cards of little power always do
+    slow-clock      `what` ran at `value` MHz under load and may reach `limit`; a warning
     non-finite      `value` check images had an output that is NaN or infinite
     golden          a golden probability is off by `value`, more than `limit`
     golden-pixels   a golden pixel is off by `value` grey levels, more than `limit`
@@ -20,6 +25,9 @@ from typing import Any
 FIGURES: dict[str, tuple[str, ...]] = {
     "hot": ("value", "limit"),
     "throttled": (),
+    "over-current": ("value",),
+    "power-cap": (),
+    "slow-clock": ("value", "limit"),
     "non-finite": ("value",),
     "golden": ("value", "limit"),
     "golden-pixels": ("value", "limit"),
@@ -28,7 +36,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "no-p95": ("value",),
     "busy": ("value", "limit"),
 }
-_STATE_OF_THE_MACHINE = ("hot", "throttled", "busy")
+_STATE_OF_THE_MACHINE = ("hot", "throttled", "over-current", "power-cap", "slow-clock", "busy")
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,12 @@ def words(flaw: Flaw) -> str:
         return f"too hot: {flaw.what} at {value:.0f} C, the limit is {limit:.0f} C"
     if flaw.code == "throttled":
         return f"throttled: {flaw.what}"
+    if flaw.code == "over-current":
+        return f"the supply could not follow: {flaw.what}, {value:.0f} times"
+    if flaw.code == "power-cap":
+        return f"the {flaw.what} was at its power cap"
+    if flaw.code == "slow-clock":
+        return f"the {flaw.what} ran at {value:.0f} MHz of the {limit:.0f} it may reach"
     if flaw.code == "non-finite":
         return f"outputs of {value:.0f} check images are not finite"
     if flaw.code == "golden":

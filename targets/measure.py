@@ -3,7 +3,7 @@
 A query is host wall time from raw pixels in to outputs back: copies included, decoding not. Percentiles are order
 statistics of all queries (nearest rank); one with fewer than 20 queries above it is not given.
 
-Which machine this is, and the state it is in, is `machine.py`'s; memory is `memory.py`'s.
+Which machine this is is `machine.py`'s, the state it is in `state.py`'s; memory is `memory.py`'s.
 """
 
 from __future__ import annotations
@@ -41,7 +41,13 @@ def time_queries(
 
 
 def time_in_turns(
-    sessions: Sequence[Session], images: np.ndarray, *, warmup_s: float, min_s: float, min_queries: int
+    sessions: Sequence[Session],
+    images: np.ndarray,
+    *,
+    warmup_s: float,
+    min_s: float,
+    min_queries: int,
+    between: Callable[[], object] = lambda: None,
 ) -> list[np.ndarray]:
     """Nanoseconds of every query, int64 [n] a session: batch 1 over `images` (uint8 [M,S,S,3]) again and again.
 
@@ -49,12 +55,13 @@ def time_in_turns(
     meets all of them alike. Each gets at least `min_s` seconds, `min_queries` queries and the 400 that p95 needs. A
     turn begins with a few queries that do not count: what the session before left in caches and sleeping threads is
     not this one's latency. Garbage collection is off meanwhile: its pauses belong to this loop, not to the model.
+    between: called after every round, for a look at the machine.
     """
     queries = [images[i : i + 1] for i in range(len(images))]
     for session in sessions:
         session.warm_up(warmup_s)
     calls = [(session.run, queries) for session in sessions]
-    rounds = take_turns(calls, min_s=min_s, min_queries=max(min_queries, LEAST_QUERIES))
+    rounds = take_turns(calls, min_s=min_s, min_queries=max(min_queries, LEAST_QUERIES), between=between)
     return [np.concatenate(own) for own in rounds]
 
 
@@ -64,11 +71,13 @@ def take_turns(
     min_s: float,
     min_queries: int,
     most_s: float = math.inf,
+    between: Callable[[], object] = lambda: None,
 ) -> list[list[np.ndarray]]:
     """Nanoseconds of every query, int64 [n], of every turn of every call: [call][turn].
 
     calls: what is timed, each with its queries, which it gets again and again. See `time_in_turns`, but that nothing
     is warmed up here. most_s: of one call; it ends there after one query a turn, however few that makes.
+    between: called after every round.
     """
     at_least = math.ceil(min_queries / TURNS)
     endless = [itertools.cycle(queries) for _, queries in calls]
@@ -82,6 +91,7 @@ def take_turns(
                 index = (turn + place) % len(calls)
                 own = _one_turn(calls[index][0], endless[index], min_s / TURNS, at_least, most_s / TURNS)
                 rounds[index].append(np.array(own, np.int64))
+            between()
     finally:
         if collecting:
             gc.enable()

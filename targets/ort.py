@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from . import providers
+from . import cores, providers
 from .binding import Bound
+from .cores import physical_cores
 from .errors import TargetError
-from .machine import physical_cores
 from .names import CPU, on_gpu
 from .providers import PROVIDERS, Settings
 from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
@@ -25,8 +25,9 @@ from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_ba
 class Graph:
     """Any graph in onnxruntime, under exactly one provider.
 
-    threads: of a session on the processor; 0 means the physical cores this process may use, at most 8. settings: the
-    rest of how it runs. Under another provider than the CPU's, the first run is watched: which provider each node ran
+    threads: of a session on the processor; 0 means the physical cores this process may use, at most 8. On a
+    machine with slow cores too they stay on the fast ones (cores.py), and so does the caller's thread while it is in
+    `run`. settings: the rest of how it runs. Under another provider than the CPU's, the first run is watched: which provider each node ran
     under is read from onnxruntime's own profile of it.
     Raises TargetError when the runtime, the provider or the file is not usable.
     """
@@ -40,6 +41,10 @@ class Graph:
         self.threads = threads or physical_cores()
         missing = providers.preload_libraries(ort) if on_gpu(provider) else ""
         options = providers.options(ort, settings, self.threads)
+        self.cores = cores.placement(self.threads) if provider == CPU else None
+        if self.cores and self.threads > 1:  # for its own threads; processors are counted from 1
+            one = ",".join(str(core + 1) for core in self.cores)
+            options.add_session_config_entry("session.intra_op_thread_affinities", ";".join([one] * (self.threads - 1)))
         self._nodes: dict[str, Counter[str]] = {}
         self._watching: tempfile.TemporaryDirectory[str] | None = None
         if provider != CPU:
@@ -82,7 +87,8 @@ class Graph:
         """The arrays of these outputs, by default of all of them. TargetError with onnxruntime's own words, and where
         the first run shows that another provider computes."""
         try:
-            found = self.session.run(outputs, feed)
+            with cores.staying_on(self.cores):
+                found = self.session.run(outputs, feed)
         except self.errors as error:
             raise self.failed(error) from error
         self.observe()
@@ -96,13 +102,16 @@ class Graph:
         )
 
     def describe(self) -> dict[str, Any]:
-        """name, version, provider, threads (None on a GPU): what a result has to say about the runtime.
+        """name, version, provider, threads (None on a GPU), and the cores they stay on, where these are not all: what a
+        result has to say about the runtime.
 
         Under another provider than the CPU's also `nodes`: how many ran under which in the first run, once there was
         one; on a GPU `tf32`.
         """
         found: dict[str, Any] = {"name": self._name, "version": self._version, "provider": self._provider}
         found["threads"] = None if on_gpu(self._name) else self.threads
+        if self.cores:
+            found["cores"] = self.cores
         if self._nodes:
             found["nodes"] = {provider: sum(names.values()) for provider, names in self._nodes.items()}
         if (tf32 := providers.tf32(self._name)) is not None:
@@ -175,7 +184,8 @@ class Session:
         if self._bound is None:
             return Outputs(*self._graph.run({INPUT: images}, OUTPUTS))
         try:
-            found = self._bound.run(images)
+            with cores.staying_on(self._graph.cores):
+                found = self._bound.run(images)
         except self._graph.errors as error:
             raise self._graph.failed(error) from error
         self._graph.observe()

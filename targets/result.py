@@ -2,7 +2,8 @@
 
 The keys: schema, build_id, manifest_sha256, model, runtime, device, matches_profile (true, false, or null where the
 machine cannot be recognised), predictions, golden, latency_ms, memory_mb (its peak null where not known), invalid (why
-the run does not count: flaws.py; empty when it does), machine_state, versions. A candidate that could not be run has
+the run does not count: flaws.py; empty when it does), warnings (what else to know of it, in the same form), conditions
+and machine_state (state.py), versions. A candidate that could not be run has
 `failed` (the error's two lines) in place of everything that would have been measured.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from . import machine, measure, trt
+from . import machine, measure, state, trt
 from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
@@ -66,6 +67,10 @@ class _Opened:
     golden: dict[str, Any]
     gpu: Gpu | None
 
+    def state(self) -> dict[str, Any]:
+        """The machine's state now, as far as it matters to this candidate."""
+        return state.read_state(gpu=self.gpu, threads=self.session.describe().get("threads"))
+
 
 def measure_candidates(
     manifest: Manifest, candidates: Sequence[Candidate], loop: Loop, threads: int | None
@@ -89,18 +94,22 @@ def measure_candidates(
                 found[candidate] = as_failed(_head(manifest, candidate, facts, identity), error)
         if not opened:
             raise errors[0]
-        before = [machine.read_state(gpu=one.gpu) for one in opened]
+        before = [one.state() for one in opened]
+        during: list[dict[str, Any]] = []
         times = measure.time_in_turns(
             [one.session for one in opened],
             images,
             warmup_s=loop.warmup_s,
             min_s=loop.min_s,
             min_queries=loop.min_queries,
+            between=lambda: during.append(state.read_throttling()),
         )
-        for one, state, own in zip(opened, before, times):
-            after = measure.under_load(partial(one.session.run, images[:1]), partial(machine.read_state, gpu=one.gpu))
-            head = _head(manifest, one.candidate, facts, identity)
-            found[one.candidate] = head | _measured(manifest, one, state, after, own)
+        for one, earlier, own in zip(opened, before, times):
+            after = measure.under_load(partial(one.session.run, images[:1]), one.state)
+            course = state.Course(earlier, during, after, one.gpu)
+            found[one.candidate] = _head(manifest, one.candidate, facts, identity) | _measured(
+                manifest, one, course, own
+            )
     return [found[candidate] for candidate in candidates]
 
 
@@ -151,11 +160,9 @@ def _head(manifest: Manifest, candidate: Candidate, facts: machine.Facts, identi
     }
 
 
-def _measured(
-    manifest: Manifest, one: _Opened, before: dict[str, Any], after: dict[str, Any], times: np.ndarray
-) -> dict[str, Any]:
+def _measured(manifest: Manifest, one: _Opened, course: state.Course, times: np.ndarray) -> dict[str, Any]:
     """What was measured of a candidate, and why it does not count where it does not."""
-    flaws = machine.why_invalid(before, after, manifest.profile["measure"]["hot_c"])
+    flaws = course.flaws(manifest.profile["measure"]["hot_c"])
     if broken := int((one.predictions < 0).sum()):
         flaws.append(Flaw("non-finite", value=broken))
     golden, tolerance = one.golden, manifest.golden_pixel_tolerance
@@ -169,7 +176,9 @@ def _measured(
         "golden": golden,
         "latency_ms": measure.latency_summary(times),
         "invalid": [flaw.to_json() for flaw in flaws],
-        "machine_state": {"before": before, "after": after},
+        "warnings": [warning.to_json() for warning in course.warnings()],
+        "conditions": course.conditions(),
+        "machine_state": course.to_json(),
     }
 
 

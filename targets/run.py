@@ -27,7 +27,7 @@ if __name__ == "__main__" and not __package__:
 
 import numpy as np
 
-from . import flaws, machine, measure, memory, probe, providers, result, runtimes, torch_trt, trtexec
+from . import cores, flaws, machine, measure, memory, probe, providers, result, runtimes, state, torch_trt, trtexec
 from .atomic import write_json
 from .errors import TargetError
 from .flaws import Flaw
@@ -57,7 +57,7 @@ def doctor(options: argparse.Namespace) -> int:
     facts = machine.read_facts()
     gpu = facts.gpus[0] if facts.gpus else None
     _say("machine", f"{machine.device_name(facts)}, {facts.machine}, {facts.memory_mb} MB memory")
-    _say("python", f"{platform.python_version()}; a CPU session uses {machine.physical_cores()} threads")
+    _say("python", f"{platform.python_version()}; a CPU session uses {_threads_words()}")
     if facts.gpus is None:
         _say("gpu", "the driver is there but refuses: check nvidia-smi, and that this user may use the GPU")
     else:
@@ -67,7 +67,7 @@ def doctor(options: argparse.Namespace) -> int:
         _say(name, "usable" if error is None else f"not usable: {error.wrong}")
     if tool := trtexec.find():
         _say("trtexec", f"{tool}: compile takes it where TensorRT's Python module is missing")
-    for key, value in machine.read_state(gpu=gpu).items():
+    for key, value in state.read_state(gpu=gpu, threads=machine.physical_cores()).items():
         _say(key.replace("_", " "), json.dumps(value))
     folder = _bundle(options)
     if not (folder / "manifest.json").is_file():
@@ -183,6 +183,8 @@ def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
     print(f"{candidate!s:<26} {numbers} {'-' if peak is None else peak:>9} {latency['queries']:>9}", flush=True)
     for flaw in one["invalid"]:
         print(f"{'':<26} does not count: {flaws.words(Flaw(**flaw))}")
+    for warning in one["warnings"]:
+        print(f"{'':<26} note: {flaws.words(Flaw(**warning))}")
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -307,11 +309,19 @@ def _identity_words(identity: machine.Identity) -> str:
         return "this is that board"
     if identity.status == machine.UNREADABLE:
         return (
-            "cannot tell, the device tree or the GPU cannot be read; in a container, mount /proc/device-tree "
-            "read-only, or run on the host"
+            "cannot tell, the device tree or the GPU cannot be read; in Docker, add "
+            "-v /sys/firmware:/psys/firmware:ro, or run on the host"
         )
     wrong = [f"{key} is {check['found']!r}" for key, check in identity.evidence.items() if _failed(check)]
     return f"another machine ({'; '.join(wrong)})"
+
+
+def _threads_words() -> str:
+    """How many threads, and where they stay on a machine whose cores are not all alike."""
+    threads = machine.physical_cores()
+    where = cores.placement(threads)
+    on = f" on its fast cores {', '.join(map(str, where))}" if where else ""
+    return f"{threads} threads{on}"
 
 
 def _failed(check: Any) -> bool:

@@ -25,6 +25,7 @@ def manifest() -> dict[str, Any]:
             "title": "Test Board 8 GB",
             "runtime": {"prefer": ["tensorrt", "onnxruntime-cuda"]},
             "measure": {"min_queries": 400},
+            "power": {"modes": ["15W", "25W"], "default": "25W", "reference": "25W"},
         },
         "budget": {"latency_p95_ms": 10.0, "memory_mb": 100.0, "agreement_min": 0.9, "accuracy_drop_max": 0.03},
         "budget_overrides": {},
@@ -64,6 +65,12 @@ HOT = {"code": "hot", "what": "cpu", "value": 97.0, "limit": 95.0}
 THROTTLED = {"code": "throttled", "what": "soft temperature limit", "value": None, "limit": None}
 
 
+def conditions(**changed: Any) -> dict[str, Any]:
+    """Those of a Jetson in the power mode it ships in, where over-current would have been told."""
+    usual = {"power_mode": "25W", "gpu_max_mhz": 918, "temperature_c": 61.0, "watched": ["over-current counters"]}
+    return usual | changed
+
+
 def result(check: CheckSet, *, different: int = 0, precision: str = "fp16", p95: float = 5.0) -> dict[str, Any]:
     """What run.py verify writes on the board when all is well."""
     return {
@@ -93,7 +100,9 @@ def result(check: CheckSet, *, different: int = 0, precision: str = "fp16", p95:
         },
         "memory_mb": {"peak": 80.0, "kind": "available_drop"},
         "invalid": [],
-        "machine_state": {"before": {}, "after": {}},
+        "warnings": [],
+        "conditions": conditions(),
+        "machine_state": {"before": {}, "during": [], "after": {}},
         "versions": {"python": "3.10.12"},
     }
 

@@ -12,7 +12,7 @@ from tiny_images import CLASSES, make_photo, write_photos
 
 from edgedistill import doctor
 from edgedistill.doctor import Finding, examine
-from edgedistill.targets import cudart, machine, probe
+from edgedistill.targets import cudart, machine, nvidia_smi, probe
 from edgedistill.targets.cudart import Gpu
 from edgedistill.targets.errors import TargetError
 from edgedistill.work import torch_probe
@@ -39,9 +39,7 @@ def test_labels_photos_and_teacher_are_looked_at(tmp_path: Path, tiny_teacher_fo
     (tmp_path / "labels.txt").write_text("\n".join(CLASSES))
     photos = write_photos(tmp_path / "photos", 12)
     (photos / "notes.txt").write_text("not an image")
-    findings = examine(
-        classes=tmp_path / "labels.txt", images=photos, teacher=f"local-dir:{tiny_teacher_folder}"
-    )
+    findings = examine(classes=tmp_path / "labels.txt", images=photos, teacher=f"local-dir:{tiny_teacher_folder}")
     assert finding(findings, "labels").state == "ok"
     assert finding(findings, "images").found.startswith("12 images in")
     assert finding(findings, "images").found.endswith("; not used: 1 not an image")
@@ -79,10 +77,10 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Gpu] | None, Tor
 def test_a_gpu_is_shown_with_its_memory_and_what_of_it_is_free(
     with_gpu: Callable[..., list[Finding]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "gpu_free_mb", lambda gpu: 40_960.0)
+    monkeypatch.setattr(nvidia_smi, "gpu_free_mb", lambda gpu: 40_960.0)
     found = finding(with_gpu([H100], TorchGpu("13.0", "")), "gpu").found
     assert found == "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.2 GB, 40.0 free"
-    monkeypatch.setattr(machine, "gpu_free_mb", lambda gpu: None)
+    monkeypatch.setattr(nvidia_smi, "gpu_free_mb", lambda gpu: None)
     assert finding(with_gpu([H100], TorchGpu("13.0", "")), "gpu").found.endswith(", 79.2 GB")
     monkeypatch.setattr(machine, "memory_available_mb", lambda: 51_200.0)
     shared = finding(with_gpu([ORIN], TorchGpu("12.6", "")), "gpu").found

@@ -10,7 +10,6 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from .. import profiles
 from ..errors import EdgeDistillError, InputError
-from ..targets import machine, measure, result
+from ..targets import machine, measure, result, state
 from ..targets.cudart import Gpu
 from ..targets.errors import TargetError
 from ..targets.flaws import Flaw
@@ -67,6 +66,10 @@ class _Ready:
         """A call that runs the next query, without end."""
         endless = cycle(self.queries)
         return lambda: self.opened.run(next(endless))
+
+    def state(self) -> dict[str, Any]:
+        """The machine's state now, as far as it matters to this case."""
+        return state.read_state(gpu=self.gpu, threads=self.opened.describe().get("threads"))
 
 
 _Attempt = _Ready | EdgeDistillError | TargetError
@@ -134,16 +137,18 @@ def _timed(ready: Sequence[_Ready], length: Length, hot_c: float) -> list[Row]:
     loop = length.loop
     for one in ready:
         repeat(one.again(), loop.warmup_s)
-    before = [machine.read_state(gpu=one.gpu) for one in ready]
+    before = [one.state() for one in ready]
+    during: list[dict[str, Any]] = []
     turns = measure.take_turns(
         [(one.opened.run, one.queries) for one in ready],
         min_s=loop.min_s,
         min_queries=loop.min_queries,
         most_s=length.most_s,
+        between=lambda: during.append(state.read_throttling()),
     )
-    after = [measure.under_load(one.again(), partial(machine.read_state, gpu=one.gpu)) for one in ready]
+    after = [measure.under_load(one.again(), one.state) for one in ready]
     return [
-        _in_state(_row(one, own), earlier, later, hot_c)
+        _in_state(_row(one, own), state.Course(earlier, during, later, one.gpu), hot_c)
         for one, own, earlier, later in zip(ready, turns, before, after)
     ]
 
@@ -162,12 +167,12 @@ def _row(one: _Ready, turns: Sequence[np.ndarray]) -> Row:
     )
 
 
-def _in_state(row: Row, before: dict[str, Any], after: dict[str, Any], hot_c: float) -> Row:
-    """The row with the machine's state before and after, and what it says against the row."""
-    flaws = machine.why_invalid(before, after, hot_c)
+def _in_state(row: Row, course: state.Course, hot_c: float) -> Row:
+    """The row with the machine's states, and what they say against the row."""
+    flaws = course.flaws(hot_c)
     if row.latency_ms and row.latency_ms.p95 is None:
         flaws.append(Flaw("no-p95", value=row.latency_ms.queries))
-    return replace(row, invalid=tuple(flaws), machine_state={"before": before, "after": after})
+    return replace(row, invalid=tuple(flaws), machine_state=course.to_json())
 
 
 def _judged(row: Row, others: float | None) -> Row:

@@ -246,7 +246,11 @@ def _unmeasured(manifest: dict[str, Any], check: CheckSet, budget: Budget) -> Ve
         reasons=(),
         over=(),
         profile=profile["name"],
-        board=Board(title=profile["title"], runtimes=tuple(profile["runtime"]["prefer"])),
+        board=Board(
+            title=profile["title"],
+            runtimes=tuple(profile["runtime"]["prefer"]),
+            power_mode=(profile.get("power") or {}).get("default"),
+        ),
         build_id=manifest["build_id"],
         selected="fp32",
         forced=manifest.get("forced"),
@@ -279,9 +283,22 @@ def _figures(shown: Judged | None) -> dict[str, Any]:
         "latency_ms": _latency(result),
         "memory_mb": _memory(result),
         "model": Model(bytes=result.model_bytes, precision=result.precision),
-        "device": Machine(name=result.device, matches_profile=result.matches_profile),
+        "device": _machine(result),
         "runtime": Runtime(name=result.runtime, version=result.runtime_version),
     }
+
+
+def _machine(result: Result) -> Machine:
+    found = result.conditions
+    seen = any(flaw.code in ("throttled", "over-current") for flaw in result.invalid)
+    return Machine(
+        name=result.device,
+        matches_profile=result.matches_profile,
+        power_mode=found.power_mode,
+        gpu_max_mhz=found.gpu_max_mhz,
+        temperature_c=found.temperature_c,
+        throttling="seen" if seen else "none" if found.watched else "unknown",
+    )
 
 
 def _latency(result: Result) -> Latency | None:
@@ -322,6 +339,7 @@ def _candidates(
             against_fp32=item.against_fp32,
             kept_back=item.kept_back,
             int8=made.get(result.precision),
+            warnings=result.warnings,
         )
         rows.append(row)
     rows += [

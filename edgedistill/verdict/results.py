@@ -51,11 +51,26 @@ class Failed(Tried):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What a machine's figures depend on beside the machine itself. None: not known.
+
+    power_mode: a Jetson's, by name. gpu_max_mhz: the clock that its GPU could reach. temperature_c: of the processor
+    that ran the model, at the end. watched: what would have told of throttling; () where nothing would.
+    """
+
+    power_mode: str | None = None
+    gpu_max_mhz: float | None = None
+    temperature_c: float | None = None
+    watched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result(Tried):
     """One measurement of one candidate on one machine. None: the device could not say.
 
     `latency_ms`: p50, p95, p99 (each float or None) and queries; `memory_peak_mb` with its kind; `golden_diff`: largest
-    difference of a golden probability, with `golden_ok` as the device judged it; `invalid`: why the run does not count.
+    difference of a golden probability, with `golden_ok` as the device judged it; `invalid`: why the run does not count;
+    `warnings`: what else to know of it.
     """
 
     runtime_version: str
@@ -67,6 +82,8 @@ class Result(Tried):
     memory_peak_mb: float | None
     memory_kind: str
     invalid: tuple[Flaw, ...]
+    warnings: tuple[Flaw, ...]
+    conditions: Conditions
 
 
 class _Off(Exception):
@@ -177,7 +194,10 @@ def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Re
         queries=_count(latency, "latency_ms.queries"),
         memory_peak_mb=_figure(memory, "memory_mb.peak"),
         memory_kind=_text(memory, "memory_mb.kind"),
-        invalid=_flaws(content.get("invalid")),
+        invalid=_flaws(content.get("invalid"), "invalid"),
+        # Absent from the results of bundles that were built before: they watched less, and it is said to be unknown.
+        warnings=_flaws(content.get("warnings", []), "warnings"),
+        conditions=_conditions(_object(content, "conditions")) if "conditions" in content else Conditions(),
     )
 
 
@@ -199,17 +219,29 @@ def _tried(content: dict[str, Any], manifest: dict[str, Any]) -> Tried:
     )
 
 
-def _flaws(value: Any) -> tuple[Flaw, ...]:
+def _conditions(content: dict[str, Any]) -> Conditions:
+    watched = content.get("watched")
+    if not isinstance(watched, list) or not all(isinstance(one, str) for one in watched):
+        raise _Off("conditions.watched is not a list of texts")
+    return Conditions(
+        power_mode=None if content.get("power_mode") is None else _text(content, "conditions.power_mode"),
+        gpu_max_mhz=_figure(content, "conditions.gpu_max_mhz"),
+        temperature_c=_temperature(content, "conditions.temperature_c"),
+        watched=tuple(safe(one) for one in watched),
+    )
+
+
+def _flaws(value: Any, where: str) -> tuple[Flaw, ...]:
     if not isinstance(value, list):
-        raise _Off("invalid is not a list of flaws")
+        raise _Off(f"{where} is not a list of flaws")
     found = []
     for index, entry in enumerate(value):
         if not isinstance(entry, dict) or not isinstance(entry.get("code"), str) or entry["code"] not in FIGURES:
-            raise _Off(f"invalid[{index}] is no flaw that this version knows")
+            raise _Off(f"{where}[{index}] is no flaw that this version knows")
         what = entry.get("what", "")
         if not isinstance(what, str):
-            raise _Off(f"invalid[{index}].what is not a text")
-        figures = {name: _number(entry, f"invalid.{name}") for name in FIGURES[entry["code"]]}
+            raise _Off(f"{where}[{index}].what is not a text")
+        figures = {name: _number(entry, f"{where}.{name}") for name in FIGURES[entry["code"]]}
         found.append(Flaw(entry["code"], safe(what), **figures))
     return tuple(found)
 
@@ -273,6 +305,14 @@ def _figure(content: dict[str, Any], name: str) -> float | None:
     if _key(name) not in content:
         raise _Off(f"{name} is missing")
     return None if content[_key(name)] is None else _number(content, name)
+
+
+def _temperature(content: dict[str, Any], name: str) -> float | None:
+    """As `_figure`, in Celsius: it may be below 0, in a box outdoors."""
+    value = content.get(_key(name))
+    if isinstance(value, float | int) and -100 < value < 0:
+        return float(value)
+    return _figure(content, name)
 
 
 def _key(name: str) -> str:

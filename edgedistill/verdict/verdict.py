@@ -148,7 +148,7 @@ class Candidate:
 
     `selected`: the one in use. `error`: why it does not run there. `over`: the budgets it is outside of.
     `against_fp32`: of a lower precision, where fp32 was measured on the same device. `kept_back`: why it is not used
-    though it was soundly measured.
+    though it was soundly measured. `warnings`: what to know of a run that may count.
     """
 
     precision: str
@@ -164,6 +164,7 @@ class Candidate:
     accuracy: float | None = None
     over: tuple[Over, ...] = ()
     obstacle: Obstacle | None = None
+    warnings: tuple[Flaw, ...] = ()
     error: str | None = None
     against_fp32: AgainstFp32 | None = None
     kept_back: tuple[KeptBack, ...] = ()
@@ -180,18 +181,27 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """What the profile is about: its title and the runtimes it ships with."""
+    """What the profile is about: its title, the runtimes it ships with, and the power mode, where it has some."""
 
     title: str
     runtimes: tuple[str, ...]
+    power_mode: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where the figures come from. None: it could not be recognised."""
+    """Where the figures come from, and in which state. matches_profile None: it could not be recognised.
+
+    power_mode: a Jetson's, by name. gpu_max_mhz: the clock that its GPU could reach. temperature_c: of the processor
+    that ran the model, at the end. None: not known. throttling: "unknown" where nothing would have told of it.
+    """
 
     name: str
     matches_profile: bool | None
+    power_mode: str | None = None
+    gpu_max_mhz: float | None = None
+    temperature_c: float | None = None
+    throttling: Literal["none", "seen", "unknown"] = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)

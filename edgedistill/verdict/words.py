@@ -18,10 +18,12 @@ from .verdict import (
     LEAST_IMAGES,
     AgainstFp32,
     Agreement,
+    Board,
     Candidate,
     Int8,
     KeptBack,
     Latency,
+    Machine,
     Memory,
     Obstacle,
     Over,
@@ -34,6 +36,7 @@ from .verdict import (
 COLOUR = {"pass": "green", "fail": "red", "unmeasured": "yellow"}
 MISSING = "–"
 SYNTHETIC = "synthetic images"  # as images/gather.py names them
+THROTTLING = {"none": "not throttled", "seen": "throttled", "unknown": "throttling unknown"}
 WHY: dict[Reason, str] = {
     "not-reached": "it was not measured on the board",
     "wrong-board": "it was measured on another board",
@@ -88,7 +91,7 @@ def _table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> Table:
 
 def sentence(verdict: Verdict) -> str:
     """The verdict in one sentence that needs no glossary."""
-    where = verdict.device.name if verdict.device else "no machine"
+    where = f"{verdict.device.name} ({_state(verdict.device, verdict.board)})" if verdict.device else "no machine"
     agreement = verdict.agreement
     same = (
         f"chooses what its teacher chooses on {_percent(agreement)} of {agreement.images} images" if agreement else ""
@@ -104,6 +107,21 @@ def sentence(verdict: Verdict) -> str:
     why = " and ".join(WHY[reason] for reason in verdict.reasons)
     so_far = f" Measured on {where}, it {same}." if same else ""
     return f"Everything is built, but {verdict.profile} has no verdict yet: {why}.{so_far}"
+
+
+def _state(machine: Machine, board: Board) -> str:
+    """The power mode, by name, and the cooling state that a machine was measured in."""
+    found = []
+    if machine.power_mode:
+        changed = machine.matches_profile and board.power_mode not in (None, machine.power_mode)
+        found.append(f"power mode {machine.power_mode}{f', not {board.power_mode} as shipped' if changed else ''}")
+    elif machine.matches_profile and board.power_mode:
+        found.append("power mode unknown")
+    if machine.power_mode and machine.gpu_max_mhz is not None:
+        found.append(f"GPU up to {machine.gpu_max_mhz:.0f} MHz")
+    if machine.temperature_c is not None:
+        found.append(f"{machine.temperature_c:.0f} C")
+    return "; ".join([*found, THROTTLING[machine.throttling]])
 
 
 def over_words(over: Over, verdict: Verdict) -> str:
@@ -154,13 +172,19 @@ def notes(verdict: Verdict) -> list[str]:
     }  # each once, in order
     candidates = verdict.precision_candidates
     broken = [f"{_name(one)} does not run: {one.error}" for one in candidates if one.error]
+    told = {
+        f"{one.device}: {flaws.words(flaw)}": None
+        for one in candidates
+        if one.selected or verdict.verdict == "unmeasured"
+        for flaw in one.warnings
+    }
     missing = [f"{one.precision} is not built: {one.not_built}" for one in candidates if one.not_built]
     compared = [words for one in candidates if (words := comparison_words(one))]
     made = {int8_words(one.int8): None for one in candidates if one.int8}
     forced = [f"{verdict.forced} was asked for with --precision"] if verdict.forced else []
     return [
         *([synthetic_words(verdict)] if verdict.check.synthetic else []),
-        *(f"{words}." for words in (*found, *broken, *missing, *compared, *made, *forced)),
+        *(f"{words}." for words in (*found, *broken, *missing, *compared, *made, *forced, *told)),
         *([f"Budgets changed for this build: {', '.join(changed)}."] if changed else []),
         *(
             f"Not used, {what}: {', '.join(f'{count} {reason}' for reason, count in counts.items())}."

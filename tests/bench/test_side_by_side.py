@@ -14,7 +14,7 @@ from edgedistill.bench.case import Case, Opened, open_case
 from edgedistill.bench.inputs import Given
 from edgedistill.bench.side_by_side import Length, bench
 from edgedistill.errors import InputError
-from edgedistill.targets import machine, measure
+from edgedistill.targets import measure, state
 from edgedistill.targets.result import Loop
 
 SHORT = Length("short", Loop(warmup_s=0, min_s=0, min_queries=measure.LEAST_QUERIES), 30.0)
@@ -84,7 +84,7 @@ def test_too_few_queries_do_not_count(graph: Path) -> None:
 
 
 def test_a_hot_machine_and_a_busy_one_do_not_count(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "read_state", lambda gpu=None: {"temperature_c": {"cpu": 96.0}})
+    monkeypatch.setattr(state, "read_state", lambda gpu, threads: {"temperature_c": {"cpu": 96.0}})
     monkeypatch.setattr(side_by_side.load, "others_between", lambda before, after: 9999.0)
     (row,) = bench([case_of(graph)], SHORT).rows
     assert [flaw.code for flaw in row.invalid] == ["hot", "busy"]

@@ -5,27 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from copied_board import copied
 
 from edgedistill.profiles import list_profiles, load_profile
 from edgedistill.targets import machine
 from edgedistill.targets.cudart import Gpu
-from edgedistill.targets.flaws import Flaw
-from edgedistill.targets.machine import Facts, identify, read_facts, why_invalid
+from edgedistill.targets.machine import Facts, identify, read_facts
 
 ORIN_GPU = Gpu("Orin", "8.7", 16, 62_841, True, "0000:00:00.0")
 H200 = Gpu("NVIDIA H200", "9.0", 132, 143_771, False, "0000:3b:00.0")
 THOR_GPU = Gpu("NVIDIA Thor", "11.0", 20, 125_000, True, "0000:01:00.0")
 PC = {"proc/cpuinfo": "model name\t: Intel(R) Xeon(R) CPU\nflags\t\t: fpu avx2\n"}
-
-
-def copied(root: Path, files: dict[str, str], memory_mb: int = 64_000) -> Path:
-    """A board's /proc and /sys in a folder; NUL is written as |."""
-    files = {"proc/meminfo": f"MemTotal:       {memory_mb * 1024} kB\nMemAvailable:   1024000 kB\n", **files}
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.replace("|", "\0").encode())
-    return root
 
 
 def jetson(compatible: str, model: str) -> dict[str, str]:
@@ -120,114 +110,25 @@ def test_a_driver_that_refuses_is_unreadable(tmp_path: Path) -> None:
     assert identify(load_profile("cuda").to_json(), facts=facts).status == "unreadable"
 
 
-def test_state_is_read_where_it_is_and_skipped_where_it_is_not(tmp_path: Path) -> None:
-    assert machine.read_state(tmp_path) == {"memory_available_mb": 0}
-    zones = "sys/class/thermal/thermal_zone"
-    cpu = "sys/devices/system/cpu/cpu"
-    root = copied(
-        tmp_path,
-        {
-            f"{zones}0/type": "cpu-thermal\n",
-            f"{zones}0/temp": "58950\n",
-            f"{zones}1/type": "gpu-thermal\n",
-            f"{zones}1/temp": "-256000\n",
-            f"{zones}2/type": "cpu-thermal\n",
-            f"{zones}2/temp": "61000\n",
-            f"{cpu}0/cpufreq/scaling_governor": "ondemand\n",
-            f"{cpu}0/cpufreq/scaling_cur_freq": "1500000\n",
-            f"{cpu}1/cpufreq/scaling_cur_freq": "2400000\n",
-            f"{cpu}0/cpufreq/scaling_max_freq": "2400000\n",
-            "proc/loadavg": "0.50 0.25 0.10 1/200 999\n",
-        },
-    )
-    assert machine.read_state(root) == {
-        "memory_available_mb": 1000,
-        "load_average": [0.5, 0.25, 0.1],
-        "cpu": {"governors": ["ondemand"], "mhz": 1500, "max_mhz": 2400},
-        "temperature_c": {"cpu-thermal": 61.0},
-    }
+JETSON_DMI = {"sys/class/dmi/id/product_name": "NVIDIA Jetson AGX Orin Developer Kit"}
+HINTS = {
+    "its product": JETSON_DMI,
+    "its kernel": {"sys/class/dmi/id/product_name": "Carrier", "proc/sys/kernel/osrelease": "5.15.148-tegra"},
+    "its L4T release": {"sys/class/dmi/id/product_name": "Carrier", "etc/nv_tegra_release": "# R36 (release)"},
+    "its SoC": {"sys/class/dmi/id/product_name": "Carrier", "sys/devices/soc0/family": "Tegra"},
+}
 
 
-def test_cores_follow_the_container_and_count_a_core_once(tmp_path: Path) -> None:
-    assert machine.physical_cores(copied(tmp_path, {"sys/fs/cgroup/cpu.max": "150000 100000"})) == 1
-    one_core = {f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": "0-1" for i in range(512)}
-    assert machine.physical_cores(copied(tmp_path / "smt", one_core)) == 1
-    assert 1 <= machine.physical_cores() <= 8
+@pytest.mark.parametrize("told_by", HINTS)
+def test_a_jetson_in_a_container_is_unreadable_and_no_server(tmp_path: Path, told_by: str) -> None:
+    """Docker hides /sys/firmware; what is left looks like an ARM server with a GPU."""
+    facts = facts_of(copied(tmp_path, HINTS[told_by]), "aarch64", [ORIN_GPU])
+    for name in ("jetson-orin", "cuda"):
+        assert identify(load_profile(name).to_json(), facts=facts).status == "unreadable"
 
 
-def test_power_mode_and_throttling_are_read_from_what_the_tools_print() -> None:
-    assert machine.parse_power_mode("NVPM WARN: fan mode is not set!\nNV Power Mode: MODE_20W_6CORE\n8\n") == (
-        "MODE_20W_6CORE"
-    )
-    assert machine.parse_power_mode("NVPM ERROR: request for bad power mode 2\n") is None
-    assert machine.parse_throttled("throttled=0x50005\n") == 0x50005
-    assert machine.parse_throttled("Can't open device file: /dev/vcio\n") is None
-
-
-def test_gpu_numbers_that_are_not_told_are_left_out() -> None:
-    assert machine.parse_gpu_state("P0, 74, 1215, 2040, 71.98, 0x0000000000000004\n") == {
-        "pstate": "P0",
-        "temperature_c": 74.0,
-        "sm_mhz": 1215.0,
-        "sm_max_mhz": 2040.0,
-        "power_w": 71.98,
-        "slowed": 4,
-    }
-    assert machine.parse_gpu_state("[N/A], 62, [N/A], [N/A], 37.53, [N/A]\n") == {
-        "temperature_c": 62.0,
-        "power_w": 37.53,
-    }
-    assert machine.parse_gpu_state("") == {}
-
-
-@pytest.mark.parametrize(
-    ("said", "code", "free"),
-    [
-        ("143771, 120000", 0, 120_000.0),
-        ("[N/A], [N/A]", 0, None),
-        ("Unable to determine the device handle for GPU0: 0000:3B:00.0: Unknown Error", 0, None),
-        ("143771, 120000", 9, None),
-        ("", 0, None),
-    ],
-)
-def test_the_free_memory_of_a_gpu_is_a_number_or_not_told(
-    said: str, code: int, free: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.gpu_free_mb(H200) == free
-    tool.unlink()
-    assert machine.gpu_free_mb(H200) is None
-
-
-def test_what_a_whole_card_has_free_is_not_taken_for_that_of_a_slice() -> None:
-    assert machine.parse_gpu_free_mb("143771, 120000\n", 17_000) is None
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "flaws"),
-    [
-        ({}, {}, []),
-        ({}, {"temperature_c": {"cpu": 80.0}}, []),
-        ({}, {"temperature_c": {"cpu": 70.0, "soc": 80.5}}, [Flaw("hot", "soc", 80.5, 80)]),
-        ({}, {"gpu": {"temperature_c": 91.0}}, [Flaw("hot", "gpu", 91.0, 80)]),
-        ({"throttled": 0}, {"throttled": 0x4}, [Flaw("throttled", "throttled")]),
-        ({"throttled": 0x50000}, {"throttled": 0x50000}, []),  # it happened earlier, since boot
-        ({"throttled": 0x10000}, {"throttled": 0x50000}, [Flaw("throttled", "throttled")]),
-        ({}, {"gpu": {"slowed": 0x1}}, []),  # idle
-        (
-            {},
-            {"gpu": {"slowed": 0x60}},
-            [
-                Flaw("throttled", "GPU software thermal slowdown"),
-                Flaw("throttled", "GPU hardware thermal slowdown"),
-            ],
-        ),
-    ],
-)
-def test_a_hot_or_throttled_run_is_invalid(before: dict, after: dict, flaws: list[Flaw]) -> None:
-    found = why_invalid(before, after, hot_c=80)
-    assert found == flaws
-    assert all(flaw.may_pass for flaw in found)
+def test_a_container_that_mounts_the_tree_elsewhere_is_the_board(tmp_path: Path) -> None:
+    tree = {"psys/firmware/devicetree/base/compatible": "nvidia,p3737-0000+p3701-0005|nvidia,tegra234|"}
+    facts = facts_of(copied(tmp_path, {**JETSON_DMI, **tree}), "aarch64", [ORIN_GPU])
+    assert identify(load_profile("jetson-orin").to_json(), facts=facts).status == "match"
+    assert identify(load_profile("cuda").to_json(), facts=facts).status == "mismatch"

@@ -73,6 +73,21 @@ def test_sessions_take_turns_and_begin_in_another_order_each_time() -> None:
     assert all(order.count(name) == 400 + measure.TURNS * measure.UNTIMED for name in "abc")
 
 
+def test_the_machine_is_looked_at_after_every_round() -> None:
+    seen: list[int] = []
+    session = CountingSession()
+    measure.time_in_turns(
+        [session, CountingSession()],
+        colour_pixels(3)[0],
+        warmup_s=0,
+        min_s=0,
+        min_queries=1,
+        between=lambda: seen.append(len(session.calls)),
+    )
+    per_turn = 400 // measure.TURNS + measure.UNTIMED
+    assert seen == [per_turn * turn for turn in range(1, measure.TURNS + 1)]
+
+
 def test_a_slower_session_beside_a_faster_one_is_measured_slower() -> None:
     class Slow(CountingSession):
         def run(self, images: np.ndarray) -> Outputs:

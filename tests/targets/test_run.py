@@ -70,7 +70,7 @@ def test_verify_writes_a_valid_result(copied: Path) -> None:
     assert found["runtime"]["threads"] == 1
     assert found["matches_profile"] is True
     assert found["invalid"] == []
-    assert set(found["machine_state"]) == {"before", "after"}
+    assert set(found["machine_state"]) == {"before", "during", "after"}
 
 
 def test_verify_measures_every_candidate_and_writes_a_result_each(copied: Path) -> None:

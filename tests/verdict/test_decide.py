@@ -50,7 +50,14 @@ def test_inside_every_budget_on_the_board_is_a_pass(judge: Judge) -> None:
     assert verdict.selected == "fp16"
     low, high = wilson(196, 200)
     assert verdict.agreement == Agreement(value=0.98, low=low, high=high, images=200)
-    assert verdict.device == Machine(name="Test Board", matches_profile=True)
+    assert verdict.device == Machine(
+        name="Test Board",
+        matches_profile=True,
+        power_mode="25W",
+        gpu_max_mhz=918,
+        temperature_c=61.0,
+        throttling="none",
+    )
 
 
 @pytest.mark.parametrize(
@@ -460,8 +467,9 @@ def test_the_sentence_says_what_a_person_needs(judge: Judge) -> None:
     check = check_set(200)
     passed = sentence(judge(check, measured.result(check, different=4)))
     assert passed == (
-        "On Test Board the fp16 model chooses what its teacher chooses on 98.0 % of 200 images, answers within 5.0 ms "
-        "(95 of 100 times) and takes 80 MB: inside every budget."
+        "On Test Board (power mode 25W; GPU up to 918 MHz; 61 C; not throttled) the fp16 model chooses what its "
+        "teacher chooses on 98.0 % of 200 images, answers within 5.0 ms (95 of 100 times) and takes 80 MB: inside "
+        "every budget."
     )
     assert "latency: p95 is 20.00 ms" in sentence(judge(check, measured.result(check, p95=20.0)))
     foreign = measured.result(check)
@@ -601,4 +609,47 @@ def test_the_report_says_how_int8_was_made(judge: Judge) -> None:
     assert "entropy" in line
     assert "99.2 % of 256" in line
     assert "in float: conv_stem" in line
+    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"power_mode": "15W", "gpu_max_mhz": 612}, "power mode 15W, not 25W as shipped; GPU up to 612 MHz; 61 C; not"),
+        ({"power_mode": None}, "power mode unknown; 61 C; not throttled"),
+        ({"temperature_c": None, "watched": []}, "power mode 25W; GPU up to 918 MHz; throttling unknown"),
+        ({"power_mode": None, "temperature_c": -12.5}, "power mode unknown; -12 C; not throttled"),
+    ],
+)
+def test_the_sentence_names_power_mode_and_cooling_state(judge: Judge, changed: dict[str, Any], said: str) -> None:
+    check = check_set(200)
+    found = sentence(judge(check, measured.result(check) | {"conditions": measured.conditions(**changed)}))
+    assert f"On Test Board ({said}" in found
+
+
+def test_the_result_of_an_older_bundle_says_that_throttling_is_unknown(judge: Judge) -> None:
+    check = check_set(200)
+    older = measured.result(check)
+    del older["conditions"], older["warnings"]
+    verdict = judge(check, older)
+    assert verdict.verdict == "pass"
+    assert "(power mode unknown; throttling unknown)" in sentence(verdict)
+
+
+def test_a_throttled_run_decides_nothing_and_is_called_so(judge: Judge) -> None:
+    check = check_set(200)
+    events = {"code": "over-current", "what": "OC2, average current", "value": 3, "limit": None}
+    verdict = judge(check, measured.result(check) | {"invalid": [events]})
+    assert (verdict.verdict, verdict.reasons) == ("unmeasured", ("unstable",))
+    assert verdict.device is not None
+    assert verdict.device.throttling == "seen"
+    assert "the supply could not follow: OC2, average current, 3 times" in " ".join(notes(verdict))
+
+
+def test_a_warning_decides_nothing_and_is_told(judge: Judge) -> None:
+    check = check_set(200)
+    peaks = {"code": "over-current", "what": "OC3, instantaneous current", "value": 27, "limit": None}
+    verdict = judge(check, measured.result(check) | {"warnings": [peaks]})
+    assert verdict.verdict == "pass"
+    assert "Test Board: the supply could not follow: OC3, instantaneous current, 27 times." in notes(verdict)
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict

@@ -154,6 +154,13 @@ WRONG = [
     (("invalid",), [{"code": ["hot"]}], "invalid[0]"),
     (("invalid",), [{"code": "hot", "what": 3}], "invalid[0].what"),
     (("invalid",), [{"code": "hot", "what": "cpu", "value": None, "limit": 80}], "invalid.value"),
+    (("warnings",), [{"code": "tired"}], "warnings[0]"),
+    (("conditions",), [], "conditions"),
+    (("conditions", "power_mode"), 25, "conditions.power_mode"),
+    (("conditions", "gpu_max_mhz"), "fast", "conditions.gpu_max_mhz"),
+    (("conditions", "temperature_c"), -200, "conditions.temperature_c"),
+    (("conditions", "watched"), "all", "conditions.watched"),
+    (("conditions", "watched"), [1], "conditions.watched"),
     (("failed",), "no", "failed"),
     (("failed",), {"todo": "Try again."}, "failed.wrong"),
 ]

@@ -1,0 +1,33 @@
+"""The power mode of a Jetson, by name: mode numbers are not the same on every module.
+
+`nvpmodel -q` says it. In a container there is no such tool; there the two files that the tool keeps do, where they are
+mounted: /var/lib/nvpmodel/status ("pmode:0002") and /etc/nvpmodel.conf ("< POWER_MODEL ID=2 NAME=MAXN_SUPER >").
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .system import ROOT, text, tool
+
+
+def power_mode(root: Path = ROOT) -> str | None:
+    """The name of the power mode; None elsewhere, and on a Jetson that does not tell."""
+    told = parse_query(tool("nvpmodel", "-q")) if root == ROOT else None
+    return told or parse_files(text(root / "var/lib/nvpmodel/status"), text(root / "etc/nvpmodel.conf"))
+
+
+def parse_query(said: str) -> str | None:
+    """`nvpmodel -q` -> "MAXN"; warnings before the line are common."""
+    found = re.search(r"^NV Power Mode:[ \t]*(\S+)", said, re.MULTILINE)
+    return found.group(1) if found else None
+
+
+def parse_files(status: str, configuration: str) -> str | None:
+    """The name that `configuration` gives to the number in `status`."""
+    number = re.search(r"pmode:(\d{1,9})", status, re.ASCII)
+    if number is None:
+        return None
+    names = dict(re.findall(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", configuration, re.MULTILINE | re.ASCII))
+    return names.get(str(int(number.group(1))))

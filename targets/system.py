@@ -1,0 +1,67 @@
+"""Small files of /proc and /sys, and the system's tools, read without ever failing.
+
+What is not there, cannot be read or is not a number is "", None or nothing: a probe that is missing is no error.
+`root` is where /proc and /sys are looked up, so that the same code reads a copied board. Tools are asked on the
+machine itself alone.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path("/")
+_TOOL_TIMEOUT_S = 10
+
+
+def text(path: Path) -> str:
+    """A small file, without the blanks around it; "" when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip(" \t\r\n\0")
+    except OSError:
+        return ""
+
+
+def whole_number(path: Path) -> int | None:
+    """The decimal integer that a file holds."""
+    found = text(path)
+    return int(found) if re.fullmatch(r"-?\d{1,18}", found, re.ASCII) else None
+
+
+def strings(path: Path) -> list[str]:
+    """NUL-separated strings of a device tree file; [] when it cannot be read or holds none."""
+    try:
+        return [one for one in path.read_bytes().decode("utf-8", "replace").split("\0") if one.strip()]
+    except OSError:
+        return []
+
+
+def cpu_list(text: str) -> list[int]:
+    """The kernel's list of processors: "0-3,6" is [0, 1, 2, 3, 6]; [] for anything else."""
+    found: set[int] = set()
+    for part in text.split(","):
+        ends = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip(), re.ASCII)
+        if ends is None:
+            return []
+        found |= set(range(int(ends.group(1)), int(ends.group(2) or ends.group(1)) + 1))
+    return sorted(found)
+
+
+def tool(*command: str) -> str:
+    """What a command prints on stdout; "" when it is not there, hangs or says by its exit code that it failed."""
+    done = run(*command)
+    return done.stdout if done is not None and done.returncode == 0 else ""
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """A command that has ended, None when it is not there or hangs."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_S, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
