@@ -10,7 +10,7 @@ PIP      := $(BIN)/pip install --quiet --disable-pip-version-check -c constraint
 # A demo needs no network but the package index; saying so keeps the weight look-ups from waiting for a hub.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test check lint types package slow lowest lowest-light clean
+.PHONY: help demo test check lint types package slow lowest lowest-light old-board clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z%-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,6 +61,14 @@ lowest: lowest-light  ## the tests of a build with the lowest versions that pypr
 lowest-light: .venv/installed  ## the tests of the light half with its lowest versions, where there is no torch
 	$(call lowest-environment,-e . pytest hypothesis onnx packaging)
 	OMP_NUM_THREADS=1 PYTHONPATH=tests .edgedistill/$@/bin/python -m pytest -q -rfE -p without_workshop
+
+# What JetPack 6 ships beside Python 3.10; PYTHON has to be that one, as the old Pillow has no wheels for later ones.
+old-board: .venv/installed  ## the device side with the Pillow, numpy and Python of JetPack 6
+	$(PYTHON) -m venv --clear .edgedistill/$@
+	.edgedistill/$@/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --only-binary :all: \
+	  pillow==9.0.1 numpy==1.21.6 onnxruntime==1.23.2
+	EDGEDISTILL_OLD_BOARD=$(CURDIR)/.edgedistill/$@/bin/python OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -q -rs tests/targets/test_old_board.py
 
 # GPU machines often hold an older torch. From PyPI it is the CUDA build, 7 GB, which computes on the CPU here.
 torch-%:  ## the tests of a build with another torch: make torch-2.11

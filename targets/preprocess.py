@@ -3,8 +3,9 @@
 The rule: apply the EXIF turn, take the centre square, `resize((S, S), BILINEAR, box=square)` with Pillow. It is used
 where the pool is read, where the golden set is made, in `Classifier` and in `run.py predict`, so it stands here once.
 
-Pillow is imported on first use only: a board that reads ready-made check pixels needs none. HEIC is read where
-pillow-heif is installed.
+Pillow is imported on first use only: a board that reads ready-made check pixels needs none. JetPack 6 ships 9.0.1,
+which names filters and turns otherwise than later ones and gives the same pixels. HEIC is read where pillow-heif is
+installed.
 
 Nothing here changes the program that calls it: its warning filters and PIL.Image.MAX_IMAGE_PIXELS stay as they are and
 are heeded. Several threads may decode at once.
@@ -20,7 +21,7 @@ import zlib
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,8 @@ MAX_FILE_BYTES = 1 << 30  # 100 megapixels of uncompressed 16-bit RGB are 0.6 GB
 # program (EPS runs Ghostscript) and ones whose samples are not colours.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
-# What Pillow's decoders raise on damaged files; it has no common base class.
+# What Pillow's decoders raise on damaged files; it has no common base class. Of AttributeError only theirs: a Pillow
+# that lacks what is used here is found out before any file is opened (`_pillow`).
 _PILLOW_RAISES = (
     OSError,
     SyntaxError,
@@ -137,7 +139,7 @@ def _open(data: bytes) -> Image:
     """The image that Pillow sees in these bytes, not yet decoded."""
     if not data:
         raise BadImage("not an image", "empty file")
-    pillow, formats = _pillow()
+    pillow, formats, _, _ = _pillow()
     if "AVIF" not in formats and iso_image(data) == "AVIF":
         raise BadImage("AVIF needs a newer Pillow", f"this one is {sys.modules['PIL'].__version__}")
     try:
@@ -157,7 +159,7 @@ def _open_heic(data: bytes) -> Any:
     except _PILLOW_RAISES as error:
         raise _bad(error) from error
     _check_size(*size)
-    limit = _pillow()[0].MAX_IMAGE_PIXELS
+    limit = _pillow().image.MAX_IMAGE_PIXELS
     if limit is not None and size[0] * size[1] > 2 * limit:  # where Pillow's own check refuses, too
         raise BadImage(NOT_ALLOWED, f"{size[0]} x {size[1]}")
     return file
@@ -178,7 +180,7 @@ def from_pil(image: Image) -> Image:
     try:
         image.load()
         return _to_rgb(image)
-    except (_pillow()[0].DecompressionBombError, *_PILLOW_RAISES) as error:
+    except (_pillow().image.DecompressionBombError, *_PILLOW_RAISES) as error:
         raise _bad(error) from error
 
 
@@ -191,7 +193,7 @@ def _check_size(width: int, height: int) -> None:
 
 def from_array(array: np.ndarray) -> Image:
     """uint8 [H,W,3] RGB, [H,W] grey or [H,W,4] with alpha -> RGB image. Raises BadImage."""
-    pillow, _ = _pillow()
+    pillow = _pillow().image
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         found = f"{array.dtype} {list(array.shape)}, not uint8 [H,W,3], [H,W] or [H,W,4]"
         raise BadImage("unsupported pixel format", found)
@@ -201,8 +203,8 @@ def from_array(array: np.ndarray) -> Image:
 
 
 def _to_rgb(image: Image) -> Image:
-    pillow, _ = _pillow()
-    turn = _turns().get(_orientation(image))
+    pillow = _pillow().image
+    turn = _pillow().turns.get(_orientation(image))
     if image.mode.startswith(("I", "F")):
         image = _from_wide_samples(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -218,12 +220,11 @@ def _to_rgb(image: Image) -> Image:
 
 def to_pixels(image: Image, size: int) -> np.ndarray:
     """RGB image -> uint8 [size, size, 3]: the centre square, resized (see RESIZE_RULE)."""
-    pillow, _ = _pillow()
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     square = (left, top, left + side, top + side)
-    return np.array(image.resize((size, size), pillow.Resampling.BILINEAR, box=square))
+    return np.array(image.resize((size, size), _pillow().bilinear, box=square))
 
 
 def _from_wide_samples(image: Image) -> Image:
@@ -231,7 +232,7 @@ def _from_wide_samples(image: Image) -> Image:
 
     32-bit and float samples (some TIFFs) have no range we could know, so nothing is guessed.
     """
-    pillow, _ = _pillow()
+    pillow = _pillow().image
     samples = np.asarray(image)
     if image.mode == "F" or samples.min() < 0 or samples.max() > 0xFFFF:
         raise BadImage("unsupported pixel format", f"mode {image.mode}, samples without a known range")
@@ -249,30 +250,41 @@ def _orientation(image: Image) -> int:
         return 1
 
 
-@lru_cache(maxsize=1)
-def _turns() -> dict[int, Any]:
-    turn = _pillow()[0].Transpose
-    return {
-        2: turn.FLIP_LEFT_RIGHT,
-        3: turn.ROTATE_180,
-        4: turn.FLIP_TOP_BOTTOM,
-        5: turn.TRANSPOSE,
-        6: turn.ROTATE_270,
-        7: turn.TRANSVERSE,
-        8: turn.ROTATE_90,
-    }
+class _Pillow(NamedTuple):
+    """The PIL.Image module, those of our formats that it can read, the filter, and the turn of an EXIF orientation."""
+
+    image: Any
+    formats: list[str]
+    bilinear: Any
+    turns: dict[int, Any]
 
 
 @lru_cache(maxsize=1)
-def _pillow() -> tuple[Any, list[str]]:
-    """The PIL.Image module and those of our formats that this Pillow can read."""
+def _pillow() -> _Pillow:
+    """Raises ImportError where there is no Pillow, or one that lacks what is used here: that one counts as none."""
     from PIL import Image
 
     Image.init()
+    # Until 9.1 the constants stood in the module itself.
+    turn, filters = getattr(Image, "Transpose", Image), getattr(Image, "Resampling", Image)
+    try:
+        turns = {
+            2: turn.FLIP_LEFT_RIGHT,
+            3: turn.ROTATE_180,
+            4: turn.FLIP_TOP_BOTTOM,
+            5: turn.TRANSPOSE,
+            6: turn.ROTATE_270,
+            7: turn.TRANSVERSE,
+            8: turn.ROTATE_90,
+        }
+        probe = Image.new("RGBA", (16, 16)).convert("RGB").transpose(turns[7])
+        probe.resize((2, 2), filters.BILINEAR, box=(1, 1, 15, 15)).getexif()
+    except (AttributeError, TypeError) as error:
+        raise ImportError(f"this Pillow cannot be used: {error}") from error
     formats = [name for name in _FORMATS if name in Image.OPEN]
     if not getattr(sys.modules.get("PIL.AvifImagePlugin"), "SUPPORTED", True):  # there, but built without its library
         formats.remove("AVIF")
-    return Image, formats
+    return _Pillow(Image, formats, filters.BILINEAR, turns)
 
 
 @lru_cache(maxsize=1)
@@ -287,7 +299,7 @@ def _pillow_heif() -> tuple[Any, str]:
 
 def _bad(error: Exception) -> BadImage:
     """What a decoder raised, as one of our reasons."""
-    pillow, _ = _pillow()
+    pillow = _pillow().image
     if isinstance(error, (pillow.DecompressionBombError, pillow.DecompressionBombWarning)):
         # Pillow refuses above twice its limit, and warns above it: of a lowered limit the file may be within ours.
         refused_above = (pillow.MAX_IMAGE_PIXELS or 0) * (2 if isinstance(error, pillow.DecompressionBombError) else 1)

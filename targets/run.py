@@ -18,6 +18,11 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
+if sys.version_info < (3, 10):  # noqa: UP036  # before what JetPack 5's 3.8 cannot read
+    sys.stderr.write(f"error: this is Python {platform.python_version()}, and the bundle needs 3.10 or later\n")
+    sys.stderr.write("Flash JetPack 6 or later, or name another Python, such as: python3.10 run.py doctor\n")
+    sys.exit(2)
+
 if __name__ == "__main__" and not __package__:
     # Started as a file: a bundle's run.py lies beside targets/, the original inside it. Either way `targets` is the
     # package that the relative imports below mean (PEP 366).
