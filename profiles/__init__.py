@@ -234,12 +234,20 @@ def load_profile(name_or_path: str | Path) -> Profile:
 def fitting(facts: machine.Facts) -> list[str]:
     """Names of the profiles that this machine fits, the most specific first: a board's own, then any GPU or CPU."""
     names = [name for name in list_profiles() if _status(name, facts) == machine.MATCH]
-    return sorted(names, key=lambda name: GENERAL.index(name) + 1 if name in GENERAL else 0)
+    return sorted(names, key=_generality)
 
 
 def unreadable(facts: machine.Facts) -> bool:
     """Whether a profile may fit, and this machine does not tell."""
     return any(_status(name, facts) == machine.UNREADABLE for name in list_profiles())
+
+
+def _generality(name: str) -> tuple[int, int]:
+    """The more general, the larger; of boards, one that is known by a longer string is the more special."""
+    if name in GENERAL:
+        return GENERAL.index(name) + 1, 0
+    identify = load_profile(name).identify
+    return 0, -max(map(len, (*identify.compatible, *identify.model, *identify.cpu_model)), default=0)
 
 
 def _status(name: str, facts: machine.Facts) -> str:

@@ -18,7 +18,7 @@ from edgedistill.settings import BuildSettings
 from edgedistill.targets import run
 
 NAMES = list_profiles()  # a new board is one file: nothing here lists them again
-FAMILIES = {"cpu", "cuda", "intel", "jetson", "raspberry"}
+FAMILIES = {"cpu", "cuda", "intel", "jetson", "raspberry", "rk3588"}
 
 
 def write(folder: Path, text: str, name: str = "mine") -> Path:

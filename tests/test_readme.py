@@ -18,6 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from board_commands import PROGRAMS
 from bundles import NAMES, colour_pixels, png, write_bundle
 
 import edgedistill
@@ -87,7 +88,7 @@ def test_a_link_into_this_repository_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize(("page", "command"), commands(), ids=lambda value: re.sub(r"\W+", "-", value)[:60])
 def test_a_shown_command_can_be_run(page: str, command: str) -> None:
     words = shlex.split(command)
-    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+    while words and re.fullmatch(r"[A-Z_]+=.*|sudo", words[0]):
         words.pop(0)
     program = Path(words[0]).name
     if program == "edgedistill":
@@ -112,6 +113,8 @@ def test_a_shown_command_can_be_run(page: str, command: str) -> None:
     elif program == "ssh":
         _, there = words[1:]
         subprocess.run(["sh", "-n", "-c", there], check=True, capture_output=True)
+    elif program in PROGRAMS:
+        PROGRAMS[program](words[1:])
     else:
         assert words == ["source", ".venv/bin/activate"], f"{page} shows {program}"
 
@@ -168,3 +171,26 @@ def parse_python(words: list[str]) -> None:
         told = script.read_text()  # not run: a tool may need an extra that is not installed
         for flag in (word.partition("=")[0] for word in words[1:] if word.startswith("--")):
             assert f'"{flag}"' in told, f"{words[0]} has no {flag}"
+
+
+PAGES_OF_BOARDS = ("jetson.md", "raspberry-pi.md")
+
+
+def test_what_the_pages_of_boards_show_of_run_py_runs(tmp_path: Path) -> None:
+    """Every command of it that needs no TensorRT, on a bundle for this machine, in an environment made as shown."""
+    bundle = write_bundle(tmp_path / "bundle")
+    shown = [words for page, command in commands() if page in PAGES_OF_BOARDS and (words := shlex.split(command))]
+    environments = [words for words in shown if words[1:3] == ["-m", "venv"]]
+    assert any("--system-site-packages" in words for words in environments)
+    made = [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", str(tmp_path / "runtime")]
+    subprocess.run(made, check=True)
+    there = subprocess.run([sys.executable, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True)
+    (site,) = (tmp_path / "runtime").glob("lib/python*/site-packages")
+    (site / "ours.pth").write_text(there.stdout.decode())  # where this is itself an environment: its packages
+    asked = {tuple(words[2:]) for words in shown if words[1:2] == ["run.py"] and words[2] != "compile"}
+    assert {command for command, *_ in asked} == {"doctor", "verify", "bench"}
+    for arguments in sorted(asked):
+        quick = [] if arguments[0] == "doctor" else ["--warmup-s", "0", "--min-s", "0", "--min-queries", "1"]
+        command = [str(tmp_path / "runtime/bin/python"), "run.py", *arguments, *quick]
+        ran = subprocess.run(command, cwd=bundle, capture_output=True, text=True)
+        assert (ran.returncode, ran.stderr) == (0, "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from copied_board import copied
 
-from edgedistill.profiles import list_profiles, load_profile
+from edgedistill.profiles import fitting, list_profiles, load_profile
 from edgedistill.targets import machine
 from edgedistill.targets.cudart import Gpu
 from edgedistill.targets.machine import Facts, identify, read_facts
@@ -35,7 +35,11 @@ BOARDS = {
     "agx orin 32": ("nvidia,p3737-0000+p3701-0004|nvidia,p3701-0004|nvidia,tegra234", 30_000, ["jetson-orin"]),
     "first agx devkit": ("nvidia,p3737-0000+p3701-0000|nvidia,tegra234|nvidia,tegra23x", 30_000, ["jetson-orin"]),
     "orin nx 16": ("nvidia,p3768-0000+p3767-0000|nvidia,p3767-0000|nvidia,tegra234", 15_000, ["jetson-orin-nx"]),
-    "orin nano super": ("nvidia,p3768-0000+p3767-0005-super|nvidia,tegra234", 7_600, ["jetson-orin-nano"]),
+    "orin nano super": (
+        "nvidia,p3768-0000+p3767-0005-super|nvidia,p3767-0005|nvidia,tegra234",
+        7_600,
+        ["jetson-orin-nano", "jetson-orin-nano-super"],
+    ),
     "orin nano 4": ("nvidia,p3768-0000+p3767-0004|nvidia,p3767-0004|nvidia,tegra234", 3_400, ["jetson-orin-nano"]),
 }
 
@@ -45,6 +49,18 @@ def test_a_jetson_is_known_by_its_module_whatever_the_carrier_says(tmp_path: Pat
     compatible, memory_mb, profiles = BOARDS[board]
     root = copied(tmp_path, jetson(compatible, "Some Carrier 9000"), memory_mb)
     assert [name for name in matching(facts_of(root, "aarch64", [ORIN_GPU])) if name != "cpu"] == profiles
+
+
+def test_of_two_profiles_that_fit_the_special_one_goes_first(tmp_path: Path) -> None:
+    compatible, memory_mb, _ = BOARDS["orin nano super"]
+    facts = facts_of(copied(tmp_path, jetson(compatible, "Any"), memory_mb), "aarch64", [ORIN_GPU])
+    assert fitting(facts) == ["jetson-orin-nano-super", "jetson-orin-nano", "cpu"]
+
+
+@pytest.mark.parametrize("compatible", ["radxa,rock-5b|rockchip,rk3588|", "xunlong,orangepi-5|rockchip,rk3588s|"])
+def test_an_rk3588_is_known_by_its_chip(tmp_path: Path, compatible: str) -> None:
+    facts = facts_of(copied(tmp_path, jetson(compatible, "Radxa ROCK 5B"), 8_000), "aarch64", [])
+    assert fitting(facts) == ["rk3588", "cpu"]
 
 
 def test_a_thor_is_a_thor(tmp_path: Path) -> None:
