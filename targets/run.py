@@ -72,8 +72,11 @@ def doctor(options: argparse.Namespace) -> int:
         _say(name, "usable" if error is None else f"not usable: {error.wrong}")
     if tool := trtexec.find():
         _say("trtexec", f"{tool}: compile takes it where TensorRT's Python module is missing")
-    for key, value in state.read_state(gpu=gpu, threads=machine.physical_cores()).items():
+    now = state.read_state(gpu=gpu, threads=machine.physical_cores())
+    for key, value in now.items():
         _say(key.replace("_", " "), json.dumps(value))
+    watched = state.Course(now, (), now, gpu).watched()
+    _say("throttling", f"told by {', '.join(watched)}" if watched else "unknown: nothing here would tell of it")
     folder = _bundle(options)
     if not (folder / "manifest.json").is_file():
         _say("bundle", f"none in {folder}: name one with --bundle DIR")
@@ -186,6 +189,8 @@ def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
     latency, peak = one["latency_ms"], one["memory_mb"]["peak"]
     numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99"))
     print(f"{candidate!s:<26} {numbers} {'-' if peak is None else peak:>9} {latency['queries']:>9}", flush=True)
+    if cores_in_use := one["runtime"].get("cores"):
+        print(f"{'':<26} its threads stay on the fast cores {', '.join(map(str, cores_in_use))}")
     for flaw in one["invalid"]:
         print(f"{'':<26} does not count: {flaws.words(Flaw(**flaw))}")
     for warning in one["warnings"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
 from collections.abc import Callable
 
 from edgedistill.targets import machine, nvpmodel
@@ -54,8 +55,10 @@ def systemctl(words: Words) -> None:
 
 
 def ssh(words: Words) -> None:
-    assert len(words) == 1
-    assert re.fullmatch(r"USER@(BOARD|PI)", words[0])
+    host, *there = words
+    assert re.fullmatch(r"USER@(BOARD|PI)", host)
+    for command in there:
+        subprocess.run(["sh", "-n", "-c", command], check=True, capture_output=True)
 
 
 def uname(words: Words) -> None:

@@ -110,9 +110,6 @@ def test_a_shown_command_can_be_run(page: str, command: str) -> None:
         assert words[1:] == [bundle_of(words[1])]
     elif program == "scp":
         parse_copy(words[1:])
-    elif program == "ssh":
-        _, there = words[1:]
-        subprocess.run(["sh", "-n", "-c", there], check=True, capture_output=True)
     elif program in PROGRAMS:
         PROGRAMS[program](words[1:])
     else:

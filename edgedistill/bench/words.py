@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -10,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..targets import flaws
+from ..targets.names import CPU
+from ..targets.temperatures import of_processor
 from .report import Report, Row
 
 MISSING = "–"
@@ -60,8 +63,8 @@ def _reasons(row: Row) -> list[str]:
 
 def state(report: Report) -> str:
     """How busy the machine was, its clocks and its temperature, as far as it tells."""
-    states = [row.machine_state["after"] for row in report.rows if row.machine_state]
-    found = states[-1] if states else {}
+    measured = [row for row in report.rows if row.machine_state]
+    found = (measured[-1].machine_state or {})["after"] if measured else {}
     words = []
     if report.other_cpus is not None:
         words.append(f"other programs kept {report.other_cpus:.2f} of {report.cpus} processors busy")
@@ -73,9 +76,16 @@ def state(report: Report) -> str:
         )
     if mode := found.get("power_mode"):
         words.append(f"power mode {mode}")
-    temperatures = found.get("temperature_c")
-    words.append(f"{max(temperatures.values()):.0f} C" if temperatures else "temperature not known")
+    hottest = _temperature(found, on_gpu=bool(measured) and measured[-1].runtime["name"] != CPU)
+    words.append("temperature not known" if hottest is None else f"{hottest:.0f} C")
     return ", ".join(words)
+
+
+def _temperature(found: dict[str, Any], *, on_gpu: bool) -> float | None:
+    """Celsius of the processor that ran the model."""
+    if on_gpu and (of_card := found.get("gpu", {}).get("temperature_c")) is not None:
+        return of_card
+    return max(of_processor(found.get("temperature_c", {}), gpu=on_gpu).values(), default=None)
 
 
 def legend(report: Report) -> list[str]:

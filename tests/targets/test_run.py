@@ -73,6 +73,25 @@ def test_verify_writes_a_valid_result(copied: Path) -> None:
     assert set(found["machine_state"]) == {"before", "during", "after"}
 
 
+def test_the_fast_cores_that_threads_stay_on_are_told(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run.cores, "placement", lambda threads: [0])
+    assert run.main(["doctor", "--bundle", str(copied)]) == 0
+    assert " threads on its fast cores 0\n" in capsys.readouterr().out
+    assert run.main(["verify", "--bundle", str(copied), "--model", "fp32", *QUICK, "--threads", "1"]) == 0
+    assert "its threads stay on the fast cores 0\n" in capsys.readouterr().out
+
+
+def test_doctor_says_what_would_tell_of_throttling(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for found, said in (({"firmware": {"bits": 0, "source": "vcgencmd"}}, "told by vcgencmd"), ({}, "unknown: ")):
+        monkeypatch.setattr(run.state, "read_state", lambda found=found, **_: found)
+        assert run.main(["doctor", "--bundle", str(copied)]) == 0
+        assert f"{'throttling':<20} {said}" in capsys.readouterr().out
+
+
 def test_verify_measures_every_candidate_and_writes_a_result_each(copied: Path) -> None:
     before = read_manifest(copied).sha256
     done = on_the_board(copied, "verify", *QUICK, "--out", "there")
