@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from copied_board import copied
+from copied_board import copied, expected, sample
 
 from edgedistill.profiles import fitting, list_profiles, load_profile
 from edgedistill.targets import machine
@@ -49,6 +49,16 @@ def test_a_jetson_is_known_by_its_module_whatever_the_carrier_says(tmp_path: Pat
     compatible, memory_mb, profiles = BOARDS[board]
     root = copied(tmp_path, jetson(compatible, "Some Carrier 9000"), memory_mb)
     assert [name for name in matching(facts_of(root, "aarch64", [ORIN_GPU])) if name != "cpu"] == profiles
+
+
+def test_the_device_trees_of_samples_lead_to_their_profiles(tmp_path: Path) -> None:
+    told = expected("proc_device_tree_compatible.txt")
+    for number, (case, text) in enumerate(sample("proc_device_tree_compatible.txt").items()):
+        tree = jetson("|".join(text.split()), "Any")
+        gpu = THOR_GPU if "thor" in case else ORIN_GPU
+        facts = facts_of(copied(tmp_path / str(number), tree, 200_000), "aarch64", [gpu])
+        wanted = told[case]["profile_by_compatible"]
+        assert {wanted} - {None} <= set(matching(facts)), case
 
 
 def test_of_two_profiles_that_fit_the_special_one_goes_first(tmp_path: Path) -> None:
