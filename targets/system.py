@@ -38,17 +38,6 @@ def strings(path: Path) -> list[str]:
         return []
 
 
-def cpu_list(text: str) -> list[int]:
-    """The kernel's list of processors: "0-3,6" is [0, 1, 2, 3, 6]; [] for anything else."""
-    found: set[int] = set()
-    for part in text.split(","):
-        ends = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip(), re.ASCII)
-        if ends is None:
-            return []
-        found |= set(range(int(ends.group(1)), int(ends.group(2) or ends.group(1)) + 1))
-    return sorted(found)
-
-
 def tool(*command: str) -> str:
     """What a command prints on stdout; "" when it is not there, hangs or says by its exit code that it failed."""
     done = run(*command)
