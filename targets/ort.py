@@ -25,10 +25,10 @@ from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_ba
 class Graph:
     """Any graph in onnxruntime, under exactly one provider.
 
-    threads: of a session on the processor; 0 means the physical cores this process may use, at most 8. On a
-    machine with slow cores too they stay on the fast ones (cores.py), and so does the caller's thread while it is in
-    `run`. settings: the rest of how it runs. Under another provider than the CPU's, the first run is watched: which provider each node ran
-    under is read from onnxruntime's own profile of it.
+    threads: of a session on the processor; 0 means the physical cores this process may use, at most 8. On a machine
+    with slow cores too they stay on the fast ones (cores.py), and so does the caller's thread while it is in `run`.
+    settings: the rest of how it runs. Under another provider than the CPU's, the first run is watched: which provider
+    each node ran under is read from onnxruntime's own profile of it.
     Raises TargetError when the runtime, the provider or the file is not usable.
     """
 

@@ -11,7 +11,7 @@ import pytest
 from bundles import colour_model, colour_pixels, expected_probabilities, write_bundle
 
 from edgedistill.profiles import load_profile
-from edgedistill.targets import cudart, names, ort, providers, runtimes, trt_sidecar
+from edgedistill.targets import cudart, names, providers, runtimes, trt_sidecar
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import Manifest, read_manifest
 from edgedistill.targets.runtimes import Candidate
