@@ -69,8 +69,18 @@ def dialect_for(runtimes: Sequence[str]) -> Dialect:
 
 
 def quantisable(model: onnx.ModelProto, dialect: Dialect) -> list[str]:
-    """The names of the nodes that become int8 in this dialect: of the backbone, in the graph's order."""
-    return [node.name for node in _backbone(model) if node.op_type in dialect.operators]
+    """The names of the nodes that become int8 in this dialect: of the backbone, in the graph's order.
+
+    Not the addition of a constant (the 1 inside GELU): of an addition int8 helps where two activations meet, and
+    TensorRT refuses the constant in int8 ("Quantized constant is only allowed before DQ").
+    """
+    constants = {item.name for item in model.graph.initializer}
+    constants |= {name for node in model.graph.node if node.op_type == "Constant" for name in node.output}
+    return [
+        node.name
+        for node in _backbone(model)
+        if node.op_type in dialect.operators and not (node.op_type == "Add" and constants.intersection(node.input))
+    ]
 
 
 def layers(model: onnx.ModelProto, names: Collection[str]) -> list[str]:
