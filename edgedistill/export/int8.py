@@ -24,6 +24,7 @@ import onnx
 from onnxruntime.quantization import TensorsData
 
 from .calibrate import METHODS, Photos, ranges
+from .int8_facts import Int8Facts
 from .quantise import Dialect, layers, quantisable, quantised, save, weights_of
 from .reload import reload
 
@@ -45,23 +46,6 @@ class Likeness:
     @property
     def enough(self) -> bool:
         return self.agreement >= ENOUGH
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8Facts:
-    """How an int8 graph was made. `floating`: layers that stay in float, by their weights' names. `tried`: calibration
-    method -> agreement with fp32 on the `judged` photos. `fine_tuned`: in words, what was trained; "" is nothing."""
-
-    dialect: str
-    calibration: str
-    photos: int
-    seed: int
-    judged: int
-    agreement: float
-    tried: dict[str, float]
-    layers: int
-    floating: tuple[str, ...] = ()
-    fine_tuned: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from ..errors import EdgeDistillError, InputError
 from ..targets.names import PRECISIONS
 from ..work import atomic
 from .graph import OUTPUTS, BakedClassifier, GraphFacts, GraphSpec, check_graph, to_onnx
-from .int8 import FineTuned, Int8Facts, flaw_of, make_int8
+from .int8 import FineTuned, flaw_of, make_int8
+from .int8_facts import Int8Facts
 
 if TYPE_CHECKING:
     from ..classes.class_vectors import ClassVectors

@@ -18,6 +18,7 @@ import numpy as np
 from .. import profiles
 from ..bundle.checkset import CheckSet
 from ..errors import InputError
+from ..export.int8_facts import Int8Facts
 from ..records import read
 from ..targets.flaws import Flaw
 from .against_fp32 import compare, fastest, kept_back, lost
@@ -35,7 +36,6 @@ from .verdict import (
     Candidate,
     Check,
     ClassAgreement,
-    Int8,
     KeptBack,
     Latency,
     Machine,
@@ -317,7 +317,7 @@ def _candidates(
     """Every precision built or asked for, and every runtime it was measured under; the best first."""
     rows = []
     made = {
-        entry["precision"]: read(Int8, entry["int8"], MANIFEST, "int8.")
+        entry["precision"]: read(Int8Facts, entry["int8"], MANIFEST, "int8.")
         for entry in manifest["models"]
         if "int8" in entry
     }

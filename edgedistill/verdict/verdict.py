@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from .. import profiles
 from ..errors import InputError
+from ..export.int8_facts import Int8Facts
 from ..records import plain, read
 from ..targets.flaws import Flaw
 
@@ -127,22 +128,6 @@ class AgainstFp32:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int8:
-    """How an int8 model was made, as the manifest says: export/int8.py."""
-
-    dialect: str
-    calibration: str
-    photos: int
-    seed: int
-    judged: int
-    agreement: float
-    tried: dict[str, float]
-    layers: int
-    floating: tuple[str, ...]
-    fine_tuned: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One model file under one runtime on one device; a precision not built, or not measured, has no runtime.
 
@@ -168,7 +153,7 @@ class Candidate:
     error: str | None = None
     against_fp32: AgainstFp32 | None = None
     kept_back: tuple[KeptBack, ...] = ()
-    int8: Int8 | None = None
+    int8: Int8Facts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..export.int8_facts import Int8Facts
 from ..targets import flaws
 from .verdict import (
     LEAST_IMAGES,
@@ -20,7 +21,6 @@ from .verdict import (
     Agreement,
     Board,
     Candidate,
-    Int8,
     KeptBack,
     Latency,
     Machine,
@@ -215,7 +215,7 @@ def against_fp32_words(found: AgainstFp32) -> str:
     )
 
 
-def int8_words(made: Int8) -> str:
+def int8_words(made: Int8Facts) -> str:
     """How int8 was made."""
     floating = f"; in float: {', '.join(made.floating)}" if made.floating else ""
     trained = f"; {made.fine_tuned}" if made.fine_tuned else ""

@@ -19,7 +19,7 @@ from edgedistill.targets import runtimes, trt_sidecar, trtexec
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.trt_sidecar import Options
 
-# Flags by the pages "trtexec" of TensorRT's documentation, as far as they are used or have gone.
+# Flags that are used, and some that have gone; not yet checked against the pages of TensorRT's documentation.
 BOTH = "help onnx saveEngine loadEngine noTF32 memPoolSize timingCacheFile minShapes optShapes maxShapes shapes warmUp"
 BOTH += " duration percentile useDLACore allowGPUFallback"
 FLAGS = {

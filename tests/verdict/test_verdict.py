@@ -56,7 +56,7 @@ against_fp32 = st.builds(
     same=share,
 )
 int8 = st.builds(
-    kinds.Int8,
+    kinds.Int8Facts,
     dialect=text,
     calibration=text,
     photos=count,

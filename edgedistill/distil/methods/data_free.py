@@ -11,11 +11,11 @@ The second part is the embedding's. Without it the student learns what tells the
 and leaves the teacher's space on photos. c is the class in the image's prompt, from the store's row facts; a row whose
 prompt is not known, and every photo, has no such term, so that synthetic and real images may stand in one pool. Rows
 are weighted by the store's weights (how far teacher and prompt agree). The last part asks which images of the batch fit
-a class best; its λ_a is 0 unless asked for, since in the trials below 1 did harm and 0.1 did nothing.
+a class best; its λ_a is 0 unless asked for, since it did not help in the trials below.
 
 The recipe is gentle with a start that knows the teacher: images that were made are no photos, and a projector that
 follows them far, or takes over their statistics, forgets what it knew of photos. Weights, rate and norm were chosen in
-rough trials, by how students of 72 images agreed with the teacher on half of the example's pool.
+rough trials that no command here repeats, by how students of few images agreed with the teacher on photos of the pool.
 """
 
 from __future__ import annotations
