@@ -41,7 +41,7 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 from edgedistill.api import build
 from edgedistill.errors import InputError
-from edgedistill.targets import machine
+from edgedistill.targets import cores
 from edgedistill.targets.manifest import Manifest, read_manifest
 from edgedistill.targets.preprocess import decode, to_pixels
 from edgedistill.verdict.intervals import paired_difference, wilson
@@ -187,7 +187,7 @@ class Photos(CalibrationDataReader):
 
 def session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = machine.physical_cores()
+    options.intra_op_num_threads = cores.physical_cores()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

@@ -24,7 +24,7 @@ from rich.text import Text
 from . import profiles
 from .choices import DEFAULT_TEACHER
 from .errors import InputError
-from .targets import cudart, machine, nvidia_smi, probe
+from .targets import cores, cudart, machine, nvidia_smi, probe
 from .targets.cudart import Gpu
 from .targets.names import CPU
 from .work import torch_probe
@@ -77,7 +77,7 @@ def show(findings: list[Finding]) -> None:
 
 def _machine() -> Finding:
     memory_gb = machine.memory_total_mb() / 1024
-    return Finding("machine", "ok", f"{machine.device_name()}, {machine.physical_cores()} cores, {memory_gb:.0f} GB")
+    return Finding("machine", "ok", f"{machine.device_name()}, {cores.physical_cores()} cores, {memory_gb:.0f} GB")
 
 
 def _python() -> Finding:

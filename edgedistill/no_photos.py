@@ -37,7 +37,7 @@ from .synthesis.prompts import Prompts
 from .synthesis.stages import Making
 from .synthesis.teacher_engine import Recipe
 from .synthesis.teacher_source import Memory, from_teacher
-from .targets import machine
+from .targets import cores
 from .teacher.files import TeacherFiles
 from .teacher.in_use import TeacherInUse
 from .teacher.names import find_teacher
@@ -199,4 +199,4 @@ def settle_threads(asked: int | None, work: WorkFolder) -> int:
 
 
 def _physical_cores() -> tuple[int, str]:
-    return machine.physical_cores(), "physical cores, at most 8"
+    return cores.physical_cores(), "physical cores, at most 8"

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import cudart
-from .cores import physical_cores as physical_cores  # how many threads a CPU session has here
 from .cudart import Gpu
-from .nvpmodel import power_mode as power_mode  # what an engine was built in
 from .system import ROOT, strings, text
 
 MATCH, MISMATCH, UNREADABLE = "match", "mismatch", "unreadable"

@@ -72,7 +72,7 @@ def doctor(options: argparse.Namespace) -> int:
         _say(name, "usable" if error is None else f"not usable: {error.wrong}")
     if tool := trtexec.find():
         _say("trtexec", f"{tool}: compile takes it where TensorRT's Python module is missing")
-    now = state.read_state(gpu=gpu, threads=machine.physical_cores())
+    now = state.read_state(gpu=gpu, threads=cores.physical_cores())
     for key, value in now.items():
         _say(key.replace("_", " "), json.dumps(value))
     watched = state.Course(now, (), now, gpu).watched()
@@ -328,7 +328,7 @@ def _identity_words(identity: machine.Identity) -> str:
 
 def _threads_words() -> str:
     """How many threads, and where they stay on a machine whose cores are not all alike."""
-    threads = machine.physical_cores()
+    threads = cores.physical_cores()
     where = cores.placement(threads)
     on = f" on its fast cores {', '.join(map(str, where))}" if where else ""
     return f"{threads} threads{on}"

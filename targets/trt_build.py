@@ -18,7 +18,8 @@ from typing import Any
 
 from .atomic import write_bytes
 from .errors import TargetError
-from .machine import memory_available_mb, power_mode
+from .machine import memory_available_mb
+from .nvpmodel import power_mode
 from .session import MAX_BATCH
 from .trt_module import new_logger, one_line
 from .trt_sidecar import Options, Place, place_of, write_sidecar

@@ -13,8 +13,9 @@ from typing import Any
 from .atomic import sha256_file, write_json
 from .cudart import gpus
 from .errors import TargetError
-from .machine import board_module, power_mode
+from .machine import board_module
 from .manifest import read_json
+from .nvpmodel import power_mode
 
 SCHEMA = 2
 COMPILE = "Build it here: python run.py compile"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, process_time
 
+from ..targets.cores import usable_cores
+
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _IDLE = (3, 4)  # of the columns after the name: user nice system IDLE IOWAIT irq softirq steal; the rest is in user
 
@@ -30,15 +32,10 @@ def read_cpu_time(stat: Path = Path("/proc/stat")) -> CpuTime | None:
         lines = [line.split() for line in stat.read_text().splitlines()]
     except OSError:
         return None
-    usable = {f"cpu{number}" for number in usable_cpus()}
+    usable = {f"cpu{number}" for number in usable_cores()}
     counts = [[int(count) for count in words[1:9]] for words in lines if words and words[0] in usable]
     busy = sum(count for row in counts for column, count in enumerate(row) if column not in _IDLE)
     return CpuTime(busy / _TICKS, process_time(), monotonic()) if counts else None
-
-
-def usable_cpus() -> list[int]:
-    """The numbers of the processors that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def others_between(before: CpuTime | None, after: CpuTime | None) -> float | None:

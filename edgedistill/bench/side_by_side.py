@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import profiles
 from ..errors import EdgeDistillError, InputError
-from ..targets import machine, measure, result, state
+from ..targets import cores, machine, measure, result, state
 from ..targets.cudart import Gpu
 from ..targets.errors import TargetError
 from ..targets.flaws import Flaw
@@ -97,7 +97,7 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
         device=_device(facts, gpu=any(case.on_gpu for case in cases)),
         mode=length.mode,
         rows=compared(every),
-        cpus=len(load.usable_cpus()),
+        cpus=len(cores.usable_cores()),
         other_cpus=None if others is None else round(others, 3),
         versions=result.versions(),
     )
@@ -177,7 +177,7 @@ def _in_state(row: Row, course: state.Course, hot_c: float) -> Row:
 
 def _judged(row: Row, others: float | None) -> Row:
     """The row, with a flaw where other programs took processors that it needed."""
-    cpus = len(load.usable_cpus())
+    cpus = len(cores.usable_cores())
     room = load.room_for_others(row.runtime["threads"] or 1, cpus)
     if others is None or others <= room:
         return row

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from ..targets import machine, measure
+from ..targets import cores, measure
 
 SECONDS, QUERIES = 1.0, 40  # of each graph
 CLEARLY = 1.1  # times fp32's: a short trial on a busy machine is not exact, and the device measures again
@@ -17,7 +17,7 @@ CLEARLY = 1.1  # times fp32's: a short trial on a busy machine is not exact, and
 
 def trial(int8: Path, fp32: Path, images: np.ndarray, threads: int) -> tuple[bool, str]:
     """(whether int8 may be faster, in words what was seen); one image at a time, in turns. threads 0: the cores."""
-    runs = [_run(path, threads or machine.physical_cores()) for path in (int8, fp32)]
+    runs = [_run(path, threads or cores.physical_cores()) for path in (int8, fp32)]
     queries = [image[None] for image in images[:16]]
     turns = measure.take_turns([(run, queries) for run in runs], min_s=SECONDS, min_queries=QUERIES)
     own, other = (float(np.median(np.concatenate(times))) for times in turns)

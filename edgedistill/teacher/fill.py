@@ -28,7 +28,7 @@ from PIL import Image
 from ..images.crops import write_crop
 from ..images.pixels import PixelCache, cached_size
 from ..images.views import view_box
-from ..targets.machine import physical_cores
+from ..targets.cores import physical_cores
 from ..targets.preprocess import BadImage
 from ..work import atomic
 from ..work.console import SILENT, Progress

@@ -8,14 +8,15 @@ from time import process_time
 
 import pytest
 
-from edgedistill.bench.load import CpuTime, others_between, read_cpu_time, room_for_others, usable_cpus
+from edgedistill.bench.load import CpuTime, others_between, read_cpu_time, room_for_others
+from edgedistill.targets.cores import usable_cores
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def stat(folder: Path, busy_ticks: int) -> Path:
     """A /proc/stat whose processors of ours were busy so long in all, and one more, which is not ours, far longer."""
-    cpus = usable_cpus()
+    cpus = usable_cores()
     shares = [busy_ticks, *[0] * (len(cpus) - 1)]
     rows = [f"cpu{cpu} {share - share // 2} 0 0 123456 789 0 0 {share // 2} 55 0" for cpu, share in zip(cpus, shares)]
     rows += [f"cpu{max(cpus) + 1000} 999999 0 0 0 0 0 0 0 0 0", "intr 12 34", "ctxt 5"]
