@@ -235,6 +235,28 @@ def gentle_start(results: Path) -> str:
     return with_origin(markdown(["", "accuracy on study"], [[row["figure"], cell(row)] for row in rows]), rows)
 
 
+def each_method(results: Path) -> str:
+    """A line for each method: what the verdict of its one short build says, and how long that took."""
+    rows = rows_of(results, "each_method")
+    if not rows:
+        return NOTHING
+    methods: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        name, _, figure = row["figure"].partition(" ")
+        methods.setdefault(name, {})[figure] = row
+    lines = [
+        [
+            f"`{name}`",
+            cell(figures["accuracy"]),
+            cell(figures["agreement"]),
+            "pass" if figures["passed"]["value"] else "fail",
+            _whole(figures["seconds"]),
+        ]
+        for name, figures in methods.items()
+    ]
+    return with_origin(markdown(["`--method`", "accuracy", "agreement", "verdict", "seconds"], lines), rows)
+
+
 def budget(results: Path) -> str:
     """A line for each set in each cell of image-steps and views, beside the cell that all are compared with."""
     rows = rows_of(results, "budget")
@@ -309,6 +331,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "refined-teacher": refined_teacher,
     "refined-variants": refined_variants,
     "gentle-start": gentle_start,
+    "each-method": each_method,
     "budget": budget,
     "precision": precision,
     "step-time": benchmark("step_time"),
