@@ -236,8 +236,7 @@ class Line:
         if self.time is None:
             return config
         epochs, why = distil_stages.epochs_in(self.work, self.start, lesson, stores.train_stage, config, self.time)
-        if seed == self.seeds.start:
-            log.info("epochs %d: %s", epochs, why)
+        self.work.say(f"epochs {epochs}: {why}")
         return dataclasses.replace(config, epochs=epochs)
 
     def config(self, seed: int, images: int) -> TrainConfig:

@@ -150,7 +150,7 @@ def views_in(work: WorkFolder, start: Start, like: Like, method: Method, config:
         return pace.views_for(epochs), f"there is time for about {epochs} epochs"
 
     views, reason = work.decision("views", inputs, decide, kind=int)
-    log.info("views %d: %s", views, reason)
+    work.say(f"views {views}: {reason}")
     return int(views)
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .stage import WorkFolder
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Compute:
     def choice(self, work: WorkFolder, name: str, inputs: dict[str, Any], decide: Callable[[], tuple[str, str]]) -> str:
         """What `decide` measured here when this work folder first met these inputs."""
         value, reason = work.decision(name, inputs | dataclasses.asdict(self), decide, kind=str)
-        log.info("%s %s: %s", name.replace("-", " "), value, reason)
+        work.say(f"{name.replace('-', ' ')} {value}: {reason}")
         return str(value)
 
 

@@ -86,6 +86,7 @@ class WorkFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._said: set[str] = set()
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -160,3 +161,9 @@ class WorkFolder:
         path.parent.mkdir(exist_ok=True)
         atomic.write_json(path, records.plain(_Decision(value, reason, inputs)))
         return value, reason
+
+    def say(self, words: str) -> None:
+        """Log how a choice came out, once: several stages of a build ask for the same one."""
+        if words not in self._said:
+            self._said.add(words)
+            log.info("%s", words)
