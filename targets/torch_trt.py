@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import logging
 import os
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 from .atomic import sha256_file, write_json
 from .cudart import gpus
 from .errors import TargetError
+from .head import read_head
 from .manifest import Manifest, read_json
 from .names import TORCH_TENSORRT
 from .session import OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
@@ -155,7 +155,8 @@ def classifier(manifest: Manifest, precision: str, torch: Any) -> Any:
     network.to(dtype)
     if broken := [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]:
         raise TargetError(f"{broken[0]} does not fit in half", "Name fp32, or another --runtime.")
-    return _served(network, card, *_head(manifest), dtype, torch)
+    head = read_head(manifest)
+    return _served(network, card, head.vectors, head.scale, dtype, torch)
 
 
 def _served(network: Any, card: dict[str, Any], vectors: np.ndarray, scale: float, dtype: Any, torch: Any) -> Any:
@@ -220,17 +221,6 @@ def _card(manifest: Manifest) -> dict[str, Any]:
     if not sound:
         raise TargetError(f"{path} does not describe a student", "Build the bundle again.")
     return card
-
-
-def _head(manifest: Manifest) -> tuple[np.ndarray, float]:
-    """The class vectors float32 [C,D] that the graphs hold, and the logit scale."""
-    path = manifest.path / "class_vectors.safetensors"
-    vectors = _tensors(manifest, path.name)["baked"]
-    try:
-        header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
-        return vectors.astype(np.float32), float(json.loads(header["__metadata__"]["json"])["scale"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise TargetError(f"{path} does not tell its scale", "Build the bundle again.") from error
 
 
 def _tensors(manifest: Manifest, name: str) -> dict[str, np.ndarray]:

@@ -95,6 +95,14 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def class_vectors_file() -> bytes:
+    """class_vectors.safetensors of the colour models; by hand, since the device side has no safetensors."""
+    vectors = np.eye(3, dtype=np.float32)
+    entry = {"dtype": "F32", "shape": [3, 3], "data_offsets": [0, vectors.nbytes]}
+    header = json.dumps({"__metadata__": {"json": json.dumps({"scale": SCALE})}, "baked": entry}).encode()
+    return len(header).to_bytes(8, "little") + header + vectors.tobytes()
+
+
 def write_bundle(
     folder: Path,
     *,
@@ -121,6 +129,7 @@ def write_bundle(
         pixels=np.stack([to_pixels(Image.open(BytesIO(data)), size) for data in files]),
         probabilities=expected_probabilities(pixels[:4]).astype(np.float32),
     )
+    (folder / "class_vectors.safetensors").write_bytes(class_vectors_file())
     device_side = Path(targets.__file__).parent
     shutil.copytree(device_side, folder / "targets", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(device_side / "run.py", folder / "run.py")
