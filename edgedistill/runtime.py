@@ -1,14 +1,16 @@
-"""The light half: a bundle as a classifier in an application. numpy, Pillow and onnxruntime, nothing else.
+"""The light half: a bundle as a classifier in an application. numpy, Pillow and one runtime, nothing else.
 
     from edgedistill import Classifier
     Classifier("bundle").predict("x.jpg").label
 
-Pixels and session are those of `targets/`, so what answers here is what was measured.
+Pixels and session are those of `targets/`, on the board under the runtime that was selected: what answers is what was
+measured.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from .errors import InputError
+from .targets import machine
 from .targets.errors import TargetError
-from .targets.manifest import read_manifest, selected_precision
-from .targets.ort import Session
+from .targets.manifest import Manifest, read_manifest, selected_precision, selected_runtime
+from .targets.names import CPU, TENSORRT, TORCH_TENSORRT
 from .targets.preprocess import BadImage, decode, from_array, from_pil, read_file, to_pixels
-from .targets.providers import Settings
+from .targets.runtimes import choose, open_session
+from .targets.session import Outputs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,42 +52,49 @@ class Classifier:
 
     bundle: the folder that `edgedistill build` wrote. threads: of the CPU session; None is the profile's choice, 0 the
     physical cores, at most 8. precision: "fp32", "fp16" ...; None is the one the verdict selected, fp32 before any.
+    runtime: a name of docs/runtimes.md, or "profile" for the profile's first that works here. None is, on the board
+    that the bundle was built for, the runtime that the verdict selected; on any other machine, and before a verdict,
+    onnxruntime on the processor. Whichever it is, it is asserted: one that does not work here is an error, and nothing
+    else takes its place. TensorRT builds its engine where there is none that fits, which can take minutes.
     Loading checks the manifest and the one model file it opens; `edgedistill verify` checks every file.
-    Raises InputError: no bundle, a damaged one, no such precision.
+    Raises InputError: no bundle, a damaged one, no such precision, a runtime that does not work here.
 
     labels: the classes, in the order of every array of probabilities. size: pixels a side of the model's input.
+    precision, runtime: those in use.
 
-    Threads: any number of them may call one Classifier at once, and get the answers that one thread gets.
+    Threads: any number of them may call one Classifier at once, and get the answers that one thread gets; TensorRT
+    answers one after the other.
     Processes: in a forked child the model is opened anew on the first call, since a session's threads stay behind in
     the parent. So the bundle must still be there, and each worker holds a model of its own. A child should end as those
     of multiprocessing do (os._exit): where onnxruntime was imported before a fork, the interpreter's ordinary end can
     hang in the child (seen with onnxruntime 1.32, without any session). A pickled Classifier is its folder and its
-    options, and a spawned worker loads it from there.
+    options, and a spawned worker loads it from there. On a GPU only that works: CUDA cannot be used in a forked child.
     Nothing of the program that uses it is changed: no warning filter, no limit of Pillow's, no thread count.
     """
 
     def __init__(
-        self, bundle: str | os.PathLike[str], *, threads: int | None = None, precision: str | None = None
+        self,
+        bundle: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        precision: str | None = None,
+        runtime: str | None = None,
     ) -> None:
         try:
             manifest = read_manifest(Path(bundle), check_hashes=False)
-            model = manifest.model(precision or selected_precision(manifest))
-            if threads is None:
-                threads = int(manifest.profile["runtime"]["threads"])
-            self._session: Session | None = Session(
-                manifest.file(model["file"]), threads=threads, settings=Settings.of_profile(manifest.profile)
-            )
+            self.precision: str = manifest.model(precision or selected_precision(manifest))["precision"]
+            self.runtime: str = _runtime_of(manifest, runtime)
+            self._session: _Session | None = _Session(manifest, self.precision, self.runtime, threads)
         except TargetError as error:
             raise InputError(error.wrong, error.todo) from error
         self._bundle = os.path.abspath(bundle)
         self._threads = threads
         self.labels: list[str] = manifest.labels
         self.size: int = manifest.size
-        self.precision: str = model["precision"]
         _alive.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load, (self._bundle, self._threads, self.precision)
+        return _load, (self._bundle, self._threads, self.precision, self.runtime)
 
     @overload
     def predict(self, image: list[Any]) -> list[Prediction]: ...
@@ -121,23 +132,47 @@ class Classifier:
         best = int(probabilities.argmax())
         return Prediction(self.labels[best], float(probabilities[best]), float(outputs.known[0]), probabilities)
 
-    def _opened(self) -> Session:
+    def _opened(self) -> _Session:
         """The session of this process. Of two threads that open it at once in a new child, one is used after that."""
         session = self._session
         if session is None:
-            session = self._session = _load(self._bundle, self._threads, self.precision)._session
+            session = self._session = _load(self._bundle, self._threads, self.precision, self.runtime)._session
             assert session is not None
         return session
 
 
-def _load(bundle: str, threads: int, precision: str) -> Classifier:
-    return Classifier(bundle, threads=threads, precision=precision)
+class _Session:
+    """A runtime's session that threads may share: those with one set of buffers answer one thread after the other."""
+
+    def __init__(self, manifest: Manifest, precision: str, runtime: str, threads: int | None) -> None:
+        self._session = open_session(manifest, precision, runtime, threads)
+        self._turn = threading.Lock() if runtime in (TENSORRT, TORCH_TENSORRT) else None
+
+    def run(self, images: np.ndarray) -> Outputs:
+        if self._turn is None:
+            return self._session.run(images)
+        with self._turn:
+            return self._session.run(images)
+
+
+def _runtime_of(manifest: Manifest, asked: str | None) -> str:
+    """The runtime to open; TargetError where it does not work here."""
+    if asked is not None:
+        return choose(manifest, None if asked == "profile" else asked)
+    measured = selected_runtime(manifest)
+    if measured is None or measured == CPU or machine.identify(manifest.profile).status != machine.MATCH:
+        return CPU
+    return choose(manifest, measured)
+
+
+def _load(bundle: str, threads: int | None, precision: str, runtime: str) -> Classifier:
+    return Classifier(bundle, threads=threads, precision=precision, runtime=runtime)
 
 
 # In a forked child a session of the parent's is neither used nor freed: freeing it waits for threads that are not
 # there, or crashes. Each Classifier opens one of its own instead.
 _alive: weakref.WeakSet[Classifier] = weakref.WeakSet()
-_of_the_parent: list[Session] = []
+_of_the_parent: list[_Session] = []
 
 
 def _leave_sessions_to_the_parent() -> None:
