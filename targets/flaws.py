@@ -2,18 +2,21 @@
 
 Of one that counts, a warning has the same form.
 
-    hot             `what` is the thermal zone, `value` and `limit` are degrees Celsius
-    throttled       `what` says how
-    over-current    `value` events of the Jetson's counter `what` during the run
-    power-cap       `what` drew as much power as it may; a warning, as cards of little power always do
-    slow-clock      `what` ran at `value` MHz under load and may reach `limit`; a warning
-    non-finite      `value` check images had an output that is NaN or infinite
-    golden          a golden probability is off by `value`, more than `limit`
-    golden-pixels   a golden pixel is off by `value` grey levels, more than `limit`
-    memory-unknown  this system does not tell how much memory a process takes
-    few-queries     `value` queries were timed, `limit` are asked for
-    no-p95          `value` queries are too few for a 95th percentile
-    busy            other programs kept `value` processors busy, `limit` were to spare
+    hot               `what` is the thermal zone, `value` and `limit` are degrees Celsius
+    throttled         `what` says how
+    over-current      `value` events of the Jetson's counter `what` during the run
+    power-cap         `what` drew as much power as it may; a warning, as cards of little power always do
+    slow-clock        `what` ran at `value` MHz under load and may reach `limit`; a warning
+    non-finite        `value` check images had an output that is NaN or infinite
+    golden            a golden probability is off by `value`, more than `limit`
+    golden-embedding  a golden image's embedding is `value` from the right one, more than `limit`
+    golden-image      `value` golden images are answered as if they were another of them
+    golden-head       a golden probability is off by `value`, more than `limit`, from what its own embedding gives
+    golden-pixels     a golden pixel is off by `value` grey levels, more than `limit`
+    memory-unknown    this system does not tell how much memory a process takes
+    few-queries       `value` queries were timed, `limit` are asked for
+    no-p95            `value` queries are too few for a 95th percentile
+    busy              other programs kept `value` processors busy, `limit` were to spare
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "slow-clock": ("value", "limit"),
     "non-finite": ("value",),
     "golden": ("value", "limit"),
+    "golden-embedding": ("value", "limit"),
+    "golden-image": ("value",),
+    "golden-head": ("value", "limit"),
     "golden-pixels": ("value", "limit"),
     "memory-unknown": (),
     "few-queries": ("value", "limit"),
@@ -74,6 +80,12 @@ def words(flaw: Flaw) -> str:
         return f"outputs of {value:.0f} check images are not finite"
     if flaw.code == "golden":
         return f"golden probabilities are off by {value:.1e}, {limit:.1e} is allowed"
+    if flaw.code == "golden-embedding":
+        return f"a golden embedding is {value:.2g} from the right one, {limit:.2g} is allowed"
+    if flaw.code == "golden-image":
+        return f"{value:.0f} golden images are answered as if they were others"
+    if flaw.code == "golden-head":
+        return f"golden probabilities are off by {value:.1e} from what their embedding gives, {limit:.1e} is allowed"
     if flaw.code == "golden-pixels":
         return f"golden pixels are off by {value:.0f} of 255, {limit:.0f} is allowed"
     if flaw.code == "memory-unknown":

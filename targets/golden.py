@@ -1,51 +1,143 @@
-"""The golden set: a few check images with the answers that are right. Does an engine give them here?"""
+"""The golden set: a few check images with the answers that are right. Does an engine give them here?
+
+What is asked in every precision, so that a broken engine is told from digits that were lost:
+
+    probabilities   they are near the right ones: golden_tolerance, which the export measured
+    embedding       it is near this image's, and nearer to no other image's
+    head            the probabilities are those that class vectors make of this embedding (head.py)
+
+fp32 and fp16 are held to the answers of the fp32 graph. int8 rounds so much that a distance from those would say
+nothing: it is held to the answers of its own graph, as onnxruntime gave them at export.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .errors import TargetError
+from .flaws import Flaw
+from .head import read_head
 from .manifest import REBUILD, Manifest
+
+OWN_ANSWERS = ("int8",)  # precisions that are held to their own graph's answers: keys "int8_probabilities", ...
+# Chosen, not measured. An embedding is a unit vector: two that have nothing in common are 1.4 apart. int8's 0.3 is a
+# cosine of 0.955 between two runtimes' readings of one graph.
+FARTHEST = {"fp32": 1e-2, "fp16": 5e-2, "int8": 0.3}
+APART = 0.1  # golden images whose embeddings are closer than this show the same, and may be taken for each other
+# The head is float32 in every graph; a weakly typed TensorRT may do it in half where half is allowed.
+HEAD = {"fp32": 1e-3, "fp16": 2e-2, "int8": 2e-2}
+
+
+@dataclass(frozen=True, eq=False)
+class _Golden:
+    """K images: files (bytes with offsets), pixels uint8 [K,S,S,3], the right probabilities float32 [K,C] and embedding
+    float32 [K,D], which is None in a bundle of before it was kept."""
+
+    files: np.ndarray
+    offsets: np.ndarray
+    pixels: np.ndarray
+    probabilities: np.ndarray
+    embedding: np.ndarray | None
 
 
 def compare_golden(manifest: Manifest, precision: str, session: Any) -> dict[str, Any]:
-    """Probabilities of the golden pixels against the workshop's fp32 ones, and pixels of the golden files likewise.
+    """What the session answers to the golden pixels beside what is right, and whether that is near enough (`ok`).
 
-    The files are decoded only where Pillow is installed: pixels_max_diff is None without it. An output that is not
-    finite counts as a difference of 1, the most that two probabilities can differ by.
+    max_abs_diff: of a probability, with its tolerance; embedding_max_diff: the largest distance of an embedding, with
+    its limit; strangers: images whose embedding is nearer to that of another golden image; head_max_diff: of a
+    probability from what the head makes of the embedding, with its limit; pixels_max_diff: of the golden files decoded
+    here, None without Pillow. The embedding's figures are None in a bundle that keeps none. What is not finite counts
+    as the largest difference that there can be.
     """
+    golden = _read(manifest, precision)
+    answers = session.run(golden.pixels)
+    if answers.probabilities.shape != golden.probabilities.shape:
+        raise TargetError(
+            f"{manifest.path / 'golden.npz'} holds {golden.probabilities.shape} probabilities, "
+            f"not {answers.probabilities.shape}",
+            REBUILD,
+        )
+    made = read_head(manifest).probabilities(answers.embedding)
+    found = {
+        "max_abs_diff": _largest(answers.probabilities - golden.probabilities, 1.0),
+        "tolerance": manifest.model(precision)["golden_tolerance"],
+        "embedding_max_diff": None,
+        "embedding_limit": FARTHEST[precision],
+        "strangers": None,
+        "head_max_diff": _largest(answers.probabilities - made, 1.0),
+        "head_limit": HEAD[precision],
+        "pixels_max_diff": _pixels_difference(golden, manifest.size),
+    }
+    if golden.embedding is not None:
+        found["embedding_max_diff"] = _largest(_distances(answers.embedding, golden.embedding).diagonal(), 2.0)
+        found["strangers"] = _strangers(answers.embedding, golden.embedding)
+    return found | {"ok": not flaws_of(found, manifest)}
+
+
+def flaws_of(found: dict[str, Any], manifest: Manifest) -> list[Flaw]:
+    """Why golden answers (`compare_golden`) are not right; empty where they are."""
+    flaws = [
+        Flaw(code, value=found[value], limit=found[limit])
+        for code, value, limit in (
+            ("golden", "max_abs_diff", "tolerance"),
+            ("golden-embedding", "embedding_max_diff", "embedding_limit"),
+            ("golden-head", "head_max_diff", "head_limit"),
+        )
+        if (found[value] or 0) > found[limit]
+    ]
+    if found["strangers"]:
+        flaws.append(Flaw("golden-image", value=found["strangers"]))
+    if (found["pixels_max_diff"] or 0) > manifest.golden_pixel_tolerance:
+        flaws.append(Flaw("golden-pixels", value=found["pixels_max_diff"], limit=manifest.golden_pixel_tolerance))
+    return flaws
+
+
+def _read(manifest: Manifest, precision: str) -> _Golden:
     path = manifest.file("golden.npz")
+    prefix = f"{precision}_" if precision in OWN_ANSWERS else ""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            golden = {key: stored[key] for key in ("bytes", "offsets", "pixels", "probabilities")}
+            kept = f"{prefix}embedding" in stored
+            return _Golden(
+                files=stored["bytes"],
+                offsets=stored["offsets"],
+                pixels=stored["pixels"],
+                probabilities=stored[f"{prefix}probabilities" if kept else "probabilities"],
+                embedding=stored[f"{prefix}embedding"] if kept else None,
+            )
     except (OSError, ValueError, KeyError) as error:
         raise TargetError(f"cannot read {path}: {error}", REBUILD) from error
-    probabilities = session.run(golden["pixels"]).probabilities
-    wanted = golden["probabilities"]
-    if probabilities.shape != wanted.shape:
-        raise TargetError(f"{path} holds {wanted.shape} probabilities, not {probabilities.shape}", REBUILD)
-    difference = float(np.nan_to_num(np.abs(probabilities - wanted), nan=1.0, posinf=1.0).max())
-    tolerance = manifest.model(precision)["golden_tolerance"]
-    pixels = _golden_pixels_difference(golden, manifest.size)
-    return {
-        "max_abs_diff": difference,
-        "tolerance": tolerance,
-        "ok": difference <= tolerance and (pixels is None or pixels <= manifest.golden_pixel_tolerance),
-        "pixels_max_diff": pixels,
-    }
 
 
-def _golden_pixels_difference(golden: dict[str, np.ndarray], size: int) -> int | None:
+def _largest(differences: np.ndarray, most: float) -> float:
+    return float(np.nan_to_num(np.abs(differences), nan=most, posinf=most).max())
+
+
+def _distances(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """[K,D], [K,D] -> [K,K]: how far embedding i as found is from embedding j as it should be."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.linalg.norm(found[:, None].astype(np.float64) - wanted[None], axis=2)
+
+
+def _strangers(found: np.ndarray, wanted: np.ndarray) -> int:
+    """How many embeddings are nearer to another image's, one that shows something else, than to their own."""
+    distances, between = _distances(found, wanted), _distances(wanted, wanted)
+    others = np.where(between > APART, distances, np.inf)
+    return int((others.min(axis=1) < distances.diagonal()).sum())
+
+
+def _pixels_difference(golden: _Golden, size: int) -> int | None:
     """The largest difference between golden pixels and the golden files resized here; 255 when one is not read."""
     from .preprocess import BadImage, decode, to_pixels
 
     largest = 0
-    for index, wanted in enumerate(golden["pixels"]):
-        start, end = golden["offsets"][index : index + 2]
+    for index, wanted in enumerate(golden.pixels):
+        start, end = golden.offsets[index : index + 2]
         try:
-            pixels = to_pixels(decode(golden["bytes"][start:end].tobytes()), size)
+            pixels = to_pixels(decode(golden.files[start:end].tobytes()), size)
         except ImportError:
             return None
         except BadImage:

@@ -25,7 +25,7 @@ from . import machine, measure, state, trt
 from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
-from .golden import compare_golden
+from .golden import compare_golden, flaws_of
 from .manifest import REBUILD, Manifest
 from .names import PRECISIONS, RUNTIMES, on_gpu
 from .runtimes import Candidate, open_session
@@ -166,15 +166,11 @@ def _measured(manifest: Manifest, one: _Opened, course: state.Course, times: np.
     flaws = course.flaws(manifest.profile["measure"]["hot_c"])
     if broken := int((one.predictions < 0).sum()):
         flaws.append(Flaw("non-finite", value=broken))
-    golden, tolerance = one.golden, manifest.golden_pixel_tolerance
-    if golden["max_abs_diff"] > golden["tolerance"]:
-        flaws.append(Flaw("golden", value=golden["max_abs_diff"], limit=golden["tolerance"]))
-    if (golden["pixels_max_diff"] or 0) > tolerance:
-        flaws.append(Flaw("golden-pixels", value=golden["pixels_max_diff"], limit=tolerance))
+    flaws += flaws_of(one.golden, manifest)
     return {
         "runtime": one.session.describe() | _model_alone(one.session),
         "predictions": one.predictions.tolist(),
-        "golden": golden,
+        "golden": one.golden,
         "latency_ms": measure.latency_summary(times),
         "invalid": [flaw.to_json() for flaw in flaws],
         "warnings": [warning.to_json() for warning in course.warnings()],

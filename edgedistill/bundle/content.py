@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..profiles import Profile
     from ..teacher.files import TeacherFiles
 
-BUNDLE = 2  # raise it whenever the same draft would give another bundle: another graph, card or layout
+BUNDLE = 3  # raise it whenever the same draft would give another bundle: another graph, card or layout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import EdgeDistillError
 from ..export.graph import MAX_BATCH, preprocessing
+from ..targets.golden import OWN_ANSWERS
 from ..work import atomic
 from .content import Content
 
@@ -20,14 +21,16 @@ PIXEL_TOLERANCE = 2  # of 255: what JPEG decoders may differ by
 
 
 def golden(content: Content) -> bytes:
-    """golden.npz: file bytes (one uint8 array and its offsets), pixels and the fp32 graph's probabilities.
+    """golden.npz: file bytes (one uint8 array and its offsets), pixels, the fp32 graph's probabilities and embedding,
+    and int8's own, where there is one (`int8_probabilities`, `int8_embedding`).
 
     K <= 8 images, the lowest content hashes of the check set: whoever builds its own preprocessing or runtime compares
     with it. Same input, same bytes.
     """
     files = content.golden_files[:GOLDEN_IMAGES]
     count = len(files)
-    probabilities = content.exports.reference["probabilities"][:count]
+    answers = {name: values[:count] for name, values in content.exports.reference.items()}
+    probabilities = answers["probabilities"]
     if not count or len(probabilities) != count or len(content.check) < count:
         raise EdgeDistillError(
             f"{count} golden files, {len(probabilities)} reference answers",
@@ -40,6 +43,13 @@ def golden(content: Content) -> bytes:
         offsets=np.cumsum([0, *(len(data) for data in files)], dtype=np.int64),
         pixels=np.ascontiguousarray(content.check.images[:count]),
         probabilities=probabilities.astype(np.float32),
+        embedding=answers["embedding"].astype(np.float32),
+        **{
+            f"{precision}_{name}": content.exports.answers[precision][name][:count].astype(np.float32)
+            for precision in OWN_ANSWERS
+            for name in ("probabilities", "embedding")
+            if precision in content.exports.answers
+        },
     )
     return buffer.getvalue()
 

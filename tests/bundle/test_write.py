@@ -202,7 +202,8 @@ def test_a_failed_write_leaves_the_old_bundle_and_no_remains(tmp_path: Path) -> 
 
 def test_golden_files_without_reference_answers_are_our_bug(tmp_path: Path) -> None:
     content = tiny_bundle.parts()
-    short = replace(content.exports, reference={"probabilities": content.exports.reference["probabilities"][:3]})
+    answers = {name: values[:3] for name, values in content.exports.reference.items()}
+    short = replace(content.exports, answers={"fp32": answers})
     with pytest.raises(EdgeDistillError, match="golden"):
         write_bundle(tmp_path / "out", replace(content, exports=short))
 

@@ -18,9 +18,12 @@ from onnx import TensorProto, numpy_helper
 from edgedistill.export.calibrate import METHODS, Photos, drawn, ranges
 from edgedistill.export.graph import GraphFacts, GraphSpec, check_graph
 from edgedistill.export.int8 import ENOUGH, FineTuned, Int8Graph, Likeness, flaw_of, make_int8
-from edgedistill.export.models import Int8, export_models
+from edgedistill.export.models import TOLERANCE, Int8, export_models
 from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT, Dialect, dialect_for, layers, quantisable, quantised
 from edgedistill.export.speed import trial
+from edgedistill.targets.golden import FARTHEST
+from edgedistill.targets.ort import Session
+from edgedistill.targets.providers import Settings
 
 PHOTOS = Photos(images(8), images(48, seed=1), seed=3)
 
@@ -61,7 +64,13 @@ def test_a_real_student_in_int8_keeps_the_contract_of_every_graph(tmp_path: Path
     check_graph(model, GraphSpec(size=tiny_bundle.SIZE))
     assert model.metadata_props == fp32.metadata_props  # labels, preprocessing: the file describes itself
     assert exports.models[1].bytes < exports.models[0].bytes
-    assert exports.models[1].golden_tolerance >= 2 * exports.models[1].max_abs_diff
+    assert exports.models[1].golden_tolerance == TOLERANCE["int8"]  # from its own answers, however far they drifted
+    own = exports.answers["int8"]
+    for optimisation in ("all", "off"):  # integer kernels, and the same steps one by one in float
+        session = Session(tmp_path / "int8.onnx", threads=1, settings=Settings(optimisation=optimisation))
+        found = session.run(tiny_bundle.pixels(8))
+        assert np.abs(found.probabilities - own["probabilities"]).max() < TOLERANCE["int8"] / 2
+        assert np.linalg.norm(found.embedding - own["embedding"], axis=1).max() < FARTHEST["int8"] / 2
 
 
 @pytest.mark.parametrize("dialect", [ONNXRUNTIME, TENSORRT], ids=lambda dialect: dialect.name)
