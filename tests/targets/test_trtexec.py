@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bundles import write_bundle
+from trtexec_flags import FLAGS
 
 from edgedistill.profiles import load_profile
 from edgedistill.targets import run as device
@@ -19,21 +20,15 @@ from edgedistill.targets import runtimes, trt_sidecar, trtexec
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.trt_sidecar import Options
 
-# Flags that are used, and some that have gone; not yet checked against the pages of TensorRT's documentation.
-BOTH = "help onnx saveEngine loadEngine noTF32 memPoolSize timingCacheFile minShapes optShapes maxShapes shapes warmUp"
-BOTH += " duration percentile useDLACore allowGPUFallback"
-FLAGS = {
-    "100300": f"{BOTH} stronglyTyped useCudaGraph useSpinWait noDataTransfers fp16 int8 best",
-    "110401": f"{BOTH} includeDataTransfers noCudaGraph noSpinWait",
-}
 TOOL = """#!{python}
 import json, os, sys
 flags = dict(word.lstrip("-").partition("=")[::2] for word in sys.argv[1:])
 with open("{log}", "a") as file:
     print(json.dumps(flags), file=file)
 print("&&&& RUNNING TensorRT.trtexec [TensorRT v{code}] # trtexec")
-if unknown := set(flags) - set({known!r}.split()):
-    print(f"[01/01/2026-00:00:00] [E] Unknown option: --{{unknown.pop()}}")
+if unknown := sorted(set(flags) - set({known!r}.split())):
+    for name in unknown:
+        print(f"[01/01/2026-00:00:00] [E] Unknown option: --{{name}} {{flags[name]}}")
     print("&&&& FAILED TensorRT.trtexec [TensorRT v{code}] # trtexec")
     sys.exit(1)
 if "help" in flags:
@@ -69,7 +64,12 @@ def make_tool(tmp_path: Path) -> MakeTool:
     def make(code: str = "100300", *, memory_mb: int = 1 << 20, killed: bool = False) -> Path:
         path = tmp_path / "bin" / "trtexec"
         path.parent.mkdir(exist_ok=True)
-        words = {"python": sys.executable, "log": tmp_path / "calls", "code": code, "known": FLAGS[code]}
+        words = {
+            "python": sys.executable,
+            "log": tmp_path / "calls",
+            "code": code,
+            "known": " ".join(sorted(FLAGS[code])),
+        }
         path.write_text(TOOL.format(**words, memory_mb=memory_mb, killed=killed))
         path.chmod(0o755)
         return path
@@ -88,7 +88,10 @@ def calls(folder: Path) -> list[dict[str, Any]]:
     return [flags for line in (folder / "calls").read_text().splitlines() if "help" not in (flags := json.loads(line))]
 
 
-@pytest.mark.parametrize(("code", "version"), [("100300", "10.3.0"), ("110401", "11.4.1")])
+VERSIONS = {"100300": "10.3.0", "101300": "10.13.0", "110201": "11.2.1"}
+
+
+@pytest.mark.parametrize(("code", "version"), VERSIONS.items())
 def test_an_engine_is_built_and_timed_alike_by_every_version(
     make_tool: MakeTool, what: trtexec.Run, tmp_path: Path, code: str, version: str
 ) -> None:
@@ -103,10 +106,31 @@ def test_an_engine_is_built_and_timed_alike_by_every_version(
     assert first["memPoolSize"] == "workspace:512"
     assert (first["warmUp"], first["duration"]) == ("500", "10")
     assert "noTF32" in first
-    assert ("stronglyTyped" in first) == (code == "100300")
+    assert ("stronglyTyped" in first) == (code != "110201")  # 11 knows nothing else
     assert trtexec.words(said) == (
         "GPU p50 1.125 p99 2.500 ms, with copies p50 1.250 p99 2.500 ms, without a CUDA graph, 900 queries"
     )
+
+
+@pytest.mark.parametrize("code", ["100300", "101300"])
+def test_a_flag_that_a_version_does_not_have_fails(
+    make_tool: MakeTool, what: trtexec.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """As it would if the flags of 11 were passed to 10, or one was misspelt."""
+    with monkeypatch.context() as patched:
+        patched.setattr(trtexec, "_major", lambda version: 11)
+        with pytest.raises(TargetError, match="Unknown option: --includeDataTransfers; Unknown option: --noSpinWait"):
+            trtexec.build(make_tool(code), what, tmp_path / "x.engine", Options())
+    own = trtexec._time_arguments
+    monkeypatch.setattr(trtexec, "_time_arguments", lambda *asked: [*own(*asked), "--warmup=1"])
+    with pytest.raises(TargetError, match="Unknown option: --warmup 1"):
+        trtexec.time(make_tool(code), what, tmp_path / "x.engine")
+
+
+def test_11_names_no_precision_and_no_calibration(make_tool: MakeTool) -> None:
+    """What was removed there, as its source has it; what became the default is still taken."""
+    assert not {"fp16", "int8", "best", "calib"} & FLAGS["110201"]
+    assert {"useCudaGraph", "stronglyTyped", "noDataTransfers"} <= FLAGS["110201"] & FLAGS["101300"]
 
 
 def test_a_free_batch_gets_its_shapes_and_a_dla_its_core(
@@ -143,8 +167,10 @@ def test_where_memory_runs_out_less_is_tried(
 
 def test_what_trtexec_calls_an_error_is_repeated(make_tool: MakeTool, what: trtexec.Run, tmp_path: Path) -> None:
     tool = make_tool()
-    tool.write_text(tool.read_text().replace("onnx saveEngine", "saveEngine"))
-    with pytest.raises(TargetError, match=r"trtexec \(TensorRT 10\.3\.0\) cannot build or run .*: Unknown option"):
+    tool.write_text(tool.read_text().replace(" onnx ", " "))
+    with pytest.raises(
+        TargetError, match=r"trtexec \(TensorRT 10\.3\.0\) cannot build or run .*: Unknown option: --onnx"
+    ):
         trtexec.build(tool, what, tmp_path / "x.engine", Options())
     tool.write_text("#!/bin/sh\necho 'libnvinfer.so.10: cannot open shared object file' >&2; exit 127\n")
     with pytest.raises(TargetError, match="does not say its version: libnvinfer"):
