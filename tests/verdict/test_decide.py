@@ -532,6 +532,16 @@ def test_a_lower_precision_whose_outputs_are_not_numbers_is_kept_back(judge: Jud
     assert of(verdict, "fp16").kept_back == ("less-accurate",)
 
 
+def test_one_output_that_is_not_a_number_is_enough_to_leave_a_lower_precision_out(judge: Judge) -> None:
+    """As many right as fp32 within the limits, and faster; the run itself need not have said so."""
+    check = check_set(1000)
+    fp32, fp16 = two(check)
+    fp16["predictions"][7] = -1
+    verdict = judge(check, fp32, fp16)
+    assert (verdict.verdict, verdict.selected) == ("pass", "fp32")
+    assert [over.figure for over in of(verdict, "fp16").over] == ["outputs"]
+
+
 def test_where_labels_decide_a_lower_precision_is_held_to_the_true_class(judge: Judge) -> None:
     check = check_set(600, labelled=600, teacher_wrong=100)
     fp32, fp16 = two(check)
