@@ -52,6 +52,8 @@ def compare_golden(manifest: Manifest, precision: str, session: Any) -> dict[str
     here, None without Pillow. The embedding's figures are None in a bundle that keeps none. What is not finite counts
     as the largest difference that there can be.
     """
+    if precision not in FARTHEST:
+        raise TargetError(f"{manifest.path} holds a model in {precision!r}", f"Known here: {', '.join(FARTHEST)}.")
     golden = _read(manifest, precision)
     answers = session.run(golden.pixels)
     if answers.probabilities.shape != golden.probabilities.shape:

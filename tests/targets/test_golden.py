@@ -13,6 +13,7 @@ from bundles import change_manifest, class_vectors_file, colour_model, write_bun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgedistill.targets.errors import TargetError
 from edgedistill.targets.golden import FARTHEST, compare_golden, flaws_of
 from edgedistill.targets.head import FILE
 from edgedistill.targets.manifest import Manifest, read_manifest
@@ -130,6 +131,12 @@ def test_a_graph_of_other_class_vectors_than_the_bundles_is_noticed(tmp_path: Pa
     manifest = resealed(bundle, FILE)
     found = compare_golden(manifest, "fp32", Engine(manifest, "fp32"))
     assert [flaw.code for flaw in flaws_of(found, manifest)] == ["golden-head"]
+
+
+def test_a_precision_that_nobody_knows_is_two_lines(manifest: Manifest) -> None:
+    with pytest.raises(TargetError, match="holds a model in 'int4'") as caught:
+        compare_golden(manifest, "int4", Engine(manifest, "fp32"))
+    assert "fp32, fp16, int8" in caught.value.todo
 
 
 def resealed(bundle: Path, name: str) -> Manifest:
