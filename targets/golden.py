@@ -63,7 +63,7 @@ def compare_golden(manifest: Manifest, precision: str, session: Any) -> dict[str
             REBUILD,
         )
     made = read_head(manifest).probabilities(answers.embedding)
-    found = {
+    found: dict[str, Any] = {
         "max_abs_diff": _largest(answers.probabilities - golden.probabilities, 1.0),
         "tolerance": manifest.model(precision)["golden_tolerance"],
         "embedding_max_diff": None,

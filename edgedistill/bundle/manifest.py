@@ -36,21 +36,19 @@ def golden(content: Content) -> bytes:
             f"{count} golden files, {len(probabilities)} reference answers",
             "Export with at least as many check images as golden files.",
         )
+    arrays: dict[str, Any] = {
+        "bytes": np.frombuffer(b"".join(files), np.uint8),
+        "offsets": np.cumsum([0, *(len(data) for data in files)], dtype=np.int64),
+        "pixels": np.ascontiguousarray(content.check.images[:count]),
+        "probabilities": probabilities.astype(np.float32),
+        "embedding": answers["embedding"].astype(np.float32),
+    }
+    for precision in OWN_ANSWERS:
+        if own := content.exports.answers.get(precision):
+            for name in ("probabilities", "embedding"):
+                arrays[f"{precision}_{name}"] = own[name][:count].astype(np.float32)
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        bytes=np.frombuffer(b"".join(files), np.uint8),
-        offsets=np.cumsum([0, *(len(data) for data in files)], dtype=np.int64),
-        pixels=np.ascontiguousarray(content.check.images[:count]),
-        probabilities=probabilities.astype(np.float32),
-        embedding=answers["embedding"].astype(np.float32),
-        **{
-            f"{precision}_{name}": content.exports.answers[precision][name][:count].astype(np.float32)
-            for precision in OWN_ANSWERS
-            for name in ("probabilities", "embedding")
-            if precision in content.exports.answers
-        },
-    )
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,16 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return read_manifest(write_bundle(tmp_path_factory.mktemp("golden") / "bundle", models=models))
 
 
+@cache
+def opened(path: Path) -> Session:
+    return Session(path, threads=1)
+
+
 class Engine:
     """A real session, whose answers may be changed on the way."""
 
     def __init__(self, manifest: Manifest, precision: str, change: Callable[[Outputs], Outputs] | None = None) -> None:
-        self._session = Session(manifest.file(f"models/{precision}.onnx"), threads=1)
+        self._session = opened(manifest.file(f"models/{precision}.onnx"))
         self._change = change or (lambda answers: answers)
 
     def run(self, images: np.ndarray) -> Outputs:
@@ -85,7 +91,7 @@ def test_a_broken_engine_never_passes(manifest: Manifest, precision: str, how: s
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @given(seed=st.integers(0, 1000), share=st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_rounding_within_the_precision_passes(manifest: Manifest, precision: str, seed: int, share: float) -> None:
     """An embedding that is off in any direction, and the head's own answer to it."""
 
