@@ -38,4 +38,6 @@ def read_tensors(path: Path, dimensions: dict[str, int]) -> tuple[dict[str, np.n
 
 
 def damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path} is damaged: {reason}", "Delete the folder it lies in and run the same command again.")
+    return InputError(
+        f"{path} is damaged: {reason}", "Run the command again that made it."
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -37,6 +40,7 @@ class Checkpoint:
             "warnings": json.dumps(self.warnings),
         }
         whole = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
+        about["sum"] = _sum(about, whole)
         atomic.write_bytes(path, save(whole, metadata=about))
 
 
@@ -51,7 +55,18 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
     except (SafetensorError, OSError) as error:
         log.warning("%s is damaged (%s): training starts again", path, error)
         return None
+    if about.pop("sum", "") != _sum(about, tensors):
+        log.warning("%s is damaged (its sum is another one): training starts again", path)
+        return None
     if about.get("key") != key:
         log.warning("%s belongs to a run with other settings: training starts again", path)
         return None
     return Checkpoint(key, int(about["epoch"]), json.loads(about["metrics"]), json.loads(about["warnings"]), tensors)
+
+
+def _sum(about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256, hex, of all that a checkpoint holds."""
+    found = hashlib.sha256(json.dumps([sorted(about.items()), sorted(tensors)]).encode())
+    for _, tensor in sorted(tensors.items()):
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -209,11 +210,14 @@ class Run:
     def finished(self) -> bool:
         """Whether the folder holds this very run's result; then it is read back. Another run's is taken away."""
         if (self.folder / CARD).is_file() and (self.folder / METRICS).is_file():
-            header, *rows = map(json.loads, (self.folder / METRICS).read_text().splitlines())
-            if header["run"] == self.key and len(rows) == self.epochs:
-                self.learner.average.load_state_dict(load_file(self.folder / WEIGHTS))
-                self.epoch, self.metrics = self.epochs, rows
-                return True
+            try:
+                header, *rows = map(json.loads, (self.folder / METRICS).read_bytes().splitlines())
+                if header["run"] == self.key and len(rows) == self.epochs:
+                    self.learner.average.load_state_dict(load_file(self.folder / WEIGHTS))
+                    self.epoch, self.metrics = self.epochs, rows
+                    return True
+            except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+                log.warning("%s is damaged (%s): training starts again", self.folder, str(error).partition("\n")[0])
         (self.folder / CARD).unlink(missing_ok=True)
         return False
 

@@ -101,7 +101,7 @@ def select(
         },
         version=SELECT,
     )
-    if not stage.done:
+    if not stage.ready():
         features = MeanViews(stores.train, kept.rows)
         made = selection.select(features, vectors, classes.scale, how.by, limit, seed=how.seed, nouns=weighed)
         folder = stage.begin()

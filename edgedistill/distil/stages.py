@@ -176,7 +176,7 @@ def train(
 ) -> Stage:
     """Train one student from the store that the stage `store` made, to the last epoch. No check image takes part."""
     stage = work.stage("distil", _described(start, lesson, store, config), version=DISTIL)
-    if not stage.done:
+    if not stage.ready():
         student, _ = start.untrained(config.seed)
         loop.train(student, lesson, config, stage.begin(), progress)
         stage.finish()
@@ -201,7 +201,7 @@ def trained_for_int8(
     shown = hashlib.sha256(photos.tobytes()).hexdigest()
     stage = work.stage("fine-tune", {**described, "trained": trained.path.name, "photos": shown}, version=FINE_TUNE)
     words = f"fine-tuned for int8 for {config.epochs} more epochs of {len(lesson.rows)} photos"
-    if not stage.done:
+    if not stage.ready():
         log.info("int8 loses too much: the student is %s; --qat never leaves this out", words)
         began = time.monotonic()
         loop.train(fine_tune.with_steps(start.finished(trained), photos), lesson, config, stage.begin(), progress)
@@ -230,9 +230,11 @@ def answers(
 
     Before is None where its projector was not made for this teacher. No true label takes part.
     """
+    # By its sum as well: a student that was trained anew on a GPU is not quite the one from before.
     inputs = {"student": trained.path.name, "check": questions.store_stage.path.name}
+    inputs["weights"] = trained.sum_of(students.WEIGHTS)
     stage = work.stage("answers", inputs, version=ANSWERS)
-    if not stage.done:
+    if not stage.ready():
         untrained, projector_fits = start.untrained(seed)
         images = questions.images
         chosen = {

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..work.seal import INPUTS, SUMS
 
 if TYPE_CHECKING:
     from ..labels import Labels
 
 RECORD = "synthesis.json"
 SHEET = "contact_sheet.jpg"
-INPUTS = "inputs.json"  # where the folder is a stage of a build
 MOST_OF_A_PHOTO = 8.0
 """How much one photo may count beside images that were made; one alone must not be half of what is learnt."""
 
@@ -58,7 +58,7 @@ class Made:
 
 def own_files(entries: Collection[str]) -> Collection[str]:
     """Of the names in a folder those that are no images: none, where no record is among them."""
-    return (RECORD, SHEET, INPUTS) if RECORD in entries else ()
+    return (RECORD, SHEET, INPUTS, SUMS) if RECORD in entries else ()
 
 
 def records_in(folder: Path) -> list[Path]:
@@ -80,7 +80,7 @@ def made_in(folder: Path, labels: Labels) -> Made | None:
 
 def _read(path: Path, labels: Labels) -> dict[str, tuple[int, float]]:
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(path.read_bytes())
         kept = [image for image in record["images"] if image["kept"]]
         index = {name: labels.match(name) for name in {image["class"] for image in kept}}
         return {

@@ -12,7 +12,7 @@ import io
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from PIL import Image
 
 from ..work import atomic
 from ..work.console import Progress
+from ..work.seal import SUMS
 from .engine import Engine
 from .prompts import Prompts
 
@@ -47,6 +48,18 @@ class Blocks:
             parts.append(np.load(self._seen(begin), allow_pickle=False))
             begin += len(parts[-1])
         return np.concatenate(parts)
+
+    def drop(self, wrong: Sequence[str]) -> None:
+        """Take away the blocks that these files (names in `folder`) belong to, all of them where the sums themselves
+        are gone; `make` makes them again."""
+        if SUMS in wrong:
+            wrong = [path.name for path in self.folder.iterdir()]
+        begins = np.array(sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob("features-*.npy")))
+        row_of = {self.image(int(row)).name: index for index, row in enumerate(self.rows)}
+        for name in wrong:
+            if name in row_of and (before := begins[begins <= row_of[name]]).size:
+                self._seen(int(before[-1])).unlink(missing_ok=True)
+            (self.folder / name).unlink(missing_ok=True)
 
     def make(self, engine: Engine, prompts: Prompts, seed: int, look: Look, progress: Progress) -> None:
         """What is not there yet. Raises InputError where the disk is too small, foreseen after the first block."""

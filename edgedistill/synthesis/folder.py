@@ -20,8 +20,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..images.synthetic import INPUTS, RECORD, SHEET
+from ..images.synthetic import RECORD, SHEET
 from ..work import atomic
+from ..work.seal import INPUTS, SUMS
 from .blocks import Blocks
 from .contact_sheet import COLUMNS, write_contact_sheet
 from .filter import Filtered
@@ -130,7 +131,7 @@ def copy_out(made: Path, out: Path) -> Path:
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
     try:
-        shutil.copytree(made, temporary, ignore=shutil.ignore_patterns(INPUTS))
+        shutil.copytree(made, temporary, ignore=shutil.ignore_patterns(INPUTS, SUMS))
         if out.exists():
             out.rmdir()
         atomic.publish(temporary, out)

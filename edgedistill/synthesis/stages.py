@@ -74,7 +74,7 @@ def prompts(
         },
         version=PROMPTS,
     )
-    if not stage.done:
+    if not stage.ready():
         found = diversified(how.way, how.count, bank, teacher.load("float32"), labels, how.seed, progress)
         found.save(stage.begin())
         stage.finish()
@@ -93,7 +93,7 @@ def synthetic_images(
     stage = work.stage(
         "synthetic", {"made": made.path.name, "labels": making.labels.to_json(), "facts": facts}, version=SYNTHETIC
     )
-    if stage.done:
+    if stage.ready():
         return stage
     blocks = Blocks(made.path, making.rows)
     features = blocks.features()
@@ -118,7 +118,7 @@ def synthetic_images(
 def together(work: WorkFolder, made: Path, photos: Path) -> Path:
     """A folder of links to both: images that were made, and photos as they are."""
     stage = work.stage("together", {"made": made.name, "photos": str(photos.resolve())}, version=TOGETHER)
-    if not stage.done:
+    if not stage.ready():
         folder = stage.begin()
         for name, target in (("made", made), ("photos", photos)):
             (folder / name).unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def _made(work: WorkFolder, making: Making, judge: Judge, progress: Progress) ->
         },
         version=MADE,
     )
-    if not stage.done:
+    if not stage.ready(lambda folder, wrong: Blocks(folder, making.rows).drop(wrong)):
         Blocks(stage.begin(), making.rows).make(making.source.open(), making.prompts, making.seed, judge.look, progress)
         stage.finish()
     return stage

@@ -24,7 +24,7 @@ DATA = {"images": "images.bin", "features": "features.f16", "pixels": "pixels.u8
 
 
 class StoreDamaged(InputError):
-    """A file of the store is not what was written: which one, and that its folder should be deleted."""
+    """A file of the store is not what was written: which one."""
 
 
 class Journal:
@@ -132,5 +132,5 @@ def mapped(path: Path) -> np.ndarray:
 def damaged(path: Path, how: str) -> StoreDamaged:
     return StoreDamaged(
         f"{path} is damaged: {how}",
-        f"Delete the folder {path.parent} and run the same command: it is made again.",
+        "Run the same command: it is made again.",
     )

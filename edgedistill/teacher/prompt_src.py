@@ -107,7 +107,7 @@ class TunedPrompts:
             found = load_file(path)
             return cls(text=found["text"], image=found["image"], classes=found["classes"].numpy())
         except (SafetensorError, OSError, KeyError) as error:
-            raise InputError(f"{path} is damaged: {error}", f"Delete {path.parent}: it is made again.") from error
+            raise InputError(f"{path} is damaged: {error}", "Run the same command: it is made again.") from error
 
 
 class PromptedClip:

@@ -52,5 +52,5 @@ class RowFacts:
             if len(facts.weight) != rows:
                 raise ValueError(f"facts of {len(facts.weight)} rows in a store of {rows}")
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise InputError(f"{path} is damaged: {error}", "Delete the store's folder: it is made again.") from error
+            raise InputError(f"{path} is damaged: {error}", "Run the same command: it is made again.") from error
         return facts

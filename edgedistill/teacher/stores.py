@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..work.stage import Stage, WorkFolder
 from ..work.tally import Tally, counts
 from .fill import TeacherPass, build_store
 from .in_use import TeacherInUse
+from .journal import DATA, StoreDamaged
 from .row_facts import RowFacts
 from .store import TeacherStore, stored_hashes
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STORE = 2  # version of the stage that makes a store; when to raise it: work/stage.py
+STORE = 3  # version of the stage that makes a store; when to raise it: work/stage.py
 NEAR_DUPLICATE_ALARM = 0.2  # of the pool
 
 
@@ -80,19 +82,16 @@ def fill_stores(
 
     With tuned prompts it looks at the photos through them, and once more at their centre views as it came; the check
     images it always sees as it came.
-    Raises InputError where more than half of a folder's files cannot be used, and StoreDamaged.
+    Raises InputError where more than half of a folder's files cannot be used.
     """
     fill = _Fill.of(work, teacher, plan, progress)
     # The centre view has no crop and so no seed: all seeds share one check store.
     centre = ViewPlan(views=1, seed=0, size=plan.size)
-    train_stage = fill.stage("store-train", images.train, plan, images.tally, prompts, images.made)
-    train = frozen = TeacherStore.open(train_stage.path)
-    if prompts is not None:
-        frozen = TeacherStore.open(fill.stage("store-frozen", images.train, centre, images.tally).path)
+    train_stage, train = fill.store("store-train", images.train, plan, images.tally, prompts, images.made)
+    frozen = train if prompts is None else fill.store("store-frozen", images.train, centre, images.tally)[1]
     tally = _refuse_mostly_bad("photos", images.train, train, images.tally)
     tally = images.check_tally or tally
-    check_stage = fill.stage("store-check", images.check, centre, tally)
-    check = TeacherStore.open(check_stage.path)
+    check_stage, check = fill.store("store-check", images.check, centre, tally)
     _refuse_mostly_bad("check images", images.check, check, tally)
     return Stores(train, check, frozen, train_stage, check_stage)
 
@@ -104,8 +103,7 @@ def fill_one(
 
     Raises InputError where more than half of them cannot be used.
     """
-    stage = _Fill.of(work, teacher, plan, progress).stage(f"store-{what}", pool, plan, pool.tally)
-    store = TeacherStore.open(stage.path)
+    store = _Fill.of(work, teacher, plan, progress).store(f"store-{what}", pool, plan, pool.tally)[1]
     _refuse_mostly_bad(f"{what} photos", pool, store, pool.tally)
     return store
 
@@ -127,7 +125,7 @@ class _Fill:
         short_side = short_side_for(teacher.files.image_size, plan.size)
         return cls(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
 
-    def stage(
+    def store(
         self,
         name: str,
         pool: Pool,
@@ -135,8 +133,12 @@ class _Fill:
         tally: Tally,
         prompts: TunedPrompts | None = None,
         made: Made | None = None,
-    ) -> Stage:
-        """The finished stage of one store, with what is known of images in it that were `made` from class names."""
+    ) -> tuple[Stage, TeacherStore]:
+        """The finished stage of one store, and the store, every byte of it read once and found to be what was written;
+        with what is known of images in it that were `made` from class names.
+
+        Of a store that is damaged the leading blocks stay whose sums hold; the teacher looks at the others again.
+        """
         files, compute = self.teacher.files, self.teacher.compute
         stage = self.work.stage(
             name,
@@ -158,16 +160,24 @@ class _Fill:
             },
             version=STORE,
         )
-        if not stage.done:
-            teacher = self.teacher.load(self.dtype)
-            teacher.free_text()
-            teacher.image_prompts = None if prompts is None else prompts.image.to(teacher.device, teacher.torch_dtype)
-            work = TeacherPass(pool, teacher, plan.views, plan.seed, self.short_side, self.card_batch, plan.mix)
-            build_store(stage.begin(), work, tally=tally, progress=self.progress)
-            if made is not None:
-                RowFacts(*made.row_facts(stored_hashes(stage.partial))).save(stage.partial)
-            stage.finish()
-        return stage
+        if stage.ready(_keep_sound_blocks):
+            try:
+                return stage, TeacherStore.open(stage.path)
+            except StoreDamaged as error:
+                stage.unmake(error.wrong, mend=_keep_sound_blocks)
+        teacher = self.teacher.load(self.dtype)
+        teacher.free_text()
+        teacher.image_prompts = None if prompts is None else prompts.image.to(teacher.device, teacher.torch_dtype)
+        work = TeacherPass(pool, teacher, plan.views, plan.seed, self.short_side, self.card_batch, plan.mix)
+        build_store(stage.begin(), work, tally=tally, progress=self.progress)
+        if made is not None:
+            RowFacts(*made.row_facts(stored_hashes(stage.partial))).save(stage.partial)
+        stage.finish(apart=DATA.values())
+        return stage, TeacherStore.open(stage.path)
+
+
+def _keep_sound_blocks(folder: Path, wrong: Sequence[str]) -> None:
+    """All stays: whoever fills a store compares the sums of its blocks first, and goes on behind those that hold."""
 
 
 def _refuse_mostly_bad(what: str, pool: Pool, store: TeacherStore, tally: Tally) -> Tally:

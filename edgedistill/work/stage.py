@@ -7,7 +7,8 @@
         .lock                  held by the build that works here
 
 A stage whose folder exists is done. It works in `partial` and calls `finish()`; because the name holds the inputs, a
-changed prompt set or student makes a new folder and leaves every other stage as it was.
+changed prompt set or student makes a new folder and leaves every other stage as it was. Its files are sealed by their
+sums when it appears (seal.py); one that is not as it was sealed is made again where it is used, and that is said.
 
 Each stage has a version of its own, a constant beside the code that makes it, and the name holds that too. Raise it
 whenever the same inputs would give another result than before, or one of another shape: a changed crop (STORE), loss
@@ -22,14 +23,14 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import records
 from ..errors import InputError
-from . import atomic
+from . import atomic, seal
 
 try:
     import fcntl
@@ -39,6 +40,9 @@ except ImportError:  # Windows: two builds in one work folder are up to the user
 log = logging.getLogger(__name__)
 
 SCRATCH = ".scratch-"
+
+Mend = Callable[[Path, Sequence[str]], None]
+"""Takes what must be made again from the folder of a damaged stage, whose files of these names are not as sealed."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +62,68 @@ class Stage:
 
     @property
     def done(self) -> bool:
+        """Whether it is there; `ready` looks at its files as well."""
         return self.path.is_dir()
+
+    def ready(self, mend: Mend | None = None) -> bool:
+        """Whether it is there as it was sealed; reads all of its files but those that were sealed apart.
+
+        One that is not is taken away, with a warning, so that it is made again: as it is begun again with what `mend`
+        leaves of it, or from nothing.
+        """
+        if not self.done:
+            return False
+        wrong = seal.differing(self.path)
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            self.unmake(f"{wrong[0]}{more} is not as it was written", wrong, mend)
+        return not wrong
+
+    def unmake(self, why: str, wrong: Sequence[str] = (), mend: Mend | None = None) -> None:
+        """Take away a finished stage that cannot be used, with a warning that says why; see `ready`."""
+        log.warning("%s is damaged (%s): it is made again", self.path, why)
+        if mend is None:
+            left = self.path.with_name(f"{SCRATCH}{self.path.name}")  # never half a stage under a stage's name
+            shutil.rmtree(left, ignore_errors=True)
+            self.path.rename(left)
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            mend(self.path, wrong)
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.path.rename(self.partial)
+
+    def sum_of(self, name: str) -> str:
+        """SHA-256 (hex) of a file of the finished stage, as it was sealed."""
+        return seal.sums_of(self.path).get(name, "")
 
     def begin(self) -> Path:
         """The folder to work in; keeps what an interrupted run left there."""
         self.partial.mkdir(parents=True, exist_ok=True)
         return self.partial
 
-    def finish(self) -> Path:
-        """Record the inputs and make the folder appear under its final name."""
-        atomic.write_json(self.partial / "inputs.json", self.inputs)
+    def finish(self, apart: Collection[str] = ()) -> Path:
+        """Record the inputs, seal the files, and make the folder appear under its final name.
+
+        apart: names of files that bear sums of their own, which whoever reads them compares.
+        """
+        atomic.write_json(self.partial / seal.INPUTS, self.inputs)
+        seal.seal(self.partial, apart)
         atomic.publish(self.partial, self.path)
         return self.path
 
 
 @dataclass(frozen=True)
 class _Decision:
-    """One file of decisions/."""
+    """One file of decisions/. `sha256`: of what stands before it; "" in files from before there was one."""
 
     value: Any
     reason: str
     inputs: dict[str, Any]
+    sha256: str = ""
+
+    @property
+    def sum(self) -> str:
+        return atomic.digest(records.plain(replace(self, sha256="")))
 
 
 class WorkFolder:
@@ -153,13 +198,16 @@ class WorkFolder:
             try:
                 kept = records.read(_Decision, json.loads(path.read_text(encoding="utf-8")), str(path))
                 value = records.value_of(kind, kept.value, str(path), "value")
+                if kept.sha256 not in ("", kept.sum):
+                    raise ValueError("its sum is another one")
                 if not again(value):
                     return value, kept.reason
             except (ValueError, InputError) as error:
                 log.warning("%s is damaged (%s): the choice is made again", path, str(error).splitlines()[0])
         value, reason = decide()
         path.parent.mkdir(exist_ok=True)
-        atomic.write_json(path, records.plain(_Decision(value, reason, inputs)))
+        made = _Decision(value, reason, inputs)
+        atomic.write_json(path, records.plain(replace(made, sha256=made.sum)))
         return value, reason
 
     def say(self, words: str) -> None:

@@ -97,7 +97,7 @@ def test_a_finished_run_is_read_back_and_another_ones_result_is_not(store: Teach
     assert (tmp_path / "student.safetensors").stat().st_mtime_ns > written
 
 
-@pytest.mark.parametrize("spoil", ["settings", "bytes"])
+@pytest.mark.parametrize("spoil", ["settings", "bytes", "bit"])
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, spoil: str
 ) -> None:
@@ -108,6 +108,8 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(
     checkpoint = tmp_path / "checkpoint.safetensors"
     if spoil == "bytes":
         checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    if spoil == "bit":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-1] + b"\x01")
     run(store, tmp_path)
     run(store, tmp_path / "clean")
     assert "training starts again" in caplog.text

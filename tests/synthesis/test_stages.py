@@ -150,3 +150,20 @@ def test_rows_of_blocks_and_their_features_agree(work: WorkFolder, judge: Judge,
     blocks.make(Painter(), what.prompts, 0, judge.look, SILENT)
     images = np.stack([np.asarray(Image.open(blocks.image(int(row)))) for row in blocks.rows])
     assert np.abs(blocks.features() - judge.look(images)).max() < 1e-5
+
+
+def test_of_images_that_were_damaged_only_their_blocks_are_made_again(
+    work: WorkFolder, judge: Judge, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, _ = synthesized(work, making(Painter()), judge)
+    before = files(folder)
+    (made,) = work.root.glob("made-*")
+    whole = files(made)
+    images = sorted(made.glob("*.png"))
+    images[-1].write_bytes(images[-1].read_bytes()[:-1])
+    (folder / SHEET).write_bytes(b"")
+    painter = Painter()
+    assert files(synthesized(work, making(painter), judge)[0]) == before
+    assert files(made) == whole
+    assert painter.asked == [20, 21, 22, 23], "the last block alone"
+    assert f"{made} is damaged" in caplog.text

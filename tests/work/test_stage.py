@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from edgedistill.errors import InputError
-from edgedistill.work.stage import SCRATCH, WorkFolder
+from edgedistill.work.seal import INPUTS, SUMS
+from edgedistill.work.stage import SCRATCH, Stage, WorkFolder
 
 
 def test_a_stage_appears_only_when_it_is_finished(tmp_path: Path) -> None:
@@ -99,3 +101,83 @@ def test_what_a_killed_build_left_of_its_scratch_goes(tmp_path: Path) -> None:
     assert not folder.exists()
     assert not left.exists()
     assert kept.is_dir()
+
+
+def finished(work: WorkFolder, **files: str) -> Stage:
+    """A finished stage with these files, sealed."""
+    stage = work.stage("distil", {"seed": 0}, version=1)
+    for name, text in files.items():
+        (stage.begin() / name).write_text(text)
+    stage.finish()
+    return stage
+
+
+def flip_a_bit(path: Path, at: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "gone", "sums", "no sums", "inputs"])
+def test_a_stage_that_is_not_as_it_was_sealed_is_made_again(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = finished(WorkFolder(tmp_path), weights="12345", card="6789")
+    assert stage.ready()
+    file = stage.path / {"sums": SUMS, "no sums": SUMS, "inputs": INPUTS}.get(damage, "weights")
+    if damage in ("gone", "no sums"):
+        file.unlink()
+    elif damage == "cut":
+        file.write_text("123")
+    else:
+        flip_a_bit(file, at=10 if damage == "sums" else 0)
+    assert not stage.ready()
+    assert (stage.done, stage.partial.exists()) == (False, False), "nothing of it is gone on with"
+    assert f"{stage.path} is damaged" in caplog.text
+    assert "it is made again" in caplog.text
+    assert finished(WorkFolder(tmp_path), weights="12345", card="6789").ready()
+
+
+def test_what_was_not_sealed_damages_no_stage(tmp_path: Path) -> None:
+    stage = finished(WorkFolder(tmp_path), weights="12345")
+    (stage.path / ".DS_Store").write_text("a file manager was here")
+    assert stage.ready()
+
+
+def test_a_link_is_sealed_by_where_it_points(tmp_path: Path) -> None:
+    stage = WorkFolder(tmp_path / "work").stage("together", {}, version=1)
+    target = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    target.mkdir()
+    (stage.begin() / "photos").symlink_to(target)
+    stage.finish()
+    (target / "new.jpg").write_text("photos come and go")
+    assert stage.ready()
+    (stage.path / "photos").unlink()
+    (stage.path / "photos").symlink_to(tmp_path)
+    assert not stage.ready()
+
+
+def test_files_with_sums_of_their_own_are_not_summed_twice(tmp_path: Path) -> None:
+    stage = WorkFolder(tmp_path).stage("store", {}, version=1)
+    (stage.begin() / "pixels").write_text("many gigabytes")
+    stage.finish(apart=["pixels"])
+    assert stage.sum_of("pixels") == ""
+    flip_a_bit(stage.path / "pixels")
+    assert stage.ready()
+
+
+def test_a_stage_may_keep_what_is_sound(tmp_path: Path) -> None:
+    stage = finished(WorkFolder(tmp_path), one="1", two="2")
+    flip_a_bit(stage.path / "two")
+    assert not stage.ready(lambda folder, wrong: [(folder / name).unlink() for name in wrong])
+    assert not stage.done
+    assert [path.name for path in (stage.begin() / name for name in ("one", "two")) if path.is_file()] == ["one"]
+
+
+def test_a_choice_that_changed_by_one_bit_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    work = WorkFolder(tmp_path)
+    work.decision("epochs", {}, lambda: (20, "measured"), kind=int)
+    (file,) = (tmp_path / "decisions").iterdir()
+    file.write_text(file.read_text().replace('"value": 20', '"value": 21'))
+    assert work.decision("epochs", {}, lambda: (20, "measured"), kind=int) == (20, "measured")
+    assert "its sum is another one" in caplog.text

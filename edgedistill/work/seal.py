@@ -1,0 +1,56 @@
+"""The sums of a finished stage's files: taken when it appears, compared once by every build that uses it.
+
+A disk that turns one bit, a copy that stopped half way and an editor's "save" are found alike. What lies in the folder
+beside the files that were sealed counts as nothing, for no stage reads it. The cost is one reading of the files; the
+data of a teacher store, which are large, bear sums of their own and are left out (teacher/journal.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from . import atomic
+
+INPUTS = "inputs.json"  # what the stage was made from
+SUMS = "sums.json"
+
+
+def seal(folder: Path, apart: Collection[str] = ()) -> None:
+    """Write sums.json: name -> SHA-256 of every file below `folder`, but those that are `apart`."""
+    sums = {name: _sum(folder / name) for name in _files(folder) if name not in (SUMS, *apart)}
+    atomic.write_json(folder / SUMS, sums)
+
+
+def sums_of(folder: Path) -> dict[str, str]:
+    """What `seal` wrote; empty where that is gone or cannot be read."""
+    try:
+        sums = json.loads((folder / SUMS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return sums if isinstance(sums, dict) and INPUTS in sums else {}
+
+
+def differing(folder: Path) -> list[str]:
+    """The files of `folder` that are not as they were sealed, sorted; sums.json alone where it tells nothing."""
+    sums = sums_of(folder)
+    return sorted(name for name, found in sums.items() if _sum(folder / name) != found) if sums else [SUMS]
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file and every link below `folder`, relative to it, sorted; links are not followed."""
+    found: list[str] = []
+    for here, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(here, name))]
+        found += (os.path.relpath(os.path.join(here, name), folder) for name in (*files, *links))
+    return sorted(found)
+
+
+def _sum(path: Path) -> str:
+    """SHA-256 in hex; of a link where it points to; "" for a file that is gone or cannot be read."""
+    try:
+        return f"-> {os.readlink(path)}" if path.is_symlink() else atomic.sha256_file(path)
+    except (OSError, ValueError):  # ValueError: a NUL in a name of a damaged sums.json
+        return ""
