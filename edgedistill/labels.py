@@ -1,21 +1,27 @@
 """The class list: one class a line, `name | synonym | synonym`, `#` begins a comment.
 
-Names are kept as written; they are compared casefolded, with `_`, `-` and runs of spaces as one space, so that
-`Ball_Bearing/` is the folder of `ball bearing`, and two classes that could not be told apart are an error here.
+Names are kept as written, but for characters that nobody can see; they are compared casefolded, with `_`, `-` and runs
+of spaces as one space, so that `Ball_Bearing/` is the folder of `ball bearing`, and two classes that could not be told
+apart are an error here.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import stat
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .text_file import decoded
 
+log = logging.getLogger(__name__)
+
+_SHOWN = 3  # lines that a note names
 _MAX_BYTES = 4 << 20
 
 
@@ -38,16 +44,18 @@ class Labels:
 
     @classmethod
     def read(cls, path: Path) -> Labels:
-        """Reads a labels file: UTF-8, with or without a byte order mark.
+        """Reads a labels file: UTF-8, or UTF-16 with a byte order mark (text_file.py).
 
-        Blank lines and comments (`#` at the start of a line or after a space) are skipped. Raises InputError, with the
-        line number, for text that is not UTF-8, an empty name, a duplicate, or a control character; and for fewer than
-        two classes.
+        Blank lines and comments are skipped: a `#` at the start of a line, or with spaces on both sides, so that
+        `pencil #2` is a name. Characters without width or ink are left out of names, and other spaces than the plain
+        one become it. What a person may not have meant is logged. Raises InputError, with the line number, for text in
+        another encoding, an empty name, a duplicate, or a control character; and for fewer than two classes.
         """
         entries: list[Label] = []
         seen: dict[str, tuple[int, str]] = {}
+        notes = _Notes()
         for number, line in enumerate(re.split(r"\r\n|\n|\r", _decode(path)), start=1):
-            text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
+            text = _visible(notes.of(line, number)).strip()
             if not text:
                 continue
             words = [word.strip() for word in text.split("|")]
@@ -60,6 +68,7 @@ class Labels:
                 f"{path} names {len(entries)} class{'' if len(entries) == 1 else 'es'}: a classifier needs two or more",
                 "Write one class a line; a class for everything else, such as 'background', counts.",
             )
+        notes.tell(path)
         return cls(tuple(entries))
 
     @property
@@ -97,14 +106,7 @@ def _decode(path: Path) -> str:
         raise InputError(
             f"the labels {path} cannot be read: {error.strerror}", "Give a text file with one class a line."
         ) from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x})",
-            f"Save it as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8 {path.name} > labels-utf8.txt` converts it.",
-        ) from error
+    return decoded(data, path)
 
 
 def _check_word(word: str, seen: dict[str, tuple[int, str]], number: int, path: Path) -> None:
@@ -125,4 +127,53 @@ def _check_word(word: str, seen: dict[str, tuple[int, str]], number: int, path: 
 
 def _key(word: str) -> str:
     """What makes two names the same. NFKC: file systems hand back accents in pieces."""
-    return " ".join(re.sub(r"[_-]", " ", unicodedata.normalize("NFKC", word).casefold()).split())
+    seen = re.sub(f"[{_NO_INK}{_JOINERS}]", "", word)
+    return " ".join(re.sub(r"[_-]", " ", unicodedata.normalize("NFKC", seen).casefold()).split())
+
+
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), the blank of Braille and the marks of interlinear
+# notes. Those that shape a word of Persian or Hindi, a sign or an emoji are apart: they stay in a name.
+_JOINERS = "\u180b-\u180d\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_NO_INK = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufeff"
+    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+)
+
+
+def _visible(line: str) -> str:
+    """`line` without what nobody can see, and with plain spaces."""
+    spaced = "".join(" " if unicodedata.category(one) == "Zs" else one for one in re.sub(f"[{_NO_INK}]", "", line))
+    return re.sub(r"(^|[ |])[\u200c\u200d]+|[\u200c\u200d]+(?=$|[ |])", r"\1", spaced)
+
+
+@dataclass
+class _Notes:
+    """What a reader of the log should know of the lines: (number, text) each."""
+
+    comments: list[tuple[int, str]] = field(default_factory=list)
+    kept: list[tuple[int, str]] = field(default_factory=list)
+    unseen: list[tuple[int, str]] = field(default_factory=list)
+
+    def of(self, line: str, number: int) -> str:
+        """The line without its comment."""
+        text = re.split(r"\s#(?=\s|$)", line, maxsplit=1)[0].strip()
+        bare = _visible(text).strip()
+        if bare.startswith("#"):
+            if re.match(r"#[^\s#!]", bare):
+                self.comments.append((number, bare))
+            return ""
+        if re.search(r"\s#", text):
+            self.kept.append((number, bare))
+        self.unseen += [(number, f"U+{ord(one):04X}") for one in re.findall(f"[{_NO_INK}]", text)]
+        return text
+
+    def tell(self, path: Path) -> None:
+        for notes, level, words in (
+            (self.comments, logging.INFO, "a # at the start of a line makes it a comment"),
+            (self.kept, logging.INFO, "a # without a space behind it is part of the name"),
+            (self.unseen, logging.WARNING, "characters that cannot be seen are left out"),
+        ):
+            if notes:
+                shown = ", ".join(f"{text} (line {number})" for number, text in notes[:_SHOWN])
+                more = f", and {len(notes) - _SHOWN} more" if len(notes) > _SHOWN else ""
+                log.log(level, "%s: %s: %s%s", path, words, shown, more)

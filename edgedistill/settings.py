@@ -37,6 +37,7 @@ from .choices import (
 )
 from .distil.methods import METHODS
 from .errors import InputError
+from .text_file import decoded
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -297,7 +298,7 @@ def resolve(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str,
     if environ.get("EDGEDISTILL_TEACHER"):
         values["teacher"] = environ["EDGEDISTILL_TEACHER"]
     if config is not None:
-        values |= read_config(Path(config))
+        values |= read_config(Path(os.path.expanduser(config)))
     values |= {name: value for name, value in flags.items() if value is not None}
     for name in ("profile", "classes"):
         if name not in values:
@@ -308,10 +309,10 @@ def resolve(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str,
 def read_config(path: Path) -> dict[str, Any]:
     """build.toml as a dict of BuildSettings fields. Raises InputError naming the file, the key, its nearest match."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(decoded(path.read_bytes(), path))
     except FileNotFoundError as error:
         raise InputError(f"no config file at {path}", "Check the path given with --config.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} is not readable TOML: {error}", "Correct that line.") from error
     hints = get_type_hints(BuildSettings)
     _refuse_unknown(table, [name.replace("_", "-") for name in hints], str(path))
@@ -333,12 +334,14 @@ def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> N
 def _typed(path: Path, key: str, value: Any, hint: Any) -> Any:
     """A value of build.toml as its field has it; a path is seen from the file."""
     if Path in (hint, *get_args(hint)):
-        return path.parent / records.value_of(str, value, str(path), key)
+        return path.parent / os.path.expanduser(records.value_of(str, value, str(path), key))
     return records.value_of(hint, value, str(path), key)
 
 
 def _located(folder: Path, name: str, value: Any) -> Any:
     """`value` with what may be a name or a path, and is a path, seen from `folder`."""
+    if isinstance(value, str):
+        value = _at_home(value)
     if name in ("teacher", "student_weights"):  # those of a prompted student may be a CLIP, named as a teacher is
         prefix, colon, place = value.partition("local-dir:")
         if colon and not prefix:
@@ -347,7 +350,7 @@ def _located(folder: Path, name: str, value: Any) -> Any:
         return value if is_name and not (folder / value).exists() else str(folder / value)
     if name == "device":
         kind, colon, place = value.partition("folder:")
-        return f"folder:{folder / Path(place).expanduser()}" if colon and not kind and place else value
+        return f"folder:{folder / place}" if colon and not kind and place else value
     is_path = {
         "profile": lambda: "/" in value or value.endswith(".toml"),
         "templates": lambda: value not in TEMPLATE_SETS,
@@ -364,8 +367,23 @@ def _path_or_text(name: str, hint: Any, value: Any) -> Any:
     if Path in kinds and not (value is None and type(None) in kinds):
         if not isinstance(value, (str, os.PathLike)):
             raise InputError(f"{_flag(name)} is {value!r}", "It has to be a path.")
-        return Path(value)
-    return os.fspath(value) if str in kinds and isinstance(value, os.PathLike) else value
+        return Path(os.path.expanduser(value))
+    if str in kinds and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return _at_home(value) if name in MAY_BE_PATHS and isinstance(value, str) else value
+
+
+MAY_BE_PATHS = ("profile", "templates", "teacher", "student_weights", "engine_model", "device")
+"""What may be a name or a path. The environment's teacher comes this way, too."""
+
+
+def _at_home(value: str) -> str:
+    """A path with the home folder in place of a ~ at its beginning, where no shell put it: after a = or a :, in a file,
+    from Python. Any other text as it is."""
+    kind, colon, place = value.partition(":")
+    if colon and f"{kind}:" in ("local-dir:", "folder:"):
+        return f"{kind}:{os.path.expanduser(place)}"
+    return os.path.expanduser(value)
 
 
 def _flag(name: str) -> str:

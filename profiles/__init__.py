@@ -12,6 +12,7 @@ prints.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from edgedistill.errors import InputError
 from edgedistill.records import plain, read, wrong
 from edgedistill.targets import machine
 from edgedistill.targets.names import PRECISIONS, RUNTIMES, OptimisationName, PrecisionName, RuntimeName
+from edgedistill.text_file import decoded
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -208,7 +210,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
     """A profile by name, or from a TOML file (anything with a slash or ending in .toml). Raises InputError."""
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or text.endswith(".toml"):
-        path = Path(name_or_path)
+        path = Path(os.path.expanduser(name_or_path))
     elif text in list_profiles():
         path = FOLDER / f"{text}.toml"
     else:
@@ -218,11 +220,9 @@ def load_profile(name_or_path: str | Path) -> Profile:
             f"no profile named {text!r}", f"{hint}Known: {', '.join(list_profiles())}; or a path to a TOML file."
         )
     try:
-        table = tomllib.loads(path.read_bytes().decode("utf-8"))
+        table = tomllib.loads(decoded(path.read_bytes(), path))
     except OSError as error:
         raise InputError(f"cannot read the profile {path}: {error.strerror}", "Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 (byte {error.start})", "Save the file as UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}", "Correct that line.") from error
     profile = Profile.from_json(table, str(path))

@@ -47,7 +47,8 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(read):
         ("nut\nbo\x07lt\n", 2, "a control character"),
         ("nut\r\n\r\nbo\x0clt\r\n", 3, "a control character"),
         (b"nut\nb\xf6lt\n", 2, "not UTF-8 (byte 0xf6)"),
-        ("nut\nbolt\n".encode("utf-16"), 1, "not UTF-8"),
+        ("nut\nbolt\n".encode("utf-16-le"), 1, "a NUL"),
+        ("nut\nbolt\n".encode("utf-16")[:-1], 2, "not UTF-16"),
     ],
 )
 def test_a_mistake_is_named_by_its_line(read, text, line: int, what: str):
@@ -55,6 +56,44 @@ def test_a_mistake_is_named_by_its_line(read, text, line: int, what: str):
         read(text)
     assert f"labels.txt, line {line}: " in raised.value.wrong
     assert what in raised.value.wrong
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_what_windows_calls_unicode_is_read(read, encoding: str):
+    assert read("naïve nut\r\n螺栓\r\n".encode(encoding)).names == ("naïve nut", "螺栓")
+
+
+def test_the_advice_for_another_encoding_names_it(read):
+    with pytest.raises(InputError, match="iconv -f UTF-16LE"):
+        read("nut\nbolt\n".encode("utf-16-le"))
+    with pytest.raises(InputError, match="iconv -f WINDOWS-1252"):
+        read("nüt\nbolt\n".encode("cp1252"))
+
+
+def test_a_number_sign_begins_a_comment_only_with_spaces_around_it(read, caplog):
+    caplog.set_level("INFO")
+    assert read("pencil #2 # soft\npencil #3|#4 lead\n# hidden\n#eraser\n").entries == (
+        Label("pencil #2"),
+        Label("pencil #3", ("#4 lead",)),
+    )
+    assert "part of the name: pencil #2 (line 1), pencil #3|#4 lead (line 2)" in caplog.text
+    assert "makes it a comment: #eraser (line 4)" in caplog.text
+    assert "hidden" not in caplog.text
+
+
+def test_what_cannot_be_seen_is_left_out_and_said(read, caplog):
+    labels = read("wa\u200bsher\u00ad\n\u202ehex\u00a0bolt\ufeff\n\u3164\n")
+    assert labels.names == ("washer", "hex bolt")
+    assert "U+200B (line 1), U+00AD (line 1), U+202E (line 2), and 2 more" in caplog.text
+    assert (labels.match("washer"), labels.match("hex\u2060_bolt")) == (0, 1)
+
+
+def test_joiners_shape_a_word_and_make_no_other_name_of_it(read, caplog):
+    assert read("می\u200cخواهم\nnut\n").match("میخواهم") == 0
+    assert read("❤\ufe0f\nnut\n").names == ("❤\ufe0f", "nut")
+    assert caplog.text == ""
+    with pytest.raises(InputError, match="is the same as"):
+        read("nu\u200dt\nnut\n")
 
 
 @pytest.mark.parametrize(("text", "count"), [("", "0 classes"), ("# nothing\n", "0 classes"), ("nut\n", "1 class:")])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from edgedistill import choices
 from edgedistill.distil.methods import METHODS
 from edgedistill.errors import InputError
-from edgedistill.settings import ONE_OF, BuildSettings, resolve, resolve_synthesis
+from edgedistill.settings import MAY_BE_PATHS, ONE_OF, BuildSettings, resolve, resolve_synthesis
 
 NEEDED = {"profile": "cpu", "classes": Path("labels.txt"), "images": Path("photos")}
 
@@ -62,6 +62,27 @@ def test_what_is_a_name_or_a_path_is_relative_where_it_is_a_path(
     (tmp_path / "clip.safetensors").write_bytes(b"")
     found = resolve({k: v for k, v in NEEDED.items() if k != key}, config(tmp_path, f"{key} = '{written}'\n"), {})
     assert getattr(found, key.replace("-", "_")) == read.replace("HERE", str(tmp_path))
+
+
+def test_the_home_folder_is_put_in_wherever_a_path_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell replaces the ~ of --work=~/w, of a file's line, of local-dir:~/clip and of a program's text."""
+    monkeypatch.setenv("HOME", "/home/me")
+    paths = {name for name, hint in get_type_hints(BuildSettings).items() if Path in (hint, *get_args(hint))}
+    given = dict.fromkeys({*paths, *MAY_BE_PATHS} - {"generated", "images"}, "~/x") | {"profile": "~/x.toml"}
+    expected = dict.fromkeys(given, "/home/me/x") | {"profile": "/home/me/x.toml"}
+    lines = "".join(f"{name.replace('_', '-')} = '{value}'\n" for name, value in given.items())
+    for found in (resolve(given, None, {}), resolve({}, config(tmp_path, lines), {})):
+        assert {name: str(getattr(found, name)) for name in given} == expected
+    named = {"teacher": "local-dir:~/clip", "device": "folder:~/stick"}
+    for found in (resolve(NEEDED | named, None, {}), resolve(NEEDED, config(tmp_path, f"device = '{named['device']}'"),
+                                                             {"EDGEDISTILL_TEACHER": named["teacher"]})):
+        assert (found.teacher, found.device) == ("local-dir:/home/me/clip", "folder:/home/me/stick")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_file_may_be_written_by_notepad(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "build.toml").write_bytes('images = "Fotos größer"'.encode(encoding))
+    assert resolve({"profile": "cpu", "classes": "l"}, tmp_path / "build.toml", {}).images == tmp_path / "Fotos größer"
 
 
 def test_the_choices_are_those_that_there_are() -> None:

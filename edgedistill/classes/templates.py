@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..choices import TEMPLATE_SETS
 from ..errors import InputError
 from ..teacher.torchvision_ops import ensure_torchvision
+from ..text_file import decoded
 
 # Plain photographs, close and far, good and bad: what a camera on a device sees. Ours.
 _GENERAL = (
@@ -71,12 +73,8 @@ def _templates_from_file(path: Path) -> Templates:
             f"prompt templates {str(path)!r}: no set of that name, and no such file",
             f"Did you mean {near[0]}?" if near else f"Choose {', '.join(TEMPLATE_SETS)}, or a text file of templates.",
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"the templates {path} are not UTF-8 ({error.reason})", "Save them as UTF-8.") from error
     found: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", decoded(path.read_bytes(), path)), start=1):
         template = line.strip()
         if not template or template.startswith("#"):
             continue

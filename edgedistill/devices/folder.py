@@ -7,15 +7,15 @@ results are read when it comes back.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..targets.manifest import Manifest
-from ..work import atomic
 from ..work.console import SILENT, Progress
-from .measured import RESULTS
+from .measured import RESULTS, kept
 from .on_board import Refused, Tree, blocks
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Folder:
         place = text.partition(":")[2]
         if not place:
             raise InputError(f"--device {text} names no folder", "Write folder:PLACE, such as folder:/media/stick.")
-        return cls(text, Path(place).expanduser())
+        return cls(text, Path(os.path.expanduser(place)))
 
     @property
     def named(self) -> bool:
@@ -53,11 +53,7 @@ class Folder:
             return []
         copy = self._copy(self.place, manifest, progress)
         found = sorted((copy / RESULTS).glob("*.json"))
-        if found:
-            (manifest.path / RESULTS).mkdir(exist_ok=True)
-        for path in found:
-            atomic.write_bytes(manifest.path / RESULTS / path.name, path.read_bytes())
-        return [manifest.path / RESULTS / path.name for path in found]
+        return kept(manifest.path / RESULTS, found) if found else []
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """The lines that have the bundle measured on its board: a shell script, USER@BOARD to be filled in."""

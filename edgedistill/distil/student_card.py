@@ -72,7 +72,7 @@ def read_card(folder: Path) -> Card:
     """student.json, checked. Raises InputError naming what is missing or wrong; keys of others are passed over."""
     path = folder / CARD
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(
             f"no {CARD} in {folder}", f"--student-weights takes a folder with {WEIGHTS} and {CARD}, as a bundle has."

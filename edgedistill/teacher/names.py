@@ -14,6 +14,7 @@ are stored never loads the network.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def find_teacher(
     """
     ensure_torchvision()
     given = read_preprocess(preprocess) if preprocess is not None else None
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     is_file = path.is_file() or path.suffix in CHECKPOINT_SUFFIXES
     if is_file and not name.startswith(("local-dir:", "hf-hub:")):
         return _from_checkpoint(path, arch, given)
@@ -60,7 +61,7 @@ def find_teacher(
             "Leave it out, or give the weights file as --teacher FILE.",
         )
     if name.startswith("local-dir:"):
-        return _from_folder(Path(name.removeprefix("local-dir:")), given)
+        return _from_folder(Path(os.path.expanduser(name.removeprefix("local-dir:"))), given)
     if name.startswith("hf-hub:"):
         return _from_hub(name.removeprefix("hf-hub:"), given, fetch)
     if path.is_dir():
@@ -154,7 +155,7 @@ def _from_folder(folder: Path, given: dict[str, Any] | None) -> TeacherFiles:
             alternatives(f"put the weights there as {WEIGHT_FILES[0]}"),
         )
     return TeacherFiles(
-        id=f"local-dir:{folder.resolve().name}",
+        id=f"local-dir:{_text(folder.resolve().name)}",
         weights=weights,
         architecture=architecture,
         preprocess=settle_preprocess(given or shipped, architecture, str(config)),
@@ -186,7 +187,7 @@ def _from_checkpoint(path: Path, arch: str | None, given: dict[str, Any] | None)
             f"Did you mean {' or '.join(near)}?" if near else "In Python, open_clip.list_models() names them all.",
         )
     return TeacherFiles(
-        id=f"file:{path.name}:{arch}",
+        id=f"file:{_text(path.name)}:{arch}",
         weights=path,
         architecture=architecture,
         preprocess=settle_preprocess(given, architecture, "--teacher-preprocess"),
@@ -209,3 +210,8 @@ def _hub_file(repo: str, filenames: Sequence[str], fetch: bool) -> Path:
     if cached is None:
         raise hub.HubUnavailable("not in the local cache")
     return cached
+
+
+def _text(name: str) -> str:
+    """A file's name as every text file can hold it: the bytes that are not UTF-8 as \\xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -69,7 +69,7 @@ def _three_numbers(value: Any, key: str, source: str) -> list[float]:
 
 def read_json_object(path: Path, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{what} {path} cannot be read: {error}", "It must be a JSON file.") from error
     if not isinstance(value, dict):

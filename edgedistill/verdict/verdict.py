@@ -319,7 +319,7 @@ def read_verdict(bundle: Path) -> Verdict:
     """The verdict that stands in a bundle folder. Raises InputError where there is none, or it is not readable."""
     path = bundle / "verdict.json"
     try:
-        return Verdict.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
+        return Verdict.from_json(json.loads(path.read_bytes()), str(path))
     except FileNotFoundError as error:
         raise InputError(f"{bundle} has no verdict.json", AGAIN) from error
     except (OSError, ValueError, RecursionError) as error:
