@@ -238,5 +238,6 @@ def verify(
     from .verdict.verify import verify
 
     paths = [results] if isinstance(results, (str, os.PathLike)) else results
+    here = os.path.expanduser
     place = find_device(device) if device is not None else None
-    return verify(Path(bundle), place, [Path(path) for path in paths], threads=threads)
+    return verify(Path(here(bundle)), place, [Path(here(path)) for path in paths], threads=threads)

@@ -36,7 +36,7 @@ from .choices import (
 from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
 from .targets.names import RUNTIMES
-from .work.streams import encodable
+from .targets.streams import settle, unread
 
 app = typer.Typer(
     name="edgedistill",
@@ -312,7 +312,7 @@ def build(
     """
     from .settings import resolve
 
-    asked = resolve(_given(context, "config", "as_json", "debug"), None if config is None else Path(config), os.environ)
+    asked = resolve(_given(context, "config", "as_json", "debug"), _path(config), os.environ)
 
     from . import line
     from .verdict import words
@@ -402,12 +402,12 @@ def verify(
     from .work import console
 
     console.show_log()
-    place = None if device is None else find_device(device)
+    place, folder = None if device is None else find_device(device), _here(bundle)
     try:
-        verdict = verify(Path(bundle), place, [Path(path) for path in result or ()], progress=console.Bar())
+        verdict = verify(folder, place, [_here(path) for path in result or ()], progress=console.Bar())
     except KeyboardInterrupt:
         _interrupted()
-    words.show(verdict, Path(bundle), as_json=as_json)
+    words.show(verdict, folder, as_json=as_json)
     raise typer.Exit(verdict.exit_code)
 
 
@@ -418,12 +418,25 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Classify images with a bundle. Needs no torch."""
-    from .runtime import Classifier
+    """Classify images with a bundle. Needs no torch.
 
-    classifier = Classifier(bundle)
+    One that cannot be read is named on stderr, with --json on stdout as well ({"path", "error"}), the others are
+    classified, and the exit code is 2.
+    """
+    from .runtime import BadImageError, Classifier
+
+    classifier, exit_code = Classifier(_here(bundle)), 0
     for path in images:
-        found = classifier.predict(path)
+        if unread(sys.stdout):
+            break
+        try:
+            found = classifier.predict(_here(path))
+        except BadImageError as error:
+            exit_code = error.exit_code
+            _say(error)
+            if as_json:
+                typer.echo(json.dumps({"path": str(path), "error": error.wrong}))
+            continue
         if as_json:
             record = {
                 "path": str(path),
@@ -435,6 +448,7 @@ def predict(
             typer.echo(json.dumps(record))
         else:
             typer.echo(f"{path}  {found.label}  {found.probability:.3f}")
+    raise typer.Exit(exit_code)
 
 
 @app.command()
@@ -537,7 +551,7 @@ def bench(
 
     console.show_log()
     asked = command.Asked(
-        models=[Path(model) for model in models],
+        models=[_here(model) for model in models],
         batches=batch or (),
         threads=threads or (),
         runtimes=runtime or (),
@@ -578,9 +592,13 @@ def profiles_show(
         profile_text.show(profile)
 
 
+def _here(given: str | Path) -> Path:
+    """With the home folder for a ~ that no shell replaced. Some versions of typer hand on the word that was typed."""
+    return Path(os.path.expanduser(given))
+
+
 def _path(given: str | Path | None) -> Path | None:
-    """Some versions of typer hand on the word that was typed."""
-    return None if given is None else Path(given)
+    return None if given is None else _here(given)
 
 
 def _given(context: typer.Context, *own: str) -> dict[str, Any]:
@@ -645,9 +663,8 @@ def main() -> None:
 
 def _prepare_process() -> None:
     """What a program may do and a library may not: a character that stdout or stderr cannot encode is written as an
-    escape and changes no exit code, and Pillow's warnings about damaged metadata stay out."""
-    for stream in (sys.stdout, sys.stderr):
-        encodable(stream)
+    escape, a reader who went away changes no exit code, and Pillow's warnings about damaged metadata stay out."""
+    settle()
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -663,5 +680,9 @@ def _tell_usage(error: Any) -> NoReturn:
 
 
 def _tell(error: EdgeDistillError) -> NoReturn:
-    typer.echo(f"error: {error.wrong}\n{error.todo}", err=True)
+    _say(error)
     sys.exit(error.exit_code)
+
+
+def _say(error: EdgeDistillError) -> None:
+    typer.echo(f"error: {error.wrong}\n{error.todo}", err=True)

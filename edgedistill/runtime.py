@@ -47,6 +47,20 @@ class Prediction:
     probabilities: np.ndarray
 
 
+class BadImageError(InputError):
+    """What was given is not a usable image.
+
+    predictions: of a list, the answers for all of it, None for what is no usable image; empty for a single one.
+    """
+
+    def __init__(self, wrong: str, todo: str, predictions: tuple[Prediction | None, ...] = ()) -> None:
+        super().__init__(wrong, todo)
+        self.predictions = predictions
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.wrong, self.todo, self.predictions)
+
+
 class Classifier:
     """A bundle's model, loaded once.
 
@@ -80,6 +94,7 @@ class Classifier:
         precision: str | None = None,
         runtime: str | None = None,
     ) -> None:
+        bundle = os.path.expanduser(bundle)
         try:
             manifest = read_manifest(Path(bundle), check_hashes=False)
             self.precision: str = manifest.model(precision or selected_precision(manifest))["precision"]
@@ -105,11 +120,23 @@ class Classifier:
         """Classify one image, or each of a list (then a list comes back).
 
         An image is a path, the bytes of a file, a PIL image, or an array: uint8 [H,W,3] RGB, [H,W] grey or [H,W,4]
-        with alpha, of any size. Raises InputError for what is not a usable image, naming it and the reason.
+        with alpha, of any size. Raises BadImageError, an InputError, for what is not a usable image, naming it and the
+        reason; of a list all others are answered first, and stand in the error's `predictions`.
         """
-        if isinstance(image, list):
-            return [self._predict_one(item, f"image {index}") for index, item in enumerate(image)]
-        return self._predict_one(image, "the image")
+        if not isinstance(image, list):
+            return self._predict_one(image, "the image")
+        found: list[Prediction | None] = []
+        bad: list[BadImageError] = []
+        for index, item in enumerate(image):
+            try:
+                found.append(self._predict_one(item, f"image {index}"))
+            except BadImageError as error:
+                found.append(None)
+                bad.append(error)
+        if bad:
+            more = f" (and {len(bad) - 1} more of {len(image)})" if len(bad) > 1 else ""
+            raise BadImageError(f"{bad[0].wrong}{more}", bad[0].todo, tuple(found))
+        return [one for one in found if one is not None]
 
     def predict_array(self, images: np.ndarray) -> np.ndarray:
         """Pixels at the model's size, uint8 [N,S,S,3] RGB -> probabilities float32 [N,C]. Nothing but the run."""
@@ -123,7 +150,7 @@ class Classifier:
             pixels = to_pixels(_image_of(image), self.size)
         except BadImage as error:
             name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else what
-            raise InputError(f"{name}: {error}", "Give a readable photo, such as a JPEG or PNG.") from error
+            raise BadImageError(f"{name}: {error}", "Give a readable photo, such as a JPEG or PNG.") from error
         try:
             outputs = self._opened().run(pixels[None])
         except TargetError as error:
@@ -188,14 +215,14 @@ if hasattr(os, "register_at_fork"):
 
 def _image_of(image: ImageLike) -> Image:
     if isinstance(image, (str, os.PathLike)):
-        return decode(read_file(image))
+        return decode(read_file(os.path.expanduser(image)))
     if isinstance(image, (bytes, bytearray, memoryview)):
         return decode(bytes(image))
     if isinstance(image, np.ndarray):
         return from_array(image)
     if hasattr(image, "convert") and hasattr(image, "getexif"):  # a PIL image, without importing Pillow to ask
         return from_pil(image)
-    raise InputError(
+    raise BadImageError(
         f"cannot classify a {type(image).__name__}",
         "Give a path, the bytes of a file, a PIL image, an array, or a list.",
     )

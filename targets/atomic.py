@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,15 +23,31 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that became read-only lets nothing go, either
+            temporary.unlink(missing_ok=True)
         raise TargetError(
             f"cannot write {path}: {error.strerror}", "Free some space, or name another place to write to."
         ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as UTF-8 JSON; NaN and infinity are refused (ValueError), since JSON has neither."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))
+    """`value` as UTF-8 JSON; NaN and infinity are refused (ValueError), since JSON has neither.
+
+    Of a file name that is not UTF-8 the odd bytes become \\udcXX, as json reads them back.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def check_writable(folder: Path, todo: str) -> None:
+    """Raises TargetError unless files can be written to `folder`; missing folders are made. It writes one to see."""
+    probe = folder / f".{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise TargetError(f"cannot write to {folder}: {error.strerror}", todo) from error
 
 
 def sha256_file(path: Path) -> str:

@@ -5,6 +5,7 @@ Nothing falls back to another one. How each is set up and asserted stands in `pr
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ class Graph:
         wanted = providers.requested(provider, settings, self.threads)
         try:
             # Without enable_fallback=0 a provider that fails is told on stdout, and the CPU's started instead.
-            session = ort.InferenceSession(str(model_path), options, providers=wanted, enable_fallback=0)
+            session = ort.InferenceSession(model_source(model_path), options, providers=wanted, enable_fallback=0)
         except errors as error:
             raise TargetError(
                 f"onnxruntime {ort.__version__} cannot load {model_path} under {execution}: {_first_line(error)}",
@@ -132,6 +133,15 @@ class Graph:
         with watching:
             self._nodes = providers.nodes_of(Path(self.session.end_profiling()))
         providers.check_nodes(self._name, self._nodes)
+
+
+def model_source(path: Path) -> str | bytes:
+    """What onnxruntime is given to open `path`: its bytes where the name is not UTF-8, which it does not take."""
+    try:
+        os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return path.read_bytes()
+    return str(path)
 
 
 class Session:

@@ -8,9 +8,9 @@ Pillow. Exit codes: 0 done and valid, 4 measured but invalid, 2 the input or the
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -32,8 +32,22 @@ if __name__ == "__main__" and not __package__:
 
 import numpy as np
 
-from . import cores, flaws, machine, measure, memory, probe, providers, result, runtimes, state, torch_trt, trtexec
-from .atomic import write_json
+from . import (
+    cores,
+    flaws,
+    machine,
+    measure,
+    memory,
+    probe,
+    providers,
+    result,
+    runtimes,
+    state,
+    streams,
+    torch_trt,
+    trtexec,
+)  # fmt: skip
+from .atomic import check_writable, write_json
 from .errors import TargetError
 from .flaws import Flaw
 from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
@@ -152,15 +166,21 @@ def verify(options: argparse.Namespace) -> int:
     folder = options.out or manifest.path / "results"
     if folder.exists() and not folder.is_dir():
         raise TargetError(f"{folder} is a file, and a result is written for every candidate", "Name a folder.")
+    check_writable(folder, "Copy the bundle to where you may write, or name a folder with --out.")
     found = result.measure_candidates(manifest, candidates, _loop(manifest, options), options.threads)
     print(f"{found[0]['device']['name']}: {_identity_words(machine.identify(manifest.profile))}\n")
     print(f"{'candidate':<26} {'p50':>9} {'p95':>9} {'p99':>9} {'memory':>9} {'queries':>9}")
-    valid = 0
+    valid, lost = 0, list[TargetError]()
     for candidate, one in zip(candidates, found):
         one = _with_memory(manifest, candidate, one, options)
-        write_json(folder / f"{candidate}.json", one)
         valid += "failed" not in one and not one["invalid"]
         _tell(candidate, one)
+        try:
+            write_json(folder / f"{candidate}.json", one)
+        except TargetError as error:  # a stick that was pulled out: what was measured is still shown
+            lost.append(error)
+    if lost:
+        raise lost[0]
     if not (options.model or options.runtime or options.out):
         result.remove_stale(folder, {str(candidate) for candidate in candidates})
     print(f"\nms of one image a query, MB; written to {folder}")
@@ -227,19 +247,30 @@ def bench(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Classify image files: a line an image, or with --json an object a line."""
+    """Classify image files: a line an image, or with --json an object a line.
+
+    One that cannot be read is named on stderr, with --json on stdout as well ({"path", "error"}), the others are
+    classified, and the exit code is 2.
+    """
     from .preprocess import BadImage, decode, read_file, to_pixels
 
     manifest = read_manifest(_bundle(options), check_hashes=False)
     precision = options.model or selected_precision(manifest)
     runtime = options.runtime or _measured_runtime(manifest)
     session = runtimes.open_session(manifest, precision, runtimes.choose(manifest, runtime), options.threads)
+    exit_code = 0
     try:
         for path in options.images:
+            if streams.unread(sys.stdout):
+                break
             try:
                 pixels = to_pixels(decode(read_file(path)), manifest.size)
             except BadImage as error:
-                raise TargetError(f"{path}: {error}", "Name a readable photo, such as a JPEG or PNG.") from error
+                exit_code = TargetError.exit_code
+                print(f"error: {path}: {error}\nName a readable photo, such as a JPEG or PNG.", file=sys.stderr)
+                if options.json:
+                    print(json.dumps({"path": str(path), "error": f"{path}: {error}"}))
+                continue
             except ImportError as error:
                 raise TargetError(f"Pillow cannot be imported: {error}", "pip install pillow") from error
             outputs = session.run(pixels[None])
@@ -255,7 +286,7 @@ def predict(options: argparse.Namespace) -> int:
                 print(f"{path}  {label}  {probability:.3f}")
     finally:
         session.close()
-    return 0
+    return exit_code
 
 
 def _measured_runtime(manifest: Manifest) -> str | None:
@@ -364,9 +395,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="Start with `doctor`; it ends with what to run next. Exit codes: 0 done and valid, 4 measured but "
         "invalid (too hot, throttled, wrong outputs), 2 wrong input or machine.",
     )
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle (default: where this file is)")
+    parser.add_argument("--bundle", type=_path, metavar="DIR", help="the bundle (default: where this file is)")
     # Accepted after the command as well; suppressed as default, or it would hide one given before.
-    bundle: dict[str, Any] = {"type": Path, "metavar": "DIR", "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    bundle: dict[str, Any] = {"type": _path, "metavar": "DIR", "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, help: str | None) -> argparse.ArgumentParser:
@@ -397,15 +428,15 @@ def parser() -> argparse.ArgumentParser:
     added = command("verify", verify, "measure every candidate on the check set and write a result each")
     choices(added, several=True)
     lengths(added)
-    added.add_argument("--out", type=Path, metavar="DIR", help="default: results/, a file a candidate")
+    added.add_argument("--out", type=_path, metavar="DIR", help="default: results/, a file a candidate")
 
     added = command("bench", bench, "latency of every model")
     choices(added)
     lengths(added)
-    added.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    added.add_argument("--json", type=_path, metavar="FILE", help="write the rows there")
 
     added = command("predict", predict, "classify image files (needs Pillow)")
-    added.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    added.add_argument("images", nargs="+", type=_path, metavar="IMAGE")
     choices(added)
     added.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -413,6 +444,11 @@ def parser() -> argparse.ArgumentParser:
     choices(added)
     lengths(added)
     return parser
+
+
+def _path(text: str) -> Path:
+    """With the home folder for a ~ that no shell replaced, as in --out=~/results."""
+    return Path(os.path.expanduser(text))
 
 
 def _count(text: str) -> int:
@@ -423,11 +459,9 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    # A program of its own: a character that cannot be encoded does not end it, Pillow's warnings stay out, and float32
-    # is float32.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    # A program of its own: neither a character that cannot be encoded nor a reader who went away ends it, Pillow's
+    # warnings stay out, and float32 is float32.
+    streams.settle()
     warnings.filterwarnings("ignore", module=r"PIL\.")
     providers.turn_tf32_off()
     sys.exit(main())

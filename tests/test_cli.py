@@ -115,6 +115,22 @@ def test_an_image_that_cannot_be_read_is_exit_2(built_folder: Path, tmp_path: Pa
     assert_two_lines(edgedistill("predict", built_folder / "bundle", tmp_path / "broken.jpg"), "broken.jpg")
 
 
+def test_predict_answers_for_all_that_can_be_read(built_folder: Path, tmp_path: Path) -> None:
+    good = next((built_folder / "photos").iterdir())
+    (tmp_path / "bad.jpg").write_bytes(good.read_bytes()[:200])
+    done = edgedistill("predict", built_folder / "bundle", tmp_path / "bad.jpg", good, "--json")
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, first["path"], second["path"]) == (2, str(tmp_path / "bad.jpg"), str(good))
+    assert first["error"] in done.stderr
+    assert "label" in second
+
+
+def test_a_reader_who_goes_away_changes_no_exit_code(built_folder: Path) -> None:
+    command = f"{sys.executable} -u -m edgedistill profiles show cpu | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_predict_does_not_wait_on_a_pipe(built_folder: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     assert_two_lines(edgedistill("predict", built_folder / "bundle", tmp_path / "pipe.jpg"), "pipe.jpg")

@@ -20,6 +20,7 @@ from PIL import Image
 
 from edgedistill import Classifier, Prediction
 from edgedistill.errors import InputError
+from edgedistill.runtime import BadImageError
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +240,27 @@ def test_predicting_changes_no_filter_and_no_limit(classifier: Classifier, tmp_p
     with pytest.raises(InputError):
         classifier.predict(tmp_path / "bad.jpg")
     assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+
+
+def test_of_a_list_the_good_images_are_answered_and_the_bad_ones_named(classifier: Classifier, tmp_path: Path) -> None:
+    absent = tmp_path / "absent.png"
+    with pytest.raises(BadImageError, match=rf"{absent}: unreadable .* \(and 1 more of 4\)") as raised:
+        classifier.predict([green(), absent, b"no image", green()])
+    assert isinstance(raised.value, InputError)
+    assert [found and found.label for found in raised.value.predictions] == ["green", None, None, "green"]
+    again = pickle.loads(pickle.dumps(raised.value))  # noqa: S301
+    assert [found and found.label for found in again.predictions] == ["green", None, None, "green"]
+
+
+def test_the_home_folder_is_put_in_for_bundle_and_image(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(bundle.parent))
+    green().save(bundle.parent / "home.png")
+    assert Classifier(f"~/{bundle.name}", threads=1).predict("~/home.png").label == "green"
+
+
+def test_a_bundle_in_a_folder_whose_name_is_not_utf_8_opens(bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, os.fsdecode(os.fsencode(tmp_path) + b"/b\xfcndel"))
+    green().save(f"{copy}/x.png")
+    assert Classifier(copy, threads=1).predict(f"{copy}/x.png").label == "green"

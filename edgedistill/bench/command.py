@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,10 @@ def _check(asked: Asked) -> None:
     for file in (asked.json, asked.plot):
         if file is not None and not file.absolute().parent.is_dir():
             raise InputError(f"there is no folder {file.parent} to write {file.name} to", "Name another, or make it.")
+        if file is not None and not os.access(file.absolute().parent, os.W_OK | os.X_OK):
+            raise InputError(
+                f"{file.parent} is no folder that you may write {file.name} in", "Name another."
+            )
     if asked.plot is not None:
         plot.check(asked.plot)
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from ..errors import InputError
 from ..targets import machine, result
 from ..targets.manifest import Manifest
-from ..work import atomic
 from ..work.console import SILENT, Progress
 from .folder import Folder
-from .measured import HERE, INVALID, RESULTS, VALID, failure, passing_flaws
+from .measured import HERE, INVALID, RESULTS, VALID, failure, kept, passing_flaws
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,8 @@ class Local:
                     raise
                 log.warning("%s: %s", error.wrong, error.todo)
             else:
-                result.remove_stale(bundle / RESULTS, {path.stem for path in measured})
+                if measured[0].parent == bundle / RESULTS:
+                    result.remove_stale(bundle / RESULTS, {path.stem for path in measured})
                 return measured
         reference = ("--model", "fp32", "--runtime", profile["runtime"]["reference"])
         return verify(bundle, bundle / ELSEWHERE, *reference, *asked, *QUICK)
@@ -80,10 +80,7 @@ def verify(bundle: Path, out: Path, *arguments: str) -> list[Path]:
         if passing := passing_flaws(scratch):
             log.warning("the measurement does not count and is made again: %s", "; ".join(passing))
             _run(bundle, scratch, arguments)
-        out.mkdir(parents=True, exist_ok=True)
-        for path in scratch.glob("*.json"):
-            atomic.write_bytes(out / path.name, path.read_bytes())
-        return sorted(out / path.name for path in scratch.glob("*.json"))
+        return kept(out, list(scratch.glob("*.json")))
 
 
 def _run(bundle: Path, out: Path, arguments: tuple[str, ...]) -> None:

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..targets import result
 from ..targets.manifest import Manifest
 from ..targets.names import TENSORRT
-from ..work import atomic
 from ..work.console import SILENT, Progress
 from . import measured, packages
 from .address import SCHEME, Address, read_address
@@ -64,7 +62,7 @@ class Ssh:
             if passing := measured.passing_flaws(Path(scratch)):
                 log.warning("the measurement does not count and is made again: %s", "; ".join(passing))
                 found = self._verify(board, program, bundle, arguments, Path(scratch), progress)
-            return _kept(manifest.path / measured.RESULTS, found)
+            return measured.kept(manifest.path / measured.RESULTS, found, beside=False)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """Measure again where this is the board; else name the board."""
@@ -137,12 +135,3 @@ def _run(board: Connection, what: str, arguments: list[str], clear: list[str], p
     finally:
         progress.done()
     return {"code": ended["code"], "said": [printable(str(line)) for line in ended["said"]]}
-
-
-def _kept(folder: Path, found: list[Path]) -> list[Path]:
-    """Results put into `folder`, each whole, in the place of what was measured before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in found:
-        atomic.write_bytes(folder / path.name, path.read_bytes())
-    result.remove_stale(folder, {path.stem for path in found})
-    return sorted(folder / path.name for path in found)

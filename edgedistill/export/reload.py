@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from ..targets.ort import model_source
+
 
 def reload(model: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """Outputs by name for uint8 images [M, S, S, 3]."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model_source(model), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     one_by_one = [session.run(names, {"image": image[None]}) for image in images]
     return {name: np.concatenate(parts) for name, parts in zip(names, zip(*one_by_one))}

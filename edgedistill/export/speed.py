@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from ..targets import cores, measure
+from ..targets.ort import model_source
 
 SECONDS, QUERIES = 1.0, 40  # of each graph
 CLEARLY = 1.1  # times fp32's: a short trial on a busy machine is not exact, and the device measures again
@@ -28,5 +29,5 @@ def _run(path: Path, threads: int) -> Callable[[np.ndarray], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model_source(path), options, providers=["CPUExecutionProvider"])
     return lambda image: session.run(None, {"image": image})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from ..work.console import SILENT, Progress
 from .decide import decide
 from .results import read_result, result_files
 from .verdict import LEAST_IMAGES, Verdict
+
+log = logging.getLogger(__name__)
 
 
 def verify(
@@ -52,10 +55,17 @@ def _open(bundle: Path) -> Manifest:
 
 
 def _record(manifest: Manifest, verdict: Verdict, device: Device) -> Verdict:
-    """Write verdict.json, which names no path of this machine; return the verdict whose lines can be run right here."""
+    """Write verdict.json, which names no path of this machine; return the verdict whose lines can be run right here.
+
+    Where it cannot be written, a warning says so.
+    """
     name = Path(manifest.path.resolve().name)
     written = replace(verdict, next=next_steps(verdict, replace(manifest, path=name), device.anyones()))
-    atomic.write_json(manifest.path / "verdict.json", written.to_json())
+    try:
+        atomic.write_json(manifest.path / "verdict.json", written.to_json())
+    except (OSError, InputError) as error:  # read-only, full or gone: what was found is still said
+        why = error.wrong if isinstance(error, InputError) else error.strerror
+        log.warning("verdict.json cannot be stored in %s: %s", manifest.path, why)
     return replace(verdict, next=next_steps(verdict, manifest, device))
 
 

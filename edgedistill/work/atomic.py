@@ -5,6 +5,7 @@ A crash, a kill or a full disk leaves the old file or none, never half a file.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -27,16 +28,20 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that became read-only lets nothing go, either
+            temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(path, len(data)) from error
         raise
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON with sorted keys (same value, same bytes). Refuses NaN and infinity."""
+    """Write `value` as indented UTF-8 JSON with sorted keys (same value, same bytes). Refuses NaN and infinity.
+
+    Of a file name that is not UTF-8 the odd bytes become \\udcXX, as json reads them back.
+    """
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, f"{text}\n".encode())
+    write_bytes(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def disk_full(path: Path, needed_bytes: int) -> InputError:
@@ -51,7 +56,7 @@ def disk_full(path: Path, needed_bytes: int) -> InputError:
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as hex."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(canonical.encode(errors="backslashreplace")).hexdigest()  # a file name may not be UTF-8
 
 
 def publish(temporary: Path, final: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from edgedistill.devices import measured
 from edgedistill.devices.measured import HERE, failure, passing_flaws
 from edgedistill.targets.flaws import Flaw
 
@@ -34,3 +36,14 @@ def test_only_what_may_pass_is_worth_another_run_and_a_stranger_s_file_is_not_re
     for name, content in {"b": "[1]", "c": "{", "d": '{"invalid": 3}', "e": '{"invalid": [{"code": "hot"}]}'}.items():
         (tmp_path / f"{name}.json").write_text(content)
     assert passing_flaws(tmp_path) == ["throttled: under-voltage"]
+
+
+def test_results_that_the_bundle_cannot_take_are_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "found.json").write_text("measured")
+    (tmp_path / "results").symlink_to("/proc/nowhere")
+    (kept,) = measured.kept(tmp_path / "results", [tmp_path / "found.json"])
+    assert kept.read_text() == "measured"
+    assert f"they lie in {kept.parent}" in caplog.text

@@ -287,3 +287,53 @@ def test_the_help_lists_every_command_and_hides_what_is_internal(copied: Path) -
     for command in ("doctor", "compile", "verify", "bench", "predict"):
         assert f"\n    {command} " in done.stdout
     assert "memory" not in done.stdout
+
+
+def test_an_image_that_cannot_be_read_stops_none_of_the_others(copied: Path, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    good.write_bytes(png(np.full((30, 40, 3), (0, 200, 0), np.uint8)))
+    bad.write_bytes(good.read_bytes()[:60])
+    done = on_the_board(copied, "predict", "--json", str(bad), str(good))
+    assert done.returncode == 2
+    assert two_lines(done.stderr)[0].startswith(f"error: {bad}: truncated")
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first == {"path": str(bad), "error": f"{bad}: truncated"}
+    assert (second["path"], second["label"]) == (str(good), "green")
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_measured(
+    copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run.result, "measure_candidates", lambda *_: pytest.fail("it was measured"))
+    (copied / "results").symlink_to("/proc/nowhere")
+    assert run.main(["verify", "--bundle", str(copied)]) == 2
+    assert "cannot write to" in two_lines(capsys.readouterr().err)[0]
+
+
+def test_a_place_that_vanishes_loses_no_figure(
+    copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk goes away between the check and the last word; what was measured is told all the same."""
+    (copied / "results").mkdir()
+    monkeypatch.setattr(run, "_with_memory", lambda manifest, candidate, found, options: gone(found))
+
+    def gone(found: dict[str, Any]) -> dict[str, Any]:
+        if (copied / "results").is_dir():
+            (copied / "results").rmdir()
+            (copied / "results").symlink_to("/proc/nowhere")
+        return {**found, "memory_mb": {"peak": 1.0}}
+
+    assert run.main(["verify", "--bundle", str(copied), *QUICK, "--threads", "1"]) == 2
+    said = capsys.readouterr()
+    assert [line.split()[0] for line in said.out.splitlines()[3:5]] == ["fp32-onnxruntime-cpu", "fp16-onnxruntime-cpu"]
+    assert "cannot write" in two_lines(said.err)[0]
+
+
+def test_a_reader_who_goes_away_is_no_error(copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(png(np.full((30, 40, 3), (0, 200, 0), np.uint8)))
+    command = [sys.executable, str(copied / "run.py"), "predict", *[str(tmp_path / "good.png")] * 3]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

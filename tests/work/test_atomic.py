@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedistill.errors import InputError
+from edgedistill.targets import atomic as targets_atomic
 from edgedistill.work import atomic
 
 json_values = st.recursive(
@@ -90,3 +91,14 @@ def test_hashing_a_file_needs_no_memory_for_it(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert len(atomic.sha256_file(path)) == 64
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+
+
+def test_a_file_name_that_is_not_utf_8_is_written_and_read_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    atomic.write_json(tmp_path / "x.json", {"folders": [name]})
+    targets_atomic.write_json(tmp_path / "y.json", {"folders": [name]})
+    for file in ("x.json", "y.json"):
+        text = (tmp_path / file).read_bytes().decode("utf-8")
+        assert "caf\\udce9.jpg" in text
+        assert json.loads(text) == {"folders": [name]}
+    assert atomic.digest([name]) != atomic.digest(["caf\\udce9.jpg"])

@@ -66,7 +66,7 @@ TALK = """
 import io, logging, sys
 sys.stderr = io.TextIOWrapper(sys.stderr.buffer, sys.stdout.encoding, "strict", line_buffering=True)
 from edgedistill.work.console import Bar, show_log
-from edgedistill.work.streams import encodable
+from edgedistill.targets.streams import encodable
 show_log()
 logging.getLogger("edgedistill").warning("no photo of %s ✓", "螺栓")
 bar = Bar()
