@@ -62,9 +62,10 @@ def write_bundle(out: Path, content: Content) -> Path:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     _clear_away(out)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    temporary = scratch / out.name  # made as any folder is, so that the umask decides who may read it
     try:
-        temporary.chmod(0o755)
+        temporary.mkdir()
         _fill(temporary, content)
         if _same(temporary, out):
             return out
@@ -81,7 +82,7 @@ def write_bundle(out: Path, content: Content) -> Path:
             raise atomic.disk_full(out, _bytes_in(temporary)) from error
         raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _clear_away(out: Path) -> None:

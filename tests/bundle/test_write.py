@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -226,3 +227,15 @@ def test_its_program_runs_without_edgedistill_and_torch(bundle: Path, tmp_path: 
     )
     ran = subprocess.run([sys.executable, "-c", probe], cwd=bundle, capture_output=True, text=True, check=True)
     assert ran.stdout.strip().endswith("0 []")
+
+
+def test_the_umask_decides_who_may_read_it(tmp_path: Path) -> None:
+    modes = []
+    for umask in (0o027, 0o002):
+        before = os.umask(umask)
+        try:
+            out = write_bundle(tmp_path / f"{umask:o}", tiny_bundle.parts())
+        finally:
+            os.umask(before)
+        modes.append([path.stat().st_mode & 0o777 for path in (out, out / "models", out / "manifest.json")])
+    assert modes == [[0o750, 0o750, 0o640], [0o775, 0o775, 0o664]]
