@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import platform
+import random
 import shutil
 import time
 from collections import Counter
@@ -28,6 +30,7 @@ from .targets import cores, cudart, machine, nvidia_smi, probe
 from .targets.cudart import Gpu
 from .targets.names import CPU
 from .work import torch_probe
+from .work.tally import Tally
 from .work.torch_probe import TorchGpu
 
 WORKSHOP = ("torch", "torchvision", "open_clip_torch", "timm", "onnx", "onnxscript", "safetensors")
@@ -182,31 +185,38 @@ def _labels(path: Path) -> Finding:
 
 
 def _images(folder: Path) -> Finding:
-    """Looks at headers for a second and a half, by the rules of the build, which reads every file to its end."""
+    """Decodes photos as the build does, from all over the folder, for a second and a half; refuses what it refuses."""
     from .images import pool
-    from .targets.preprocess import BadImage, check_header, read_file
+    from .targets.preprocess import BadImage, decode, read_file
 
     if not folder.is_dir():
         return Finding("images", "missing", f"there is no folder {folder}", "Point --images at a folder of photos.")
-    images, more = 0, ""
+    until = time.monotonic() + LOOK_SECONDS
+    listed = list(itertools.takewhile(lambda _: time.monotonic() < until, pool.files(folder)))
+    random.Random(0).shuffle(listed)
+    images = 0
     skipped: Counter[str] = Counter()
     until = time.monotonic() + LOOK_SECONDS
-    for name, reason in pool.files(folder):
+    for name, reason in listed:
         if time.monotonic() > until:
-            more = " or more"
             break
         try:
             if reason:
                 raise BadImage(reason)
-            check_header(read_file(folder / name))
+            decode(read_file(folder / name))
             images += 1
         except BadImage as error:
             skipped[error.reason] += 1
+    looked = images + skipped.total()
     not_used = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-    found = f"{images}{more} images in {folder}" + (f"; not used: {not_used}" if skipped else "")
-    if images == 0:
-        return Finding("images", "missing", found, "Point --images at a folder of photos.")
-    if images < PHOTOS_WANTED and not more:
+    found = f"{images} images in {folder}" if looked == len(listed) else f"{len(listed)} files or more in {folder}"
+    found += "" if looked == len(listed) else f", {images} of the {looked} looked at are images"
+    found += f"; not used: {not_used}" if skipped else ""
+    try:
+        Tally(str(folder), images, skipped).refuse_mostly_bad()
+    except InputError as error:
+        return Finding("images", "missing", found, error.todo)
+    if len(listed) - skipped.total() < PHOTOS_WANTED:
         return Finding("images", "note", found, f"{PHOTOS_WANTED} or more make a student worth measuring.")
     return Finding("images", "ok", found)
 

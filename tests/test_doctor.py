@@ -147,3 +147,12 @@ def test_photos_are_judged_as_the_build_judges_them(tmp_path: Path) -> None:
     reasons = ("HEIC needs edgedistill[heic]", "not an image", "side under 16 px")
     assert said.endswith("; not used: " + ", ".join(f"1 {reason}" for reason in reasons))
     assert scanned == str(dict.fromkeys(reasons, 1))
+
+
+def test_a_folder_that_the_build_would_refuse_is_missing_here_too(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 6)
+    for path in sorted(photos.iterdir())[:4]:
+        path.write_bytes(path.read_bytes()[:-400])  # the header is whole
+        path.with_suffix(".txt").write_text("0 0.5 0.5 1 1")
+    (found,) = [finding for finding in doctor.examine(images=photos) if finding.what == "images"]
+    assert (found.state, found.found) == ("missing", f"2 images in {photos}; not used: 4 truncated")

@@ -4,6 +4,7 @@ A pool is an index of SHA-256 hashes, sorted, each once. Training reads bytes by
 files or moving them into other folders changes neither the index nor anything made from it. File names are kept apart,
 for reports. Check images are read the same way; only there do folder names mean something (`scan_check`).
 
+Files that only describe photos, such as a labelling tool's, are none of the pool (`DESCRIBES`).
 Only headers are looked at here. Each image is decoded once, by store.py, which is where a truncated one is found.
 The index is packed (32 bytes a hash and the bytes of the name), so that a million photos are no burden.
 """
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
 
 HASH_BYTES = 32
 CHECK_LIMIT = 1000  # images of a check set
+DESCRIBES = frozenset(
+    f".{ending}"
+    for ending in (
+        "txt", "json", "jsonl", "xml", "csv", "tsv", "yaml", "yml", "toml", "md", "html",
+        "names", "data", "cache", "xmp", "aae", "ini", "db", "log",
+    )
+)  # fmt: skip
+"""How the names of files end that lie beside photos and say something of them, in any case: passed over like hidden
+ones. An image whose name ends so is not looked for."""
 _SPLIT_SHARE, _SPLIT_AT_LEAST, _SPLIT_AT_MOST_SHARE = 0.10, 200, 0.25
 
 
@@ -110,7 +120,7 @@ def split_size(images: int) -> int:
 
 
 def scan(folder: Path, progress: Progress = SILENT) -> Pool:
-    """Index every image under `folder`, at any depth; hidden files and folders are passed over.
+    """Index every image under `folder`, at any depth; hidden files and folders are passed over, and so are DESCRIBES.
 
     Links are followed, link loops are not. Raises InputError when there is no such folder, no image in it, or when more
     than half of its files cannot be used.
@@ -212,7 +222,7 @@ def _read_folder(folder: Path, progress: Progress) -> _Found:
 
 def files(folder: Path) -> Iterator[tuple[str, str]]:
     """(name, "") of every file under `folder`, relative to it, depth first, sorted; hidden ones are passed over, and so
-    is what lies beside synthetic images.
+    are DESCRIBES and what lies beside synthetic images.
 
     A folder that cannot be listed, or that was entered before, is (name, why it is skipped).
     """
@@ -231,7 +241,8 @@ def files(folder: Path) -> Iterator[tuple[str, str]]:
                 continue
             name = os.path.join(here, entry)
             if not os.path.isdir(folder / name):
-                yield name, ""
+                if os.path.splitext(entry)[1].lower() not in DESCRIBES:
+                    yield name, ""
             elif (identity := _identity(folder / name)) in entered:
                 yield name, "link loop"
             else:
@@ -240,9 +251,11 @@ def files(folder: Path) -> Iterator[tuple[str, str]]:
         waiting += reversed(below)
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def _identity(folder: Path) -> tuple[int, int] | str:
+    """What two names of one folder share. Some file systems (FUSE, network shares) number every folder 0: there it is
+    the path with no link in it."""
     facts = os.stat(folder)
-    return facts.st_dev, facts.st_ino
+    return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.realpath(folder)
 
 
 def _index(folder: Path, found: _Found) -> tuple[Pool, np.ndarray]:

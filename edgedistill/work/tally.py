@@ -38,7 +38,8 @@ class Tally:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items()))
         if self.usable <= 0:
             raise InputError(
-                f"no usable image in {self.folder}" + (f" ({bad} files: {reasons})" if bad else " (it holds no files)"),
+                f"no usable image in {self.folder}"
+                + (f" ({bad} files: {reasons})" if bad else " (it holds no photos)"),
                 "Name a folder that holds photos (JPEG, PNG, WebP, ...).",
             )
         if bad > self.usable:

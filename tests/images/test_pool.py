@@ -56,7 +56,7 @@ def test_copies_count_once(folder):
 
 
 def test_what_is_no_image_is_skipped_with_its_reason(folder):
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.jpg").write_text("not a picture")
     (folder / "empty.jpg").write_bytes(b"")
     make_photo("red disc", 0, size=(40, 12)).save(folder / "thin.png")
     os.mkfifo(folder / "pipe.jpg")
@@ -64,11 +64,35 @@ def test_what_is_no_image_is_skipped_with_its_reason(folder):
     pool = scan(folder)
     assert len(pool) == 6
     assert pool.skipped == {
-        "not an image": ["empty.jpg", "notes.txt"],
+        "not an image": ["empty.jpg", "notes.jpg"],
         "side under 16 px": ["thin.png"],
         "not a regular file": ["pipe.jpg"],
         "unreadable": ["round.jpg"],
     }
+
+
+def test_what_describes_photos_is_no_photo_that_is_broken(folder):
+    before = scan(folder)
+    for name in ("00000.txt", "00000.XML", "coco.json", "classes.names", "00001.jpg.xmp", "Thumbs.db", "README.md"):
+        (folder / name).write_text("6 0.5 0.5 0.1 0.1")
+    after = scan(folder)
+    assert (after.fingerprint, after.skipped) == (before.fingerprint, {})
+
+
+def test_folders_that_a_file_system_gives_no_number_are_told_apart_by_their_paths(folder, monkeypatch):
+    """As FUSE and network shares give them: inode 0 for every folder. The stat alone is made up."""
+    for name in ("one", "two"):
+        write_photos(folder / name, 2, seed=ord(name[0])) if name == "one" else shutil.copytree(folder, folder / name)
+    os.symlink(folder, folder / "one" / "round")
+    numbered, real = scan(folder), os.stat
+
+    def without_number(path, **options):
+        facts = list(real(path, **options))
+        return os.stat_result([facts[0], 0, *facts[2:]])
+
+    monkeypatch.setattr("edgedistill.images.pool.os.stat", without_number)
+    assert scan(folder).fingerprint == numbered.fingerprint
+    assert scan(folder).skipped == numbered.skipped == {"link loop": [os.path.join("one", "round")]}
 
 
 def test_the_scan_changes_no_filter_of_the_program_and_names_what_reads_heic(folder):
@@ -120,16 +144,16 @@ def test_a_path_that_is_no_folder_is_named(tmp_path, missing):
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(InputError, match="no usable image"):
         scan(tmp_path)
-    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "notes.jpg").write_text("text")
     with pytest.raises(InputError, match="1 not an image"):
         scan(tmp_path)
 
 
 def test_more_than_half_bad_is_refused_and_half_is_not(folder):
     for k in range(6):
-        (folder / f"{k}.txt").write_text("text")
+        (folder / f"{k}.jpg").write_text("text")
     assert len(scan(folder)) == 6
-    (folder / "6.txt").write_text("text")
+    (folder / "6.jpg").write_text("text")
     with pytest.raises(InputError, match="7 of the 13 files"):
         scan(folder)
 
