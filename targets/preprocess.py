@@ -57,6 +57,8 @@ _PILLOW_RAISES = (
 )
 
 _EXIF_ORIENTATION = 0x0112
+_MAX_SAMPLE_VALUE = 281  # a tag of TIFF 6.0: how large a sample may be
+_LEAST_OF_16_BIT = 16  # of 256; below it 12 bits or fewer were used, and eight of them are gone
 
 TOO_LARGE = "over 100 megapixels"
 NOT_ALLOWED = "larger than this program allows (PIL.Image.MAX_IMAGE_PIXELS)"
@@ -103,8 +105,8 @@ def decode(data: bytes) -> Image:
     """File bytes -> PIL RGB image, upright, 8 bit.
 
     First frame of an animation, EXIF turn applied, grey, palette and CMYK converted, alpha laid over white, 16-bit
-    samples scaled to 8 (their high byte, as Pillow itself does for 16-bit colour). The size is checked from the
-    header, before anything is decoded. Raises BadImage.
+    samples scaled to 8: colour by its high byte, as Pillow does it; grey by the range that its samples use. The size is
+    checked from the header, before anything is decoded. Raises BadImage.
     """
     if iso_image(data) == "HEIC":
         return from_pil(_heic_pixels(data))
@@ -177,11 +179,22 @@ def _heic_pixels(data: bytes) -> Image:
 def from_pil(image: Image) -> Image:
     """A PIL image of any mode, loaded or not -> upright RGB, 8 bit, as `decode` describes. Raises BadImage."""
     _check_size(*image.size)
+    wide = any(";16" in str(tile) for tile in getattr(image, "tile", ()))  # known until it is loaded
     try:
         image.load()
+        if wide and not image.mode.startswith(("I", "F")):
+            _refuse_low_bits(image)
         return _to_rgb(image)
     except (_pillow().image.DecompressionBombError, *_PILLOW_RAISES) as error:
         raise _bad(error) from error
+
+
+def _refuse_low_bits(image: Image) -> None:
+    """Of 16-bit colour Pillow keeps the high byte: samples of 12 bits would be a nearly black picture of 16 levels."""
+    extrema = image.getextrema()
+    colours = extrema[: len(image.getbands()) - ("A" in image.getbands())] if len(image.getbands()) > 1 else (extrema,)
+    if 0 < max(high for _, high in colours) < _LEAST_OF_16_BIT:
+        raise BadImage("unsupported pixel format", "16-bit colour whose samples use the low bits alone")
 
 
 def _check_size(width: int, height: int) -> None:
@@ -230,16 +243,26 @@ def to_pixels(image: Image, size: int) -> np.ndarray:
 def _from_wide_samples(image: Image) -> Image:
     """16-bit grey (mode I;16*, or I where an older Pillow reads a PNG) -> L; a colour-keyed sample becomes white.
 
-    32-bit and float samples (some TIFFs) have no range we could know, so nothing is guessed.
+    Cameras of 10, 12 or 14 bits write their samples into the low bits: the range is what a TIFF states
+    (MaxSampleValue), else of 10, 12, 14 and 16 bits the first that holds them all. 32-bit and float samples (some
+    TIFFs) have no range we could know, so nothing is guessed.
     """
     pillow = _pillow().image
     samples = np.asarray(image)
     if image.mode == "F" or samples.min() < 0 or samples.max() > 0xFFFF:
         raise BadImage("unsupported pixel format", f"mode {image.mode}, samples without a known range")
-    grey = (samples.astype(np.uint16) >> 8).astype(np.uint8)
+    grey = (samples.astype(np.uint16) >> (_bits_of(image, int(samples.max())) - 8)).astype(np.uint8)
     if "transparency" in image.info:
         grey[samples == image.info["transparency"]] = 255
     return pillow.fromarray(grey)
+
+
+def _bits_of(image: Image, largest: int) -> int:
+    """How many bits the samples of a 16-bit grey image use, 10 to 16."""
+    stated = getattr(image, "tag_v2", {}).get(_MAX_SAMPLE_VALUE, 0)
+    if isinstance(stated, int) and largest <= stated <= 0xFFFF:
+        largest = stated
+    return next(bits for bits in (10, 12, 14, 16) if largest < 1 << bits)
 
 
 def _orientation(image: Image) -> int:

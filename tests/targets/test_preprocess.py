@@ -458,3 +458,25 @@ def test_damaged_files_are_decoded_or_refused_but_never_escape(good_files: list[
 def test_random_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(BadImage):
         decode(data)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_samples_of_a_camera_fill_the_range_that_they_use(bits: int) -> None:
+    samples = np.tile(np.linspace(0, (1 << bits) - 1, 64).astype(np.uint16), (20, 1))
+    expected = samples >> (bits - 8)
+    assert np.array_equal(np.asarray(decode(png16(samples)))[..., 0], expected)
+    assert np.array_equal(np.asarray(decode(saved(Image.fromarray(samples), "TIFF")))[..., 0], expected)
+
+
+def test_a_tiff_says_how_large_a_sample_may_be() -> None:
+    night = np.full((20, 20), 900, np.uint16)
+    stated = saved(Image.fromarray(night), "TIFF", tiffinfo={281: 4095})
+    assert np.asarray(decode(stated)).max() == 900 >> 4
+    assert np.asarray(decode(saved(Image.fromarray(night), "TIFF"))).max() == 900 >> 2
+
+
+def test_16_bit_colour_that_would_be_nearly_black_is_refused() -> None:
+    colour = np.full((20, 20, 3), 4095, np.uint16)
+    assert reason_of(png16(colour)) == "unsupported pixel format"
+    assert np.asarray(decode(png16(colour + 1))).max() == 16
+    assert np.asarray(decode(png16(colour * 0))).max() == 0, "a black picture is one"
