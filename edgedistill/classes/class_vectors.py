@@ -115,8 +115,19 @@ def close_pairs(vectors: ClassVectors, limit: float = 2.0) -> list[tuple[str, st
 
     The gap is in logits: an image that is exactly one class's vector has the other 2 logits behind, odds of 7 to 1.
     """
+    one, other, gaps = _gaps(vectors)
+    close = np.flatnonzero(gaps < limit)
+    close = close[np.argsort(gaps[close], kind="stable")]
+    return [(vectors.names[one[k]], vectors.names[other[k]], float(max(gaps[k], 0.0))) for k in close]
+
+
+def typical_gap(vectors: ClassVectors) -> float:
+    """The median gap of all pairs, in logits as in `close_pairs`. Two classes or more."""
+    return float(np.median(_gaps(vectors)[2]))
+
+
+def _gaps(vectors: ClassVectors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(one class, the other, scale · (1 − cosine)) of every pair, int64 and float64 [C(C−1)/2]."""
     directions = unit(vectors.text.astype(np.float64))
-    gaps = vectors.scale * (1 - directions @ directions.T)
     one, other = np.triu_indices(len(directions), k=1)
-    close = [(vectors.names[a], vectors.names[b], float(max(gaps[a, b], 0.0))) for a, b in zip(one, other)]
-    return sorted((pair for pair in close if pair[2] < limit), key=lambda pair: pair[2])
+    return one, other, vectors.scale * (1 - directions @ directions.T)[one, other]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from ..teacher.tower import Teacher
 from ..work import atomic
 from ..work.console import Progress
 from ..work.stage import WorkFolder
-from .class_vectors import ClassVectors, class_vectors, close_pairs, refined
+from .class_vectors import ClassVectors, class_vectors, close_pairs, refined, typical_gap
 from .generic_nouns import nouns_beside
 from .prompt_weights import prompt_weights
 from .templates import Templates
@@ -38,6 +39,10 @@ LESS_STEADY = 0.05
 TEXT = 2  # the bank
 PROMPTS = 1  # tuned prompts
 PROMPTS_FILE = "prompts.safetensors"
+# In logits, and ours: the median gap between classes that looks as if the teacher did not know their words. Of fewer
+# classes than FEW a close pair says enough.
+STRANGE, FEW = 8.0, 5
+_TOLD = 5  # pairs of close classes that the log names
 
 
 def text_bank(
@@ -46,14 +51,30 @@ def text_bank(
     """Every prompt's unit vector. The text tower runs once; warns of classes that the teacher can hardly tell apart."""
     bank = read_bank(work, labels, templates, teacher, progress)
     uniform = class_vectors(bank, np.full(bank.vectors.shape[1], 1 / bank.vectors.shape[1]), weighting="uniform")
-    for one, other, gap in close_pairs(uniform):
+    tell_close(close_pairs(uniform))
+    gap = typical_gap(uniform)
+    if len(bank.names) >= FEW and gap < STRANGE:
+        log.warning(
+            "to the teacher all these classes are nearly alike (%.1f apart in the median): it may not know the words, "
+            "such as those of another language than it was trained on. Name them in its language, mostly English, or "
+            "take a teacher of yours",
+            gap,
+        )
+    return bank
+
+
+def tell_close(pairs: Sequence[tuple[str, str, float]]) -> None:
+    """Warns of classes that the teacher can hardly tell apart: the closest few pairs, and how many more there are."""
+    for one, other, gap in pairs[:_TOLD]:
         log.warning(
             "the teacher hardly tells %r from %r (%.1f apart, 2 is close): reword one, or add synonyms",
             one,
             other,
             gap,
         )
-    return bank
+    if len(pairs) > _TOLD:
+        classes = {name for pair in pairs for name in pair[:2]}
+        log.warning("and %d more pairs like these, of %d classes together", len(pairs) - _TOLD, len(classes))
 
 
 def noun_bank(
@@ -77,7 +98,7 @@ def read_bank(
         },
         version=TEXT,
     )
-    if not stage.done:
+    if not stage.ready():
         build_text_bank(teacher.load("float32"), labels, templates, progress).save(stage.begin())
         stage.finish()
     return TextBank.load(stage.path)
@@ -108,7 +129,7 @@ def tuned_prompts(
         },
         version=PROMPTS,
     )
-    if not stage.done:
+    if not stage.ready():
         tower = teacher.load("float32")
         crops = views_of(photos.pool, tower, plan)
         log.info("tuning the teacher's prompts on %d labelled photos", len(crops))

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgedistill.classes.stages import fitted
+from edgedistill.classes import stages
+from edgedistill.classes.stages import fitted, tell_close
 from edgedistill.classes.templates import Templates
 from edgedistill.classes.text_bank import unit
 
@@ -90,3 +91,23 @@ def test_refined_vectors_answer_as_surely_as_the_words() -> None:
         confidence[refinement] = float((shares.max(axis=1) / shares.sum(axis=1)).mean())
     assert confidence["prototypes"] == pytest.approx(confidence["none"], abs=1e-3)
     assert confidence["visual"] == pytest.approx(confidence["none"], abs=1e-3)
+
+
+def test_of_many_close_pairs_the_closest_are_told_and_the_others_counted(caplog: pytest.LogCaptureFixture) -> None:
+    tell_close([(f"c{k}", f"d{k}", k / 100) for k in range(90)])
+    *pairs, rest = caplog.messages
+    assert [message.split("'")[1] for message in pairs] == [f"c{k}" for k in range(5)]
+    assert rest == "and 85 more pairs like these, of 180 classes together"
+
+
+@pytest.mark.parametrize(("spread", "strange"), [(0.1, True), (2.0, False)])
+def test_words_that_the_teacher_does_not_know_are_seen_by_their_vectors(
+    spread: float, strange: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    draw = np.random.default_rng(0)
+    vectors = unit(draw.normal(size=DIM) + spread * draw.normal(size=(20, 1, DIM))).astype(np.float32)
+    one = Templates("one", ("a photo of a {}",))
+    bank = SimpleNamespace(vectors=vectors, scale=100.0, names=tuple(map(str, range(20))), templates=one)
+    monkeypatch.setattr(stages, "read_bank", lambda *_: bank)
+    stages.text_bank(*[None] * 5)  # type: ignore[arg-type]
+    assert ("it may not know the words" in caplog.text) == strange
