@@ -479,6 +479,32 @@ def test_damaged_weights_of_the_student_are_told_at_once_and_decide_nothing(
     assert list((tmp_path / "work").rglob("student-start*"))
 
 
+def test_whatever_was_damaged_is_made_again_and_the_bundle_is_the_same(
+    built_copy: Path, tiny_teacher_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One bit in a file of every stage, in a folder and of photos whose names are not UTF-8."""
+    folder = built_copy.rename(built_copy.with_name(os.fsdecode(b"caf\xe9")))
+    manifest = (folder / "bundle" / "manifest.json").read_bytes()
+    shutil.rmtree(folder / "bundle")
+    for photos in (folder / "photos", folder / "check" / CLASSES[0]):
+        photo = next(photos.iterdir())
+        photo.rename(photo.with_name(os.fsdecode(b"\xff") + photo.suffix))
+    made = sorted(path for path in (folder / "work").iterdir() if path.name not in ("decisions", ".lock"))
+    kinds = {path: path.name.rpartition("-")[0] for path in made}
+    assert set(kinds.values()) == {"text", "store-train", "store-check", "distil", "answers"}
+    for stage, kind in kinds.items():
+        name = {"text": "bank.safetensors", "store-train": "pixels.u8", "store-check": "images.bin"}.get(kind)
+        file = stage / (name or {"distil": "student.safetensors", "answers": "answers.json"}[kind])
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 4
+        file.write_bytes(data)
+    build(settings(folder, tiny_teacher_folder))
+    assert (folder / "bundle" / "manifest.json").read_bytes() == manifest
+    said = [message for message in caplog.messages if "made again" in message]
+    assert all(any(f"{stage} is damaged" in message for message in said) for stage in kinds), said
+    assert len(said) == len(kinds)
+
+
 def start_of(asked: BuildSettings) -> Plan:
     with at_work(asked) as line:
         return line.plan

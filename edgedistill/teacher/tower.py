@@ -163,6 +163,8 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
             require_pretrained=True,
         )
     except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+            raise more_than_weights(files) from error  # torch's own message advises to read it without the guard
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"the weights of teacher {files.id} do not load: {files.weights}: {first}",
@@ -179,3 +181,13 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
                 "Fetch the file again or use other weights.",
             )
     return model, tokenizer
+
+
+def more_than_weights(files: TeacherFiles) -> InputError:
+    """The error for a checkpoint that torch's weights-only reader refuses: it is damaged, or reading it runs code."""
+    return InputError(
+        f"the weights of teacher {files.id} are not read: {files.weights} is damaged, or holds more than weights and "
+        "could run code when read",
+        "Only weights are loaded. Have whoever made it, or a machine that may be lost, save its tensors alone: "
+        "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'); give that file as --teacher.",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,16 @@ def test_a_truncated_weights_file_is_an_error(folder: Path):
     (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match="do not load"):
         Teacher(find_teacher(str(folder)))
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_without_torchs_advice(folder: Path, tmp_path: Path):
+    (folder / WEIGHTS).unlink()
+    (folder / "open_clip_pytorch_model.bin").write_bytes(pickle.dumps(Path(tmp_path / "ran").touch))
+    with pytest.raises(InputError, match="could run code when read") as raised:
+        Teacher(find_teacher(str(folder)))
+    assert "Only weights are loaded" in raised.value.todo
+    assert "save_file(" in raised.value.todo
+    assert "weights_only" not in str(raised.value)
 
 
 def test_weights_of_another_architecture_are_an_error(folder: Path):
