@@ -121,5 +121,5 @@ def _fill(folder: Path, content: Content) -> None:
     (folder / "targets").mkdir()
     for path in sorted(device_side.glob("*.py")):
         shutil.copyfile(path, folder / "targets" / path.name)
-    (folder / "MODEL_CARD.md").write_text(model_card(content), encoding="utf-8")
+    (folder / "MODEL_CARD.md").write_text(model_card(content), encoding="utf-8", errors="backslashreplace")
     atomic.write_json(folder / "manifest.json", manifest(content, folder))

@@ -151,7 +151,8 @@ def _made(work: WorkFolder, making: Making, judge: Judge, progress: Progress) ->
 
 def _digest(prompts: Prompts, rows: np.ndarray) -> str:
     """Of all that an engine may read of these rows."""
-    found = hashlib.sha256("\n".join(prompts.texts[row] for row in rows).encode())
+    texts = "\n".join(prompts.texts[row] for row in rows)  # of --generated names of files, which need not be UTF-8
+    found = hashlib.sha256(texts.encode("utf-8", "surrogateescape"))
     for values in (prompts.classes[rows], prompts.targets[rows], prompts.shares[rows]):
         found.update(np.ascontiguousarray(values).tobytes())
     return found.hexdigest()

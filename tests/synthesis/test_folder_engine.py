@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,15 @@ from edgedistill.work.stage import WorkFolder
 def test_what_lies_in_the_folder_of_another_class_does_not_stay(tmp_path: Path, judge: Judge) -> None:
     folder = write_check(tmp_path / "generated", 16, classes=FOUR_CLASSES)
     moved = sorted((folder / "red_disc").iterdir())[0]
-    moved.rename(folder / "blue_disc" / "moved.jpg")
+    name = os.fsdecode(b"caf\xe9.jpg")  # no UTF-8
+    moved.rename(folder / "blue_disc" / name)
     source, prompts = from_folder(folder, LABELS, judge.vectors, 48, SILENT)
     making = Making(LABELS, prompts, np.arange(16), source, 0)
     found = synthetic_images(WorkFolder(tmp_path / "work"), making, judge, {}, SILENT).path
     record = json.loads((found / RECORD).read_text())
     of_file = {image["prompt"]: image for image in record["images"]}
     assert len(of_file) == 16
-    assert of_file["blue_disc/moved.jpg"]["weight"] < 0.5
+    assert of_file[f"blue_disc/{name}"]["weight"] < 0.5
     assert record["engine"]["engine"] == "folder"
 
 
