@@ -191,7 +191,7 @@ def from_pil(image: Image) -> Image:
 
 def _refuse_low_bits(image: Image) -> None:
     """Of 16-bit colour Pillow keeps the high byte: samples of 12 bits would be a nearly black picture of 16 levels."""
-    extrema = image.getextrema()
+    extrema: Any = image.getextrema()
     colours = extrema[: len(image.getbands()) - ("A" in image.getbands())] if len(image.getbands()) > 1 else (extrema,)
     if 0 < max(high for _, high in colours) < _LEAST_OF_16_BIT:
         raise BadImage("unsupported pixel format", "16-bit colour whose samples use the low bits alone")
@@ -259,9 +259,9 @@ def _from_wide_samples(image: Image) -> Image:
 
 def _bits_of(image: Image, largest: int) -> int:
     """How many bits the samples of a 16-bit grey image use, 10 to 16."""
-    stated = getattr(image, "tag_v2", {}).get(_MAX_SAMPLE_VALUE, 0)
-    if isinstance(stated, int) and largest <= stated <= 0xFFFF:
-        largest = stated
+    stated = getattr(image, "tag_v2", {}).get(_MAX_SAMPLE_VALUE, ())  # one for each of the samples of a pixel
+    if isinstance(stated, tuple) and len(stated) == 1 and largest <= stated[0] <= 0xFFFF:
+        largest = int(stated[0])
     return next(bits for bits in (10, 12, 14, 16) if largest < 1 << bits)
 
 

@@ -49,12 +49,14 @@ class _Pipe(io.RawIOBase):
     def fileno(self) -> int:
         return self._descriptor
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any) -> int | None:
         if not self.unread:
             try:
                 return os.write(self._descriptor, data)
             except BrokenPipeError:
                 self.unread = True
+            except BlockingIOError:  # a full pipe that does not wait, as io.RawIOBase tells it
+                return None
         return memoryview(data).nbytes
 
 
@@ -73,6 +75,6 @@ def _for_a_reader_who_may_go(stream: Any) -> Any:
         io.BufferedWriter(_Pipe(stream.fileno())),
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=stream.line_buffering,
+        line_buffering=stream.line_buffering or stream.write_through,  # python -u
         write_through=stream.write_through,
     )
