@@ -23,6 +23,7 @@ from .choices import (
     Dtype,
     EngineName,
     FewShotTune,
+    Mode,
     Precision,
     PromptWeights,
     Qat,
@@ -81,6 +82,7 @@ def build(
     precision: Precision | None = None,
     qat: Qat | None = None,
     device: str | None = None,
+    mode: Mode | None = None,
     latency_budget: float | None = None,
     memory_budget: float | None = None,
     agreement_min: float | None = None,
@@ -145,6 +147,8 @@ def build(
     qat                 "auto": where int8 loses too much, the student is trained on for it; "never"
     device              where to measure: "local", "ssh://USER@BOARD" (with :PORT and /FOLDER where needed), "folder"
                         (only write the bundle) or "folder:PLACE" (and copy it there, such as to a USB stick)
+    mode                how long it measures: "full", as the profile says; "quick", a second or more a model; "soak",
+                        ten minutes a model, and it does not count where it got slower meanwhile
     latency_budget      p95 in ms; memory_budget in MB; None: the profile's, as of the next two
     agreement_min       lower 95 % bound of agreement with the teacher, 0 to 1
     accuracy_drop_max   with 500 labelled check images: what the student may lose, 0 to 1
@@ -222,6 +226,7 @@ def verify(
     *,
     results: Iterable[str | Path] = (),
     device: str | None = None,
+    mode: Mode = "full",
     threads: int | None = None,
 ) -> Verdict:
     """Measure a bundle, or judge what its board measured, as `edgedistill verify` does.
@@ -229,15 +234,18 @@ def verify(
     bundle   the folder that `build` wrote
     results  files that `run.py verify` wrote on the board, folders of them, and bundles that were there; none: measure
     device   where to measure: "local" (this machine), "ssh://USER@BOARD", or "folder:PLACE" (what came back from there)
+    mode     how long: "quick", "full" or "soak" (ten minutes a candidate)
     threads  of a CPU session; None: the profile's choice
 
     Returns the Verdict, which is also written into the bundle as verdict.json. Raises InputError for a damaged bundle,
     a result that does not belong to it, an unknown device and a runtime that does not start.
     """
     from .devices.device import find_device
+    from .devices.measurement import Measurement
     from .verdict.verify import verify
 
     paths = [results] if isinstance(results, (str, os.PathLike)) else results
     here = os.path.expanduser
     place = find_device(device) if device is not None else None
-    return verify(Path(here(bundle)), place, [Path(here(path)) for path in paths], threads=threads)
+    asked = Measurement(mode=mode, threads=threads)
+    return verify(Path(here(bundle)), place, [Path(here(path)) for path in paths], asked=asked)

@@ -75,6 +75,6 @@ WITH_WORDS: tuple[str, ...] = ("plain", "random-words")
 TemplateSet = Literal["general", "imagenet", "cifar"]
 TEMPLATE_SETS: tuple[str, ...] = get_args(TemplateSet)
 
-BenchMode = Literal["full", "quick"]
-"""How long `bench` times each case (bench/side_by_side.py)."""
-BENCH_MODES: tuple[str, ...] = get_args(BenchMode)
+Mode = Literal["full", "quick", "soak"]
+"""How long a device measures (targets/length.py), or `bench` times each case (bench/side_by_side.py)."""
+MODES: tuple[str, ...] = get_args(Mode)

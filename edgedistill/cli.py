@@ -18,11 +18,11 @@ import typer
 from typer.core import TyperCommand
 
 from .choices import (
-    BENCH_MODES,
     DIVERSIFY,
     DTYPES,
     ENGINES,
     FEW_SHOT_TUNE,
+    MODES,
     PRECISION,
     PROMPT_WEIGHTS,
     QAT,
@@ -35,6 +35,7 @@ from .choices import (
 )
 from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
+from .targets.length import HELP
 from .targets.names import RUNTIMES
 from .targets.streams import settle, unread
 
@@ -62,6 +63,7 @@ WORKSHOP = ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "
 PLACES = (
     "Where to measure: local, ssh://USER@BOARD:PORT/FOLDER (the last two where needed), folder or folder:PLACE (later)."
 )
+LENGTHS = f"How long to measure. {HELP}"
 BENCH_MODELS = "ONNX files, bundles (each of their models), TensorRT engines that `run.py compile` built."
 INPUT, MAKING, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = (
     "Input", "Images from class names", "Teacher", "Student", "Training", "Budgets", "Running",
@@ -299,6 +301,7 @@ def build(
         Text,
         flag("--device", RUN, PLACES, "local"),
     ] = None,
+    mode: Annotated[Text, flag("--mode", RUN, LENGTHS, "full")] = None,
     threads: ThreadsFlag = None,
     work: WorkFlag = None,
     out: Annotated[File, flag("--out", RUN, "The bundle.", "./<labels>-<profile>/")] = None,
@@ -389,6 +392,7 @@ def verify(
         ),
     ] = None,
     device: Annotated[Text, typer.Option("--device", help=PLACES)] = None,
+    mode: Annotated[str, typer.Option("--mode", help=LENGTHS)] = "full",
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -397,6 +401,7 @@ def verify(
     Exit 0 pass, 3 outside a budget, 4 not measured on the profile's device.
     """
     from .devices.device import find_device
+    from .devices.measurement import Measurement
     from .verdict import words
     from .verdict.verify import verify
     from .work import console
@@ -404,7 +409,8 @@ def verify(
     console.show_log()
     place, folder = None if device is None else find_device(device), _here(bundle)
     try:
-        verdict = verify(folder, place, [_here(path) for path in result or ()], progress=console.Bar())
+        found = [_here(path) for path in result or ()]
+        verdict = verify(folder, place, found, asked=Measurement(mode=mode), progress=console.Bar())
     except KeyboardInterrupt:
         _interrupted()
     words.show(verdict, folder, as_json=as_json)
@@ -528,7 +534,7 @@ def bench(
         typer.Option("--shape", metavar="NAME=N,N...", help="Of an input with free axes, batch included; repeatable."),
     ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", help=f"{', '.join(BENCH_MODES)}: 10 s or more of timing a row, or 1 s.")
+        str, typer.Option("--mode", help=f"{', '.join(MODES)}: 10 s or more of timing a row, 1 s, or 10 minutes.")
     ] = "full",
     json_file: Annotated[File, typer.Option("--json", metavar="FILE", help="Write all figures there.")] = None,
     plot: Annotated[

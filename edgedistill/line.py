@@ -30,6 +30,7 @@ from .classes.class_vectors import ClassVectors
 from .classes.few_shot import tuned
 from .classes.text_bank import TextBank
 from .devices.local import Local
+from .devices.measurement import Measurement
 from .distil import selected, students
 from .distil import stages as distil_stages
 from .distil.arithmetic import choose_device
@@ -328,7 +329,7 @@ class Line:
 
     def measure(self, folder: Path) -> Verdict:
         """Have the device measure the bundle, and decide; never cached."""
-        return verify(folder, self.request.device, progress=self.bar)
+        return verify(folder, self.request.device, asked=Measurement(mode=self.settings.mode), progress=self.bar)
 
     def _refinement(self, images: Images) -> str:
         """--refine; by default class vectors move to photos alone, not to what was made from their own words."""

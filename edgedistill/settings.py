@@ -26,6 +26,7 @@ from .choices import (
     Dtype,
     EngineName,
     FewShotTune,
+    Mode,
     Precision,
     PromptWeights,
     Qat,
@@ -149,6 +150,7 @@ class BuildSettings:
     precision: Precision = "auto"
     qat: Qat = "auto"
     device: str = "local"
+    mode: Mode = "full"
     latency_budget: float | None = None
     memory_budget: float | None = None
     agreement_min: float | None = None

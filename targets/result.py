@@ -26,6 +26,7 @@ from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
 from .golden import compare_golden, flaws_of
+from .length import Loop
 from .manifest import REBUILD, Manifest
 from .names import PRECISIONS, RUNTIMES, on_gpu
 from .runtimes import Candidate, open_session
@@ -34,15 +35,6 @@ SCHEMA = 2
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "tensorrt", "torch", "torch-tensorrt")
 MODEL_ALONE = 200  # queries timed by the GPU's own clock
 HEAD = ("schema", "build_id", "manifest_sha256", "model", "runtime", "device", "matches_profile", "versions")
-
-
-@dataclass(frozen=True)
-class Loop:
-    """How long is measured: seconds before, then at least so many seconds and queries."""
-
-    warmup_s: float
-    min_s: float
-    min_queries: int
 
 
 def load_check_images(manifest: Manifest) -> np.ndarray:

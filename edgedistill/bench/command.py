@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..choices import BENCH_MODES
+from ..choices import MODES
 from ..errors import InputError
 from ..targets import providers
 from ..targets.errors import TargetError
@@ -59,8 +59,8 @@ def run(asked: Asked) -> int:
 
 
 def _check(asked: Asked) -> None:
-    if asked.mode not in BENCH_MODES:
-        raise InputError(f"--mode is {asked.mode!r}", f"Use one of: {', '.join(BENCH_MODES)}.")
+    if asked.mode not in MODES:
+        raise InputError(f"--mode is {asked.mode!r}", f"Use one of: {', '.join(MODES)}.")
     if any(batch < 1 for batch in asked.batches):
         raise InputError(f"--batch is {min(asked.batches)}", "A query has at least one item.")
     if any(count < 0 for count in asked.threads):

@@ -21,7 +21,7 @@ from ..targets import cores, machine, measure, result, state
 from ..targets.cudart import Gpu
 from ..targets.errors import TargetError
 from ..targets.flaws import Flaw
-from ..targets.result import Loop
+from ..targets.length import SOAK_S, Loop
 from ..targets.session import repeat
 from . import load
 from .case import Case, Opened, open_case
@@ -48,6 +48,7 @@ class Length:
 
 LENGTHS = {
     "full": Length("full", Loop(warmup_s=0.5, min_s=10.0, min_queries=1000), 60.0),
+    "soak": Length("soak", Loop(warmup_s=0.5, min_s=SOAK_S, min_queries=1000, mode="soak"), SOAK_S),
     "quick": Length("quick", Loop(warmup_s=0.2, min_s=1.0, min_queries=measure.LEAST_QUERIES), 10.0),
 }
 

@@ -15,6 +15,7 @@ from ..work.console import SILENT, Progress
 from .address import SCHEME
 from .folder import Folder
 from .local import Local
+from .measurement import FULL, Measurement
 from .ssh import Ssh
 
 
@@ -29,11 +30,11 @@ class Device(Protocol):
     def named(self) -> bool:
         """Whether the user said that this is the board, so that any other machine is the wrong one."""
 
-    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
+    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
         """Measure the bundle's candidates; the files that `run.py verify` wrote, [] where that has to wait.
 
-        A run that did not count for the state of the machine is repeated here. threads: of a CPU session, None for the
-        profile's. Raises InputError where the device cannot be reached or a runtime does not start.
+        run.py itself makes a run again that does not count for the state of the machine. Raises InputError where the
+        device cannot be reached or a runtime does not start.
         """
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:

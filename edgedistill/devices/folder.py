@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..targets.manifest import Manifest
 from ..work.console import SILENT, Progress
 from .measured import RESULTS, kept
+from .measurement import FULL, Measurement
 from .on_board import Refused, Tree, blocks
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Folder:
         """Whoever brings a stick back says where it has been."""
         return self.place is not None
 
-    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
+    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
         """The results that came back in `place`, put into the bundle's results/; [] where the board measures later.
 
         The copy in `place` is renewed, and what was measured with another one is gone then. Raises InputError for a

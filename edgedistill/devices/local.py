@@ -16,7 +16,8 @@ from ..targets import machine, result
 from ..targets.manifest import Manifest
 from ..work.console import SILENT, Progress
 from .folder import Folder
-from .measured import HERE, INVALID, RESULTS, VALID, failure, kept, passing_flaws
+from .measured import HERE, INVALID, RESULTS, VALID, failure, kept, told_again
+from .measurement import FULL, Measurement
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Local:
     name: str = "local"
     named: bool = False
 
-    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
+    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
         """The results of every candidate, in the bundle's results/.
 
         Where this machine is not the profile's device, or has none of its runtimes, fp32 runs on the profile's
@@ -39,10 +40,9 @@ class Local:
         two lines.
         """
         profile, bundle = manifest.profile, manifest.path
-        asked = ("--threads", str(threads)) if threads else ()
         if machine.identify(profile).status == machine.MATCH:
             try:
-                measured = verify(bundle, bundle / RESULTS, *asked)
+                measured = verify(bundle, bundle / RESULTS, *asked.arguments)
             except InputError as error:
                 if profile["runtime"]["reference"] in profile["runtime"]["prefer"]:
                     raise
@@ -52,7 +52,7 @@ class Local:
                     result.remove_stale(bundle / RESULTS, {path.stem for path in measured})
                 return measured
         reference = ("--model", "fp32", "--runtime", profile["runtime"]["reference"])
-        return verify(bundle, bundle / ELSEWHERE, *reference, *asked, *QUICK)
+        return verify(bundle, bundle / ELSEWHERE, *reference, *asked.arguments, *QUICK)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """Measure again where this machine is the board; else the way to the board."""
@@ -69,17 +69,10 @@ class Local:
 
 
 def verify(bundle: Path, out: Path, *arguments: str) -> list[Path]:
-    """One `run.py verify` of `bundle` with these arguments; the results it wrote, moved into the folder `out`.
-
-    A run on a machine that was too hot or throttled does not count: all of it is made once more, so that candidates
-    are still compared side by side, and the second is kept whatever it says.
-    """
+    """One `run.py verify` of `bundle` with these arguments; the results it wrote, moved into the folder `out`."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         _run(bundle, scratch, arguments)
-        if passing := passing_flaws(scratch):
-            log.warning("the measurement does not count and is made again: %s", "; ".join(passing))
-            _run(bundle, scratch, arguments)
         return kept(out, list(scratch.glob("*.json")))
 
 
@@ -90,6 +83,8 @@ def _run(bundle: Path, out: Path, arguments: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as empty:  # `-m` puts the working folder on sys.path
         ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, errors="replace", check=False)
     if ran.returncode in (VALID, INVALID) and any(out.glob("*.json")):
+        for line in told_again(ran.stderr.splitlines()):
+            log.warning("%s", line)
         return
     todo = f"Run `{shlex.join(command)}` to see all of it."
     raise failure(ran.stderr.splitlines(), ran.returncode, HERE, todo)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..targets import flaws, result
-from ..targets.flaws import Flaw
+from ..targets import result
+from ..targets.length import AGAIN
 from ..work import atomic
 
 log = logging.getLogger(__name__)
@@ -20,18 +19,9 @@ RESULTS = "results"
 HERE = "this machine"
 
 
-def passing_flaws(folder: Path) -> list[str]:
-    """The flaws of the results in `folder` that lie in the state of the machine, in words, each once. A result that is
-    none has none: verdict/results.py says what is wrong with it."""
-    found: dict[str, None] = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            for entry in json.loads(path.read_text(encoding="utf-8")).get("invalid", ()):
-                if (flaw := Flaw(**entry)).may_pass:
-                    found[flaws.words(flaw)] = None
-        except (ValueError, TypeError, AttributeError):
-            continue
-    return list(found)
+def told_again(said: Sequence[str]) -> list[str]:
+    """Of its lines on stderr those that say why it measured again."""
+    return [line for line in said if line.startswith(AGAIN)]
 
 
 def kept(folder: Path, found: Sequence[Path], beside: bool = True) -> list[Path]:

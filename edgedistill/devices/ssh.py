@@ -18,6 +18,7 @@ from . import measured, packages
 from .address import SCHEME, Address, read_address
 from .bring import bring, program_files
 from .connection import PATIENCE_S, Connection
+from .measurement import FULL, Measurement
 from .trouble import printable
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Ssh:
         """The device of `--device ssh://...`. Raises InputError for an address that is none."""
         return cls(read_address(text), text)
 
-    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
+    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
         """The results of every candidate, in the bundle's results/.
 
         What the board has already is not copied again; engines that were compiled there stay. Raises InputError for
@@ -57,11 +58,8 @@ class Ssh:
             bring(board, bundle, places, files, "manifest.json", progress, keep="engines")
             if TENSORRT in usable:
                 self._compile(board, program, bundle, progress)
-            arguments = ["verify", "--bundle", f"./{bundle}", *(["--threads", str(threads)] if threads else [])]
+            arguments = ["verify", "--bundle", f"./{bundle}", *asked.arguments]
             found = self._verify(board, program, bundle, arguments, Path(scratch), progress)
-            if passing := measured.passing_flaws(Path(scratch)):
-                log.warning("the measurement does not count and is made again: %s", "; ".join(passing))
-                found = self._verify(board, program, bundle, arguments, Path(scratch), progress)
             return measured.kept(manifest.path / measured.RESULTS, found, beside=False)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
@@ -104,7 +102,7 @@ class Ssh:
     def _verify(
         self, board: Connection, program: str, bundle: str, arguments: list[str], scratch: Path, progress: Progress
     ) -> list[Path]:
-        """One `run.py verify` there; its results, fetched into the emptied folder `scratch`."""
+        """One `run.py verify` there; its results, fetched into the folder `scratch`."""
         results = f"{bundle}/{measured.RESULTS}"
         ended = _run(board, "measure", [f"{program}/run.py", *arguments], [results], progress)
         names = board.ask("results", folder=results) if ended["code"] in (measured.VALID, measured.INVALID) else []
@@ -113,8 +111,8 @@ class Ssh:
             folder = shlex.quote(f"{self.address.folder}/{bundle}")
             again = shlex.join(["ssh", *self.address.words, f"cd {folder} && python3 run.py verify"])
             raise measured.failure(ended["said"], ended["code"], self.address.login, f"To see all of it: {again}")
-        for older in scratch.iterdir():
-            older.unlink()
+        for line in measured.told_again(ended["said"]):
+            log.warning("%s", line)
         for name in names:
             (scratch / name).write_text(board.ask("fetch", folder=results, name=name, most=MOST_BYTES), "utf-8")
         return [scratch / name for name in names]

@@ -11,6 +11,7 @@ from ..bundle.checkset import read_check
 from ..devices.device import Device
 from ..devices.folder import Folder
 from ..devices.local import Local
+from ..devices.measurement import FULL, Measurement
 from ..errors import InputError
 from ..targets.errors import TargetError
 from ..targets.manifest import Manifest, read_manifest
@@ -28,13 +29,13 @@ def verify(
     device: Device | None = None,
     results: Sequence[Path] = (),
     *,
-    threads: int | None = None,
+    asked: Measurement = FULL,
     progress: Progress = SILENT,
 ) -> Verdict:
     """Have `device` (this machine unless given) measure the bundle, or judge `results`; write and return the verdict.
 
     results: files that `run.py verify` wrote, folders of them, and copies of the bundle that were carried to the board;
-    nothing is measured then. threads: of a CPU session, None for the profile's. Raises InputError for a damaged bundle,
+    nothing is measured then. asked: how to measure. Raises InputError for a damaged bundle,
     a result that does not belong to it, a device that cannot be reached, and a runtime that does not start.
     """
     manifest = _open(bundle)
@@ -42,7 +43,7 @@ def verify(
     if results and device is not None:
         raise InputError("results were given and a device to measure on", "Give one of them.")
     device = device or (Folder() if results else Local())
-    files = result_files(results, manifest) if results else device.measure(manifest, threads, progress)
+    files = result_files(results, manifest) if results else device.measure(manifest, asked, progress)
     found = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in files]
     return _record(manifest, decide(manifest.data, check, found, named=bool(results) or device.named), device)
 

@@ -15,7 +15,7 @@ from edgedistill.bench.inputs import Given
 from edgedistill.bench.side_by_side import Length, bench
 from edgedistill.errors import InputError
 from edgedistill.targets import measure, state
-from edgedistill.targets.result import Loop
+from edgedistill.targets.length import Loop
 
 SHORT = Length("short", Loop(warmup_s=0, min_s=0, min_queries=measure.LEAST_QUERIES), 30.0)
 

@@ -15,6 +15,7 @@ import tiny_bundle
 from edgedistill.bundle.write import write_bundle
 from edgedistill.devices.device import DEVICES, find_device
 from edgedistill.devices.local import Local
+from edgedistill.devices.measurement import FULL, Measurement
 from edgedistill.errors import InputError
 from edgedistill.targets.manifest import Manifest, read_manifest
 from edgedistill.verdict.verify import verify
@@ -67,9 +68,9 @@ class Cupboard:
     name: str = "cupboard"
     named: bool = False
 
-    def measure(self, manifest: Manifest, threads: int | None = None, progress: Progress = SILENT) -> list[Path]:
+    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
         copy = shutil.copytree(manifest.path, self.place / "copy")
-        there = Local().measure(Manifest(copy, manifest.sha256, manifest.data), threads)
+        there = Local().measure(Manifest(copy, manifest.sha256, manifest.data), asked)
         return [Path(shutil.copy(path, self.place)) for path in there]
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
@@ -83,10 +84,10 @@ def test_a_new_device_measures_and_its_results_decide(tmp_path: Path, monkeypatc
     (tmp_path / "cupboard").mkdir()
     monkeypatch.setitem(DEVICES, "cupboard", Cupboard(tmp_path / "cupboard"))
     bundle = write_bundle(tmp_path / "bundle", tiny_bundle.parts(60))
-    assert verify(bundle, find_device("cupboard"), threads=1).verdict == "pass"
+    assert verify(bundle, find_device("cupboard"), asked=Measurement(threads=1)).verdict == "pass"
     elsewhere = write_bundle(tmp_path / "other", tiny_bundle.parts(60, tiny_bundle.profile("jetson-orin")))
     shutil.rmtree(tmp_path / "cupboard" / "copy")
-    verdict = verify(elsewhere, find_device("cupboard"), threads=1)
+    verdict = verify(elsewhere, find_device("cupboard"), asked=Measurement(threads=1))
     assert (verdict.verdict, verdict.next) == ("unmeasured", ("# open the cupboard",))
 
 
@@ -97,7 +98,7 @@ def test_another_board_by_ssh_is_the_wrong_one_and_what_ships_does_not_name_it(
     bundle = write_bundle(tmp_path / "bundle", tiny_bundle.parts(60, tiny_bundle.profile("raspberry-pi-5")))
     with loopback.Board(tmp_path / "board") as board:
         monkeypatch.setenv("PATH", board.environment["PATH"])
-        verdict = verify(bundle, find_device(board.url), threads=1)
+        verdict = verify(bundle, find_device(board.url), asked=Measurement(threads=1))
     assert (verdict.verdict, verdict.reasons) == ("unmeasured", ("wrong-board",))
     assert verdict.agreement is not None
     assert verdict.agreement.value == 1.0

@@ -9,7 +9,6 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from edgedistill.bundle.write import write_bundle
 from edgedistill.devices import local
 from edgedistill.devices.folder import Folder
 from edgedistill.devices.local import QUICK, Local
+from edgedistill.devices.measurement import Measurement
 from edgedistill.errors import InputError
 from edgedistill.profiles import Profile
 from edgedistill.targets.flaws import Flaw
@@ -36,7 +36,7 @@ def built(folder: Path, board: Profile | None = None, images: int = 60) -> Path:
 
 
 def measured(bundle: Path, *results: Path) -> Verdict:
-    verdict = verify(bundle, None, results, threads=1)
+    verdict = verify(bundle, None, results, asked=Measurement(threads=1))
     written = (bundle / "verdict.json").read_text()
     assert str(bundle.parent) not in written  # its lines call the bundle by its folder's name
     lines = tuple(line.replace(str(bundle), bundle.name) for line in verdict.next)
@@ -153,49 +153,30 @@ def test_an_unsound_run_asks_for_another_where_it_was(tmp_path: Path) -> None:
 
 
 VCGENCMD = """#!/bin/sh
-grep -qx $PPID {runs} 2>/dev/null || echo $PPID >> {runs}
-test $(wc -l < {runs}) -le {throttled} && echo throttled=0x4 || echo throttled=0x0
+echo >> {asked}
+test $(wc -l < {asked}) -le {throttled} && echo throttled=0x4 || echo throttled=0x0
 """
 
 
-@pytest.fixture
-def throttling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
-    """Gives this machine a Raspberry Pi's vcgencmd, which says "throttled" to so many runs and then not any more.
-
-    Returns the file where it writes each process that asks it, once: a run of run.py.
-    """
-
-    def install(throttled: int) -> Path:
-        runs, tool = tmp_path / "runs", tmp_path / "bin" / "vcgencmd"
-        tool.parent.mkdir()
-        tool.write_text(VCGENCMD.format(runs=shlex.quote(str(runs)), throttled=throttled))
-        tool.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-        return runs
-
-    return install
+QUESTIONS = 12  # of a run with one candidate: before it, after each of ten turns, and at its end
 
 
-@pytest.mark.parametrize(("throttled_runs", "left"), [(1, []), (2, [Flaw("throttled", "throttled").to_json()])])
-def test_a_run_that_throttled_is_made_once_more_and_the_second_is_kept(
-    tmp_path: Path,
-    throttling: Callable[[int], Path],
-    caplog: pytest.LogCaptureFixture,
-    throttled_runs: int,
-    left: list[dict[str, object]],
+@pytest.mark.parametrize("throttled_runs", [0, 2, 3])
+def test_a_run_that_throttled_is_made_up_to_three_times_and_the_last_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, throttled_runs: int
 ) -> None:
-    runs = throttling(throttled_runs)
+    asked, tool = tmp_path / "asked", tmp_path / "bin" / "vcgencmd"  # a Raspberry Pi's tool, which throttles so long
+    tool.parent.mkdir()
+    tool.write_text(VCGENCMD.format(asked=shlex.quote(str(asked)), throttled=QUESTIONS * throttled_runs))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     with caplog.at_level(logging.WARNING, logger="edgedistill"):
-        (result,) = local.verify(built(tmp_path), tmp_path / "results", "--model", "fp32", *ONE_THREAD, *QUICK)
-    assert json.loads(result.read_text())["invalid"] == left
-    assert len(runs.read_text().split()) == 2
-    assert caplog.messages == ["the measurement does not count and is made again: throttled: throttled"]
-
-
-def test_a_valid_run_is_made_once(tmp_path: Path, throttling: Callable[[int], Path]) -> None:
-    runs = throttling(0)
-    local.verify(built(tmp_path), tmp_path / "results", "--model", "fp32", *ONE_THREAD, *QUICK)
-    assert len(runs.read_text().split()) == 1
+        (path,) = local.verify(built(tmp_path), tmp_path / "results", "--model", "fp32", *ONE_THREAD, *QUICK)
+    result = json.loads(path.read_text())
+    again = min(throttled_runs, 2)
+    assert caplog.messages == ["the measurement does not count and is made again: throttled: throttled"] * again
+    assert (result["mode"], result["runs"]) == ("full", again + 1)
+    assert result["invalid"] == ([Flaw("throttled", "throttled").to_json()] if throttled_runs == 3 else [])
 
 
 def test_a_damaged_bundle_is_not_measured(tmp_path: Path) -> None:

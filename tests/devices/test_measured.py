@@ -1,16 +1,15 @@
-"""How a run of `run.py verify` ended, in two lines; and whether it is worth making again."""
+"""How a run of `run.py verify` ended, in two lines; and why it was made again."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from edgedistill.devices import measured
-from edgedistill.devices.measured import HERE, failure, passing_flaws
-from edgedistill.targets.flaws import Flaw
+from edgedistill.devices.measured import HERE, failure, told_again
+from edgedistill.targets.length import AGAIN
 
 
 def test_its_own_two_lines_are_kept_and_a_board_is_named() -> None:
@@ -26,16 +25,8 @@ def test_a_run_that_died_is_told_with_its_last_line(said: list[str], code: int, 
     assert (found.wrong, found.todo) == (f"measuring on pi@board failed: {last}", "Look there.")
 
 
-def test_only_what_may_pass_is_worth_another_run_and_a_stranger_s_file_is_not_read_for_it(tmp_path: Path) -> None:
-    flaws = [
-        Flaw("throttled", "under-voltage"),
-        Flaw("golden", value=1.0, limit=0.1),
-        Flaw("throttled", "under-voltage"),
-    ]
-    (tmp_path / "a.json").write_text(json.dumps({"invalid": [flaw.to_json() for flaw in flaws]}))
-    for name, content in {"b": "[1]", "c": "{", "d": '{"invalid": 3}', "e": '{"invalid": [{"code": "hot"}]}'}.items():
-        (tmp_path / f"{name}.json").write_text(content)
-    assert passing_flaws(tmp_path) == ["throttled: under-voltage"]
+def test_only_the_lines_about_another_run_are_told_on() -> None:
+    assert told_again(["W: a plug-in", f"{AGAIN}: too hot", "written"]) == [f"{AGAIN}: too hot"]
 
 
 def test_results_that_the_bundle_cannot_take_are_kept_elsewhere(

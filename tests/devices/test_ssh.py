@@ -27,6 +27,7 @@ from edgedistill.devices import connection
 from edgedistill.devices.address import read_address
 from edgedistill.devices.bring import bring
 from edgedistill.devices.connection import Connection
+from edgedistill.devices.measurement import Measurement
 from edgedistill.devices.ssh import Ssh
 from edgedistill.errors import InputError
 from edgedistill.profiles import load_profile
@@ -76,8 +77,12 @@ def fails(board: Board, bundle: Manifest, record_property: Callable[[str, object
     bundle's name after it. benchmarks/ssh_faults.py makes a table of the lines."""
 
     def failure(call: Callable[[], object] | None = None, *, url: str = "", patience_s: float = 60) -> InputError:
+        def measure() -> object:
+            there = replace(Ssh.at(url or board.url), patience_s=patience_s)
+            return there.measure(bundle, Measurement(threads=1))
+
         with pytest.raises(InputError) as raised:
-            call() if call else replace(Ssh.at(url or board.url), patience_s=patience_s).measure(bundle, 1)
+            (call or measure)()
         error = raised.value
         assert len(str(error).splitlines()) == 2
         assert "127.0.0.1" in str(error)
@@ -133,7 +138,7 @@ def test_a_board_is_measured_with_the_workshops_program_and_its_results_come_bac
     (copy / "results").mkdir()
     (copy / "results/fp16-tensorrt.json").write_text("of an earlier measurement")
     manifest = read_manifest(copy)
-    (found,) = Ssh.at(board.url).measure(manifest, 1)
+    (found,) = Ssh.at(board.url).measure(manifest, Measurement(threads=1))
     assert found == copy / "results/fp32-onnxruntime-cpu.json"
     result = json.loads(found.read_text())
     assert result["manifest_sha256"] == manifest.sha256

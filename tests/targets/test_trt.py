@@ -20,6 +20,7 @@ from bundles import SIZE, colour_pixels, write_bundle
 from edgedistill.targets import result, trt, trt_sidecar
 from edgedistill.targets.cudart import Cudart, gpus
 from edgedistill.targets.errors import TargetError
+from edgedistill.targets.length import Loop
 from edgedistill.targets.manifest import read_manifest
 from edgedistill.targets.runtimes import Candidate
 
@@ -167,7 +168,7 @@ def test_a_bundle_is_measured_with_the_models_own_time_beside_the_latency(
     monkeypatch.setattr(trt, "load_tensorrt", lambda: tensorrt)
     monkeypatch.setattr(trt, "Cudart", lambda: cuda)
     manifest = read_manifest(write_bundle(tmp_path / "bundle", profile="jetson-orin-nano"))
-    loop = result.Loop(warmup_s=0, min_s=0.01, min_queries=1)
+    loop = Loop(warmup_s=0, min_s=0.01, min_queries=1)
     (found,) = result.measure_candidates(manifest, [Candidate("fp32", "tensorrt")], loop, None)
     assert found["predictions"] == [index % 3 for index in range(60)]
     assert found["runtime"] == {
