@@ -17,13 +17,12 @@ import numpy as np
 
 from .. import profiles
 from ..errors import EdgeDistillError, InputError
-from ..targets import cores, machine, measure, result, state
+from ..targets import cores, load, machine, measure, result, state
 from ..targets.cudart import Gpu
 from ..targets.errors import TargetError
 from ..targets.flaws import Flaw
 from ..targets.length import SOAK_S, Loop
 from ..targets.session import repeat
-from . import load
 from .case import Case, Opened, open_case
 from .fresh import measure_fresh
 from .inputs import Feed, batch_of, feeds

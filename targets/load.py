@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, process_time
 
-from ..targets.cores import usable_cores
+from .cores import usable_cores
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _IDLE = (3, 4)  # of the columns after the name: user nice system IDLE IOWAIT irq softirq steal; the rest is in user

@@ -8,7 +8,7 @@ from time import process_time
 
 import pytest
 
-from edgedistill.bench.load import CpuTime, others_between, read_cpu_time, room_for_others
+from edgedistill.targets.load import CpuTime, others_between, read_cpu_time, room_for_others
 from edgedistill.targets.cores import usable_cores
 
 TICKS = os.sysconf("SC_CLK_TCK")
