@@ -16,7 +16,12 @@ Of one that counts, a warning has the same form.
     memory-unknown    this system does not tell how much memory a process takes
     few-queries       `value` queries were timed, `limit` are asked for
     no-p95            `value` queries are too few for a 95th percentile
+    no-interval       the result says nothing of how sure its 95th percentile is, as those of older bundles do
     busy              other programs kept `value` processors busy, `limit` were to spare
+    stolen            other guests of the host took `value` of the processors' time, more than `limit`
+    waited            our threads had no processor for `value` of the time that they could have run, more than `limit`
+    slower            the last turn was slower than the first by `value`, more than `limit`
+    unsteady          the 95th percentile may be off by `value`, more than `limit`
 """
 
 from __future__ import annotations
@@ -40,9 +45,17 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "memory-unknown": (),
     "few-queries": ("value", "limit"),
     "no-p95": ("value",),
+    "no-interval": (),
     "busy": ("value", "limit"),
+    "stolen": ("value", "limit"),
+    "waited": ("value", "limit"),
+    "slower": ("value", "limit"),
+    "unsteady": ("value", "limit"),
 }
-_STATE_OF_THE_MACHINE = ("hot", "throttled", "over-current", "power-cap", "slow-clock", "busy")
+_STATE_OF_THE_MACHINE = (
+    *("hot", "throttled", "over-current", "power-cap", "slow-clock"),
+    *("busy", "stolen", "waited", "slower", "unsteady"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,18 @@ def words(flaw: Flaw) -> str:
         return "the memory is not known: this system has neither /proc/self/status nor getrusage"
     if flaw.code == "few-queries":
         return f"{value:.0f} queries were timed, the profile asks for {limit:.0f}"
+    if flaw.code == "no-interval":
+        return "its p95 has no interval, as an older bundle measured it: build it again, or measure it with --device"
     if flaw.code == "busy":
         return f"other programs kept {value:.2f} processors busy, {limit:.2f} were to spare"
+    if flaw.code == "stolen":
+        return (
+            f"other guests of its host took {100 * value:.1f} % of the processors' time, {100 * limit:g} % is allowed"
+        )
+    if flaw.code == "waited":
+        return f"its threads waited for a processor {100 * value:.0f} % of the time, {100 * limit:g} % is allowed"
+    if flaw.code == "slower":
+        return f"it got slower by {100 * value:.1f} % from its first turn to its last, {100 * limit:g} % is allowed"
+    if flaw.code == "unsteady":
+        return f"its p95 may be off by {100 * value:.1f} %, {100 * limit:g} % is allowed: something came and went"
     return f"{value:.0f} queries are too few for a 95th percentile"

@@ -1,7 +1,8 @@
 """How fast: one query after the other, in the state the machine is in.
 
 A query is host wall time from raw pixels in to outputs back: copies included, decoding not. Percentiles are order
-statistics of all queries (nearest rank); one with fewer than 20 queries above it is not given.
+statistics of all queries (nearest rank); one with fewer than 20 queries above it is not given. How sure p95 is,
+`percentile.py` says.
 
 Which machine this is is `machine.py`'s, the state it is in `state.py`'s; memory is `memory.py`'s.
 """
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from . import percentile
 from .session import Outputs
 
 NEEDED_ABOVE = 20  # queries above a percentile before it is given
@@ -37,7 +39,8 @@ def time_queries(
     session: Session, images: np.ndarray, *, warmup_s: float, min_s: float, min_queries: int
 ) -> np.ndarray:
     """Nanoseconds of every query, int64 [n]: one session alone (see `time_in_turns`)."""
-    return time_in_turns([session], images, warmup_s=warmup_s, min_s=min_s, min_queries=min_queries)[0]
+    loop = {"warmup_s": warmup_s, "min_s": min_s, "min_queries": min_queries}
+    return np.concatenate(time_in_turns([session], images, **loop)[0])
 
 
 def time_in_turns(
@@ -48,21 +51,28 @@ def time_in_turns(
     min_s: float,
     min_queries: int,
     between: Callable[[], object] = lambda: None,
-) -> list[np.ndarray]:
-    """Nanoseconds of every query, int64 [n] a session: batch 1 over `images` (uint8 [M,S,S,3]) again and again.
+) -> list[list[np.ndarray]]:
+    """Nanoseconds of every query, int64 [n], of every turn of every session: [session][turn].
 
-    Sessions take turns, ten each, and begin in another order every round, so that what the machine does meanwhile
-    meets all of them alike. Each gets at least `min_s` seconds, `min_queries` queries and the 400 that p95 needs. A
-    turn begins with a few queries that do not count: what the session before left in caches and sleeping threads is
-    not this one's latency. Garbage collection is off meanwhile: its pauses belong to this loop, not to the model.
+    Batch 1 over `images` (uint8 [M,S,S,3]) again and again. Sessions take turns, ten each, and begin in another order
+    every round, so that what the machine does meanwhile meets all of them alike. Each gets at least `min_s` seconds,
+    `min_queries` queries and the 400 that p95 needs. A turn begins with a few queries that do not count: what the
+    session before left in caches and sleeping threads is not this one's latency. Garbage collection is off meanwhile:
+    its pauses belong to this loop, not to the model.
     between: called after every round, for a look at the machine.
     """
     queries = [images[i : i + 1] for i in range(len(images))]
     for session in sessions:
         session.warm_up(warmup_s)
     calls = [(session.run, queries) for session in sessions]
-    rounds = take_turns(calls, min_s=min_s, min_queries=max(min_queries, LEAST_QUERIES), between=between)
-    return [np.concatenate(own) for own in rounds]
+    return take_turns(calls, min_s=min_s, min_queries=max(min_queries, LEAST_QUERIES), between=between)
+
+
+def single_stream(session: Session, images: np.ndarray, *, warmup_s: float, seconds: float) -> np.ndarray:
+    """Nanoseconds of every query, int64 [n], of one session alone without a pause: at least so many seconds."""
+    queries = [images[i : i + 1] for i in range(len(images))]
+    session.warm_up(warmup_s)
+    return take_turns([(session.run, queries)], min_s=seconds, min_queries=LEAST_QUERIES, turns=1)[0][0]
 
 
 def take_turns(
@@ -71,6 +81,7 @@ def take_turns(
     min_s: float,
     min_queries: int,
     most_s: float = math.inf,
+    turns: int = TURNS,
     between: Callable[[], object] = lambda: None,
 ) -> list[list[np.ndarray]]:
     """Nanoseconds of every query, int64 [n], of every turn of every call: [call][turn].
@@ -79,17 +90,17 @@ def take_turns(
     is warmed up here. most_s: of one call; it ends there after one query a turn, however few that makes.
     between: called after every round.
     """
-    at_least = math.ceil(min_queries / TURNS)
+    at_least = math.ceil(min_queries / turns)
     endless = [itertools.cycle(queries) for _, queries in calls]
     rounds: list[list[np.ndarray]] = [[] for _ in calls]
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        for turn in range(TURNS):
+        for turn in range(turns):
             for place in range(len(calls)):
                 index = (turn + place) % len(calls)
-                own = _one_turn(calls[index][0], endless[index], min_s / TURNS, at_least, most_s / TURNS)
+                own = _one_turn(calls[index][0], endless[index], min_s / turns, at_least, most_s / turns)
                 rounds[index].append(np.array(own, np.int64))
             between()
     finally:
@@ -120,13 +131,20 @@ def _one_turn(
 
 
 def latency_summary(nanoseconds: np.ndarray) -> dict[str, Any]:
-    """p50, p95, p99, min, max, mean in ms, queries and batch; a percentile that is too thinly covered is None."""
+    """p50, p95, p99, min, max, mean in ms, queries and batch; a percentile that is too thinly covered is None.
+
+    nanoseconds: of every query [n], in the order of time. p95_low and p95_high are the 95 % interval of p95
+    (percentile.py), None where it is.
+    """
     ordered = np.sort(nanoseconds) / 1e6
     count = len(ordered)
     summary: dict[str, Any] = {}
     for percent in (50, 95, 99):
         rank = math.ceil(count * percent / 100)
         summary[f"p{percent}"] = round(float(ordered[rank - 1]), 4) if count - rank >= NEEDED_ABOVE else None
+    ends = percentile.interval(nanoseconds / 1e6, 95) if summary["p95"] is not None else None
+    for name, end in zip(("p95_low", "p95_high"), ends or (None, None)):
+        summary[name] = None if end is None else round(end, 4)
     for name, value in (("min", ordered[0]), ("max", ordered[-1]), ("mean", ordered.mean())):
         summary[name] = round(float(value), 4)
     return {**summary, "queries": count, "batch": 1}

@@ -3,7 +3,10 @@
 The keys: schema, build_id, manifest_sha256, model, runtime, device, matches_profile (true, false, or null where the
 machine cannot be recognised), predictions, golden, latency_ms, memory_mb (its peak null where not known), invalid (why
 the run does not count: flaws.py; empty when it does), warnings (what else to know of it, in the same form), conditions
-and machine_state (state.py), versions. A candidate that could not be run has
+and machine_state (state.py), drift (steadiness.py), load (load.py; null where it was too short to tell), end_to_end_ms
+(end_to_end.py), energy (power.py; null where no rail tells), cold_start_ms (of a fresh process: load, from the file to
+a session, and first, its first query), versions, mode and runs (length.py: how many were made, of which this is the
+last). A candidate that could not be run has
 `failed` (the error's two lines) in place of everything that would have been measured.
 """
 
@@ -11,17 +14,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import machine, measure, state, trt
+from . import cores, end_to_end, load, machine, measure, power, state, steadiness, trt
 from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
@@ -60,6 +64,11 @@ class _Opened:
     golden: dict[str, Any]
     gpu: Gpu | None
 
+    def again(self, images: np.ndarray) -> Callable[[], object]:
+        """A call that asks about the next image, without end."""
+        queries = cycle([images[index : index + 1] for index in range(len(images))])
+        return lambda: self.session.run(next(queries))
+
     def state(self) -> dict[str, Any]:
         """The machine's state now, as far as it matters to this candidate."""
         return state.read_state(gpu=self.gpu, threads=self.session.describe().get("threads"))
@@ -77,6 +86,8 @@ def measure_candidates(
     identity = machine.identify(manifest.profile, facts=facts)
     found: dict[Candidate, dict[str, Any]] = {}
     errors: list[TargetError] = []
+    idle = power.idle_w() if loop.tells_load else None
+    files = end_to_end.golden_files(manifest)
     opened: list[_Opened] = []
     with ExitStack() as closing:
         for candidate in candidates:
@@ -89,7 +100,8 @@ def measure_candidates(
             raise errors[0]
         before = [one.state() for one in opened]
         during: list[dict[str, Any]] = []
-        times = measure.time_in_turns(
+        busy = load.read_cpu_time()
+        turns = measure.time_in_turns(
             [one.session for one in opened],
             images,
             warmup_s=loop.warmup_s,
@@ -97,12 +109,21 @@ def measure_candidates(
             min_queries=loop.min_queries,
             between=lambda: during.append(state.read_throttling()),
         )
-        for one, earlier, own in zip(opened, before, times):
+        cpus = len(cores.usable_cores())
+        meanwhile = load.load_between(busy, load.read_cpu_time(), cpus) if loop.tells_load else None
+        beside = meanwhile.flaws(load.room_on(cpus), cpus) if meanwhile else []
+        for one, earlier, own in zip(opened, before, turns):
             after = measure.under_load(partial(one.session.run, images[:1]), one.state)
             course = state.Course(earlier, during, after, one.gpu)
-            found[one.candidate] = _head(manifest, one.candidate, facts, identity) | _measured(
-                manifest, one, course, own
-            )
+            measured = _measured(manifest, one, course, own)
+            measured["load"] = meanwhile and meanwhile.to_json()
+            alone_s = min(loop.min_s, end_to_end.SECONDS)
+            measured["end_to_end_ms"] = end_to_end.from_file(one.session, files, manifest.size, alone_s)
+            measured["energy"] = power.energy(one.again(images), idle) if loop.tells_load else None
+            if loop.tells_load:
+                told = [*beside, *steadiness.flaws(own, measured["latency_ms"])]
+                measured["invalid"] += [flaw.to_json() for flaw in told]
+            found[one.candidate] = _head(manifest, one.candidate, facts, identity) | measured
     return [found[candidate] for candidate in candidates]
 
 
@@ -153,8 +174,8 @@ def _head(manifest: Manifest, candidate: Candidate, facts: machine.Facts, identi
     }
 
 
-def _measured(manifest: Manifest, one: _Opened, course: state.Course, times: np.ndarray) -> dict[str, Any]:
-    """What was measured of a candidate, and why it does not count where it does not."""
+def _measured(manifest: Manifest, one: _Opened, course: state.Course, turns: Sequence[np.ndarray]) -> dict[str, Any]:
+    """What was measured of a candidate, and what of itself and of the machine's state says that it does not count."""
     flaws = course.flaws(manifest.profile["measure"]["hot_c"])
     if broken := int((one.predictions < 0).sum()):
         flaws.append(Flaw("non-finite", value=broken))
@@ -163,7 +184,8 @@ def _measured(manifest: Manifest, one: _Opened, course: state.Course, times: np.
         "runtime": one.session.describe() | _model_alone(one.session),
         "predictions": one.predictions.tolist(),
         "golden": one.golden,
-        "latency_ms": measure.latency_summary(times),
+        "latency_ms": measure.latency_summary(np.concatenate(turns)),
+        "drift": steadiness.drift(turns),
         "invalid": [flaw.to_json() for flaw in flaws],
         "warnings": [warning.to_json() for warning in course.warnings()],
         "conditions": course.conditions(),

@@ -17,6 +17,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NoReturn
 
 if sys.version_info < (3, 10):  # noqa: UP036  # before what JetPack 5's 3.8 cannot read
@@ -35,6 +36,7 @@ import numpy as np
 
 from . import (
     cores,
+    early_stopping,
     flaws,
     machine,
     measure,
@@ -174,7 +176,7 @@ def verify(options: argparse.Namespace) -> int:
     print(f"{'candidate':<26} {'p50':>9} {'p95':>9} {'p99':>9} {'memory':>9} {'queries':>9}")
     valid, lost = 0, list[TargetError]()
     for candidate, one in zip(candidates, found):
-        one = _with_memory(manifest, candidate, one, options)
+        one = _with_fresh(manifest, candidate, one, options)
         valid += "failed" not in one and not one["invalid"]
         _tell(candidate, one)
         try:
@@ -213,18 +215,19 @@ def _flaw(entry: dict[str, Any]) -> Flaw:
     return Flaw(**entry)
 
 
-def _with_memory(
+def _with_fresh(
     manifest: Manifest, candidate: runtimes.Candidate, found: dict[str, Any], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """The result with memory_mb, a flaw where it is not known; one that failed where the fresh process did."""
+    """The result with memory_mb and cold_start_ms, a flaw where the memory is not known; one that failed where the
+    fresh process did."""
     if "failed" in found:
         return found
     try:
-        taken = _memory_of_fresh_process(manifest, candidate.precision, candidate.runtime, options)
+        fresh = _of_fresh_process(manifest, candidate.precision, candidate.runtime, options)
     except TargetError as error:
         return result.as_failed(found, error)
-    unknown = [Flaw("memory-unknown").to_json()] if taken["peak"] is None else []
-    return {**found, "memory_mb": taken, "invalid": found["invalid"] + unknown}
+    unknown = [Flaw("memory-unknown").to_json()] if fresh["memory_mb"]["peak"] is None else []
+    return {**found, **fresh, "invalid": found["invalid"] + unknown}
 
 
 def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
@@ -235,6 +238,7 @@ def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
     latency, peak = one["latency_ms"], one["memory_mb"]["peak"]
     numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99"))
     print(f"{candidate!s:<26} {numbers} {'-' if peak is None else peak:>9} {latency['queries']:>9}", flush=True)
+    print(f"{'':<26} {_costs(one)}")
     if cores_in_use := one["runtime"].get("cores"):
         print(f"{'':<26} its threads stay on the fast cores {', '.join(map(str, cores_in_use))}")
     for flaw in one["invalid"]:
@@ -243,12 +247,28 @@ def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
         print(f"{'':<26} note: {flaws.words(_flaw(warning))}")
 
 
+def _costs(one: dict[str, Any]) -> str:
+    """What is reported beside the figures that decide: start, file to answer, energy."""
+    cold, whole, energy, drift = (one[key] for key in ("cold_start_ms", "end_to_end_ms", "energy", "drift"))
+    words = [f"cold start {cold['load']:.0f} ms, first query {cold['first']:.1f} ms"]
+    words.append(f"p50 of its first turn {drift['first_p50']:.3f} ms, of its last {drift['last_p50']:.3f} ms")
+    if whole is not None:
+        words.append(f"from file to answer {whole['p50']:.2f} ms")
+    if energy is not None:
+        above = "" if energy["mj_above_idle"] is None else f", {energy['mj_above_idle']:.1f} above idle"
+        idle = "" if energy["idle_w"] is None else f" ({energy['idle_w']:.1f} W idle)"
+        words.append(f"{energy['mj']:.1f} mJ a query{above}{idle}")
+    return "; ".join(words)
+
+
 def bench(options: argparse.Namespace) -> int:
     """Latency of every model, or of --model, on the check set: a table, and rows with --json."""
     manifest = read_manifest(_bundle(options))
     runtime = runtimes.choose(manifest, options.runtime)
     images = result.load_check_images(manifest)
     device = machine.device_name(gpu=on_gpu(runtime))
+    if options.mlperf_like:
+        return _mlperf_like(manifest, runtime, images, device, options)
     print(f"{device}, {runtime}, one image a query, ms\n")
     print(f"{'model':<8} {'p50':>9} {'p95':>9} {'p99':>9} {'min':>9} {'max':>9} {'queries':>9}")
     rows = []
@@ -266,6 +286,29 @@ def bench(options: argparse.Namespace) -> int:
         print(f"{precision:<8} {numbers} {latency['queries']:>9}", flush=True)
         low, high = (round(float(quartile), 4) for quartile in np.percentile(times / 1e6, [25, 75]))
         row = {"figure": f"{precision} on {runtime}, p50", "value": latency["p50"], "low": low, "high": high}
+        rows.append({**row, "unit": "ms", "bar": "", "met": None, "machine": device, "command": _command()})
+    if options.json:
+        write_json(options.json, rows)
+    return 0
+
+
+def _mlperf_like(manifest: Manifest, runtime: str, images: np.ndarray, device: str, options: argparse.Namespace) -> int:
+    """A single stream of every model, or of --model, and MLPerf's estimate of its 90th percentile."""
+    print(f"{device}, {runtime}, single stream, ms; {early_stopping.SAID}\n")
+    print(f"{'model':<8} {'p90 estimate':>13} {'p90 seen':>9} {'queries':>9} {'seconds':>9}")
+    seconds = early_stopping.SECONDS if options.min_s is None else options.min_s
+    rows = []
+    for precision in [options.model] if options.model else runtimes.precisions(manifest):
+        session = runtimes.open_session(manifest, precision, runtime, options.threads)
+        try:
+            warmup_s = _loop(manifest, options).warmup_s
+            found = early_stopping.summary(measure.single_stream(session, images, warmup_s=warmup_s, seconds=seconds))
+        finally:
+            session.close()
+        shown = f"{_ms(found['estimate_ms']):>13} {_ms(found['observed_ms']):>9}"
+        print(f"{precision:<8} {shown} {found['queries']:>9} {found['seconds']:>9}", flush=True)
+        figure = f"{precision} on {runtime}, early-stopping estimate of p90 ({early_stopping.SAID})"
+        row = {"figure": figure, "value": found["estimate_ms"], "low": found["observed_ms"], "high": None}
         rows.append({**row, "unit": "ms", "bar": "", "met": None, "machine": device, "command": _command()})
     if options.json:
         write_json(options.json, rows)
@@ -322,24 +365,29 @@ def _measured_runtime(manifest: Manifest) -> str | None:
 
 
 def memory_of_serving(options: argparse.Namespace) -> int:
-    """How much memory serving takes, as JSON; `verify` starts this in a fresh process and it is not listed."""
+    """How much memory serving takes, and how long its start, as JSON; `verify` starts this in a fresh process, and it
+    is not listed."""
     manifest = read_manifest(_bundle(options), check_hashes=False)
     images = result.load_check_images(manifest)
     runtime = options.runtime
     if error := runtimes.problem(runtime):  # imports the runtime: that belongs to the process, not to serving
         raise error
 
+    cold: dict[str, float] = {}
+
     def serve() -> None:
+        start = perf_counter()
         session = runtimes.open_session(manifest, options.model, runtime, options.threads)
+        loaded = perf_counter()
+        session.run(images[:1])
+        cold.update(load=round((loaded - start) * 1e3, 3), first=round((perf_counter() - loaded) * 1e3, 3))
         measure.serve(session, images, min(MEMORY_S, _loop(manifest, options).min_s))
 
-    print(json.dumps(memory.taken_by(serve, on_gpu=on_gpu(runtime))))
+    print(json.dumps({"memory_mb": memory.taken_by(serve, on_gpu=on_gpu(runtime)), "cold_start_ms": cold}))
     return 0
 
 
-def _memory_of_fresh_process(
-    manifest: Manifest, precision: str, runtime: str, options: argparse.Namespace
-) -> dict[str, Any]:
+def _of_fresh_process(manifest: Manifest, precision: str, runtime: str, options: argparse.Namespace) -> dict[str, Any]:
     itself = ["-m", __name__] if __name__ != "__main__" else ["-m", __spec__.name] if __spec__ else [__file__]
     command = [sys.executable, *itself, "memory", "--bundle", str(manifest.path)]
     command += ["--model", precision, "--runtime", runtime, "--min-s", str(_loop(manifest, options).min_s)]
@@ -460,6 +508,8 @@ def parser() -> argparse.ArgumentParser:
     added = command("bench", bench, "latency of every model")
     choices(added)
     lengths(added)
+    words = "10 minutes of each model alone, and the 90th percentile as MLPerf estimates it; not an MLPerf result"
+    added.add_argument("--mlperf-like", action="store_true", help=words)
     added.add_argument("--json", type=_path, metavar="FILE", help="write the rows there")
 
     added = command("predict", predict, "classify image files (needs Pillow)")

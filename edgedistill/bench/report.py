@@ -13,12 +13,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds a query, as targets/measure.py sums them up. rounds: the median of each of ten rounds; low, high: an
-    interval for the median that rounds have (rounds.py)."""
+    """Milliseconds a query, as targets/measure.py sums them up, p95 with its interval. rounds: the median of each of
+    ten rounds; low, high: an interval for the median that rounds have (rounds.py)."""
 
     p50: float | None
     p95: float | None
     p99: float | None
+    p95_low: float | None
+    p95_high: float | None
     min: float
     max: float
     mean: float

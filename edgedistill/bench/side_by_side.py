@@ -9,7 +9,7 @@ import logging
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import profiles
 from ..errors import EdgeDistillError, InputError
-from ..targets import cores, load, machine, measure, result, state
+from ..targets import cores, load, machine, measure, result, state, steadiness
 from ..targets.cudart import Gpu
 from ..targets.errors import TargetError
 from ..targets.flaws import Flaw
@@ -89,16 +89,16 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
         _announce(len(ready), length)
         busy = load.read_cpu_time()
         rows = _timed(ready, length, _hot_c(facts))
-        others = load.others_between(busy, load.read_cpu_time())
+        meanwhile = load.load_between(busy, load.read_cpu_time(), len(cores.usable_cores()))
     serve_s = min(SERVE_S, length.loop.min_s)
-    measured = iter([_with_fresh(one, _judged(row, others), serve_s) for one, row in zip(ready, rows)])
+    measured = iter([_with_fresh(one, _judged(row, meanwhile, length), serve_s) for one, row in zip(ready, rows)])
     every = [_failed(case, one) if isinstance(one, Exception) else next(measured) for case, one in zip(cases, attempts)]
     return Report(
         device=_device(facts, gpu=any(case.on_gpu for case in cases)),
         mode=length.mode,
         rows=compared(every),
         cpus=len(cores.usable_cores()),
-        other_cpus=None if others is None else round(others, 3),
+        other_cpus=None if meanwhile is None else round(meanwhile.others, 3),
         versions=result.versions(),
     )
 
@@ -148,7 +148,7 @@ def _timed(ready: Sequence[_Ready], length: Length, hot_c: float) -> list[Row]:
     )
     after = [measure.under_load(one.again(), one.state) for one in ready]
     return [
-        _in_state(_row(one, own), state.Course(earlier, during, later, one.gpu), hot_c)
+        _steady(_in_state(_row(one, own), state.Course(earlier, during, later, one.gpu), hot_c), own, length)
         for one, own, earlier, later in zip(ready, turns, before, after)
     ]
 
@@ -175,13 +175,21 @@ def _in_state(row: Row, course: state.Course, hot_c: float) -> Row:
     return replace(row, invalid=tuple(flaws), machine_state=course.to_json())
 
 
-def _judged(row: Row, others: float | None) -> Row:
-    """The row, with a flaw where other programs took processors that it needed."""
-    cpus = len(cores.usable_cores())
-    room = load.room_for_others(row.runtime["threads"] or 1, cpus)
-    if others is None or others <= room:
+def _steady(row: Row, turns: Sequence[np.ndarray], length: Length) -> Row:
+    """The row, with flaws where its turns did not measure one thing."""
+    if not length.loop.tells_load or row.latency_ms is None:
         return row
-    return replace(row, invalid=(*row.invalid, Flaw("busy", value=round(others, 2), limit=round(room, 2))))
+    found = steadiness.flaws(turns, asdict(row.latency_ms))
+    return replace(row, invalid=(*row.invalid, *found))
+
+
+def _judged(row: Row, meanwhile: load.Load | None, length: Length) -> Row:
+    """The row, with flaws where other programs took processors that it needed."""
+    if meanwhile is None or not length.loop.tells_load:
+        return row
+    cpus = len(cores.usable_cores())
+    found = meanwhile.flaws(load.room_for_others(row.runtime["threads"] or 1, cpus), cpus)
+    return replace(row, invalid=(*row.invalid, *found))
 
 
 def _with_fresh(one: _Ready, row: Row, serve_s: float) -> Row:

@@ -182,9 +182,11 @@ def _obstacle(manifest: dict[str, Any], result: Result, named: bool) -> Obstacle
         flaws.append(Flaw("few-queries", value=result.queries, limit=least))
     if result.latency_ms["p95"] is None:
         flaws.append(Flaw("no-p95", value=result.queries))
+    elif result.p95_high is None:
+        flaws.append(Flaw("no-interval"))
     if result.memory_peak_mb is None and not any(flaw.code == "memory-unknown" for flaw in flaws):
         flaws.append(Flaw("memory-unknown"))
-    return Obstacle(reason="unstable", flaws=tuple(flaws)) if flaws else None
+    return Obstacle(reason="unstable", flaws=tuple(flaws), runs=result.runs) if flaws else None
 
 
 def _golden_tolerance(manifest: dict[str, Any], precision: str) -> float:
@@ -204,9 +206,9 @@ def _over(result: Result, measured: Quality, budget: Budget) -> tuple[Over, ...]
     elif not agreement.low >= budget.agreement_min:
         least = budget.agreement_min
         over.append(Over(figure="agreement", value=agreement.value, low=agreement.low, limit=least, unit="share"))
-    p95, peak = result.latency_ms["p95"], result.memory_peak_mb
-    if p95 is None or not p95 <= budget.latency_p95_ms:
-        over.append(Over(figure="latency", value=p95, limit=budget.latency_p95_ms, unit="ms"))
+    p95, high, peak = result.latency_ms["p95"], result.p95_high, result.memory_peak_mb
+    if p95 is None or not (p95 if high is None else high) <= budget.latency_p95_ms:
+        over.append(Over(figure="latency", value=p95, high=high, limit=budget.latency_p95_ms, unit="ms"))
     if peak is None or not peak <= budget.memory_mb:
         over.append(Over(figure="memory", value=peak, limit=budget.memory_mb, unit="MB"))
     return tuple(over)
@@ -282,6 +284,7 @@ def _figures(shown: Judged | None) -> dict[str, Any]:
         "classes": measured.classes,
         "latency_ms": _latency(result),
         "memory_mb": _memory(result),
+        "costs": result.costs,
         "model": Model(bytes=result.model_bytes, precision=result.precision),
         "device": _machine(result),
         "runtime": Runtime(name=result.runtime, version=result.runtime_version),
@@ -304,7 +307,8 @@ def _machine(result: Result) -> Machine:
 def _latency(result: Result) -> Latency | None:
     if all(value is None for value in result.latency_ms.values()):
         return None
-    return Latency(**result.latency_ms, queries=result.queries)
+    ends = {"p95_low": result.p95_low, "p95_high": result.p95_high}
+    return Latency(**result.latency_ms, queries=result.queries, **ends)
 
 
 def _memory(result: Result) -> Memory | None:

@@ -21,12 +21,14 @@ from ..errors import InputError
 from ..targets.errors import TargetError
 from ..targets.flaws import FIGURES, Flaw
 from ..targets.manifest import Manifest, read_manifest
+from .verdict import Costs
 
 SCHEMA = 2
 MOST_BYTES = 8 << 20
 LONGEST_TEXT = 200
 MANIFEST = "manifest.json"
 PERCENTILES = ("p50", "p95", "p99")
+ENDS = ("p95_low", "p95_high")
 GIVE = "Give what `python3 run.py verify` wrote into results/ on the device."
 NOT_FINITE = -1  # the prediction for an image whose outputs were NaN or infinite
 
@@ -68,7 +70,8 @@ class Conditions:
 class Result(Tried):
     """One measurement of one candidate on one machine. None: the device could not say.
 
-    `latency_ms`: p50, p95, p99 (each float or None) and queries; `memory_peak_mb` with its kind; `golden_diff`: largest
+    `latency_ms`: p50, p95, p99 (each float or None); `p95_low`, `p95_high`: its interval;
+    `memory_peak_mb` with its kind; `golden_diff`: largest
     difference of a golden probability, with `golden_ok` as the device judged it; `invalid`: why the run does not count;
     `warnings`: what else to know of it.
     """
@@ -78,12 +81,16 @@ class Result(Tried):
     golden_ok: bool
     golden_diff: float
     latency_ms: dict[str, float | None]
+    p95_low: float | None
+    p95_high: float | None
     queries: int
     memory_peak_mb: float | None
     memory_kind: str
     invalid: tuple[Flaw, ...]
     warnings: tuple[Flaw, ...]
     conditions: Conditions
+    runs: int
+    costs: Costs
 
 
 class _Off(Exception):
@@ -178,9 +185,13 @@ def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Re
     runtime, golden = _object(content, "runtime"), _object(content, "golden")
     latency, memory = _object(content, "latency_ms"), _object(content, "memory_mb")
     percentiles = {name: _figure(latency, f"latency_ms.{name}") for name in PERCENTILES}
+    # An interval, and runs, are absent from what bundles measured that were built before.
+    low, high = (_figure(latency, f"latency_ms.{name}") if name in latency else None for name in ENDS)
     known = [value for value in percentiles.values() if value is not None]
     if known != sorted(known) or 0.0 in known:
         raise _Off(f"latencies {known} are not positive and rising")
+    if not (low or 0.0) <= (percentiles["p95"] or 0.0) <= (math.inf if high is None else high):
+        raise _Off(f"the interval from {low} to {high} does not hold p95")
     golden_ok = golden.get("ok")
     if not isinstance(golden_ok, bool):
         raise _Off("golden.ok is neither true nor false")
@@ -191,6 +202,8 @@ def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Re
         golden_ok=golden_ok,
         golden_diff=_number(golden, "golden.max_abs_diff"),
         latency_ms=percentiles,
+        p95_low=low,
+        p95_high=high,
         queries=_count(latency, "latency_ms.queries"),
         memory_peak_mb=_figure(memory, "memory_mb.peak"),
         memory_kind=_text(memory, "memory_mb.kind"),
@@ -198,6 +211,8 @@ def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Re
         # Absent from the results of bundles that were built before: they watched less, and it is said to be unknown.
         warnings=_flaws(content.get("warnings", []), "warnings"),
         conditions=_conditions(_object(content, "conditions")) if "conditions" in content else Conditions(),
+        runs=_count(content, "runs") if "runs" in content else 1,
+        costs=_costs(content),
     )
 
 
@@ -229,6 +244,35 @@ def _conditions(content: dict[str, Any]) -> Conditions:
         temperature_c=_temperature(content, "conditions.temperature_c"),
         watched=tuple(safe(one) for one in watched),
     )
+
+
+# Of a verdict's Costs: the field, and where a result has it. What is absent, or null, is not known.
+COSTS = {
+    "load_ms": ("cold_start_ms", "load"),
+    "first_ms": ("cold_start_ms", "first"),
+    "end_to_end_ms": ("end_to_end_ms", "p50"),
+    "energy_mj": ("energy", "mj"),
+    "energy_above_idle_mj": ("energy", "mj_above_idle"),
+    "idle_w": ("energy", "idle_w"),
+    "first_p50_ms": ("drift", "first_p50"),
+    "last_p50_ms": ("drift", "last_p50"),
+}
+
+
+def _costs(content: dict[str, Any]) -> Costs:
+    found = {}
+    for field, (place, name) in COSTS.items():
+        if content.get(place) is not None and _object(content, place).get(name) is not None:
+            found[field] = _signed(content[place], f"{place}.{name}")
+    return Costs(**found)
+
+
+def _signed(content: dict[str, Any], name: str) -> float:
+    """A finite number that may be below 0: so may what is above idle be, where idle was not."""
+    value = content[_key(name)]
+    if isinstance(value, float | int) and not isinstance(value, bool) and -1e12 < value < 0:
+        return float(value)
+    return _number(content, name)
 
 
 def _flaws(value: Any, where: str) -> tuple[Flaw, ...]:

@@ -71,12 +71,17 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds of one image a query; a percentile that is too thinly covered is None."""
+    """Milliseconds of one image a query; a percentile that is too thinly covered is None.
+
+    p95_low, p95_high: the 95 % interval of p95 (targets/percentile.py), whose high end the budget is held against.
+    """
 
     p50: float | None
     p95: float | None
     p99: float | None
     queries: int
+    p95_low: float | None = None
+    p95_high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +93,27 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What is reported and decides nothing. None: not known.
+
+    load_ms, first_ms: a cold start, from the model's file to a session, and its first query. end_to_end_ms: from an
+    image file's bytes to its answer, the median. energy_mj: of a query, and what of it is above the idle_w that the
+    board draws anyhow. first_p50_ms, last_p50_ms: of the first tenth of the measurement and of the last.
+    """
+
+    load_ms: float | None = None
+    first_ms: float | None = None
+    end_to_end_ms: float | None = None
+    energy_mj: float | None = None
+    energy_above_idle_mj: float | None = None
+    idle_w: float | None = None
+    first_p50_ms: float | None = None
+    last_p50_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Over:
-    """One budget that a candidate is outside of. `low`: the end of the interval that decides, where one does.
+    """One budget that a candidate is outside of. `low` or `high`: the end of the interval that decides, where one does.
 
     `value` is None where there is no figure; of `outputs` it is the number of images whose outputs are not finite, of
     `precision` the share of images right, less fp32's.
@@ -98,16 +122,27 @@ class Over:
     figure: Figure
     value: float | None
     low: float | None = None
+    high: float | None = None
     limit: float
     unit: str
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the figure itself is inside, and only the end of its interval outside."""
+        if self.value is None:
+            return False
+        above, below = (self.low is not None and self.value >= self.limit), self.high is not None
+        return above or (below and self.value <= self.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Obstacle:
-    """Why a candidate does not decide: the reason, and, where the run was unsound, its flaws."""
+    """Why a candidate does not decide: the reason, and, where the run was unsound, its flaws. runs: how many were made,
+    of which this is the last."""
 
     reason: Reason
     flaws: tuple[Flaw, ...] = ()
+    runs: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,8 +289,8 @@ class Verdict:
 
     selected: the precision in use, "fp32" while unmeasured. forced: the one that --precision asked for, or None.
     reasons: why it is unmeasured, [] otherwise. over: the budgets that the best candidate is outside of. agreement,
-    accuracy, latency_ms, memory_mb, model, device, runtime: of the selected candidate, or of the best one measured
-    where none may decide; None where there is no such figure. precision_candidates: all of them, with what was
+    accuracy, latency_ms, memory_mb, costs, model, device, runtime: of the selected candidate, or of the best one
+    measured where none may decide; None where there is no such figure. precision_candidates: all of them, with what was
     measured and why not. classes: agreement class by class. next: what to run where for a verdict that is missing,
     as shell lines; in the file, from the folder that holds the bundle.
     """
@@ -284,6 +319,7 @@ class Verdict:
     classes: tuple[ClassAgreement, ...] = ()
     next: tuple[str, ...] = ()
     forced: str | None = None
+    costs: Costs | None = None
     schema: int = SCHEMA
 
     @property

@@ -21,6 +21,7 @@ from .verdict import (
     Agreement,
     Board,
     Candidate,
+    Costs,
     KeptBack,
     Latency,
     Machine,
@@ -98,7 +99,8 @@ def sentence(verdict: Verdict) -> str:
     )
     if verdict.verdict == "fail":
         said = "; ".join(over_words(over, verdict) for over in verdict.over)
-        return f"On {where} the {verdict.selected} model is outside its budget: {said}."
+        outside = "may be" if all(over.unsure for over in verdict.over) else "is"
+        return f"On {where} the {verdict.selected} model {outside} outside its budget: {said}."
     if verdict.verdict == "pass" and verdict.latency_ms and verdict.memory_mb:
         return (
             f"On {where} the {verdict.selected} model {same}, answers within {verdict.latency_ms.p95:.1f} ms "
@@ -137,8 +139,9 @@ def over_words(over: Over, verdict: Verdict) -> str:
             f"{100 * (limit - low):.1f} more than the {-100 * limit:g} allowed"
         )
     if over.figure == "agreement" and low is not None:
+        unsure = "unsure, " if over.unsure else ""
         return (
-            f"agreement: {value:.3f} on {verdict.check.images} images can be as low as {low:.3f}, "
+            f"agreement: {unsure}{value:.3f} on {verdict.check.images} images can be as low as {low:.3f}, "
             f"{limit - low:.3f} under the {limit:g} asked for"
         )
     if over.figure == "precision":
@@ -148,6 +151,13 @@ def over_words(over: Over, verdict: Verdict) -> str:
             f"precision: it may be up to {-100 * low:.1f} points below fp32, "
             f"{100 * (limit - low):.1f} more than the {-100 * limit:g} allowed"
         )
+    if over.figure == "latency" and over.high is not None:
+        if over.unsure:
+            return (
+                f"latency: unsure, p95 is {value:.2f} ms and can be as high as {over.high:.2f}, "
+                f"{over.high - limit:.2f} over the {limit:g} allowed"
+            )
+        return f"latency: p95 is {value:.2f} ms (up to {over.high:.2f}), {value - limit:.2f} over the {limit:g} allowed"
     what = "p95 is" if over.figure == "latency" else "the peak is"
     return f"{over.figure}: {what} {value:.2f} {over.unit}, {value - limit:.2f} over the {limit:g} allowed"
 
@@ -159,7 +169,8 @@ def obstacle_words(obstacle: Obstacle, candidate: Candidate, verdict: Verdict) -
         return f"{candidate.device} could not be recognised as {title}"
     if obstacle.reason == "unstable":
         said = "; ".join(flaws.words(flaw) for flaw in obstacle.flaws)
-        return f"the run of {_name(candidate)} on {candidate.device} does not count: {said}"
+        run = "the run" if obstacle.runs == 1 else f"the last of {obstacle.runs} runs"
+        return f"{run} of {_name(candidate)} on {candidate.device} does not count: {said}"
     return f"{candidate.device} with {candidate.runtime} is not what the profile is about: {title} with {wanted}"
 
 
@@ -309,13 +320,30 @@ def _cost_rows(verdict: Verdict) -> list[tuple[str, ...]]:
     budget, latency, memory = verdict.budget, verdict.latency_ms, verdict.memory_mb
     found: list[tuple[str, ...]] = []
     for name, limit, row in (
-        ("latency p95", f"≤ {budget.latency_p95_ms:g} ms", latency and _latency(latency)),
+        ("latency p95", f"high end ≤ {budget.latency_p95_ms:g} ms", latency and _latency(latency)),
         ("memory", f"≤ {budget.memory_mb:g} MB", memory and _memory(memory)),
     ):
         value, kind = row or (MISSING, "")
         found.append((name, value, kind, limit, _mark(verdict, name.split()[0]) if row else ""))
+    found += _cost_words(verdict.costs) if verdict.costs else []
     found.append(("model", f"{verdict.model.bytes / 1e6:.1f} MB", verdict.model.precision, "", ""))
     return found
+
+
+def _cost_words(costs: Costs) -> list[tuple[str, ...]]:
+    """What decides nothing: a line each for what is known."""
+    found = []
+    if costs.load_ms is not None:
+        found.append(("cold start", _ms(costs.load_ms), f"first query {_number(costs.first_ms)} ms"))
+    if costs.end_to_end_ms is not None:
+        found.append(("from file to answer", _ms(costs.end_to_end_ms), "decoding and resizing too"))
+    if costs.energy_mj is not None:
+        above = f"{_number(costs.energy_above_idle_mj)} above idle, {_number(costs.idle_w)} W"
+        found.append(("energy a query", f"{costs.energy_mj:.1f} mJ", above))
+    if costs.first_p50_ms is not None:
+        last = f"and {_number(costs.last_p50_ms)} ms of the last"
+        found.append(("p50 of the first tenth", _ms(costs.first_p50_ms), last))
+    return [(*line, "reported only", "") for line in found]
 
 
 def _name(candidate: Candidate) -> str:
@@ -331,7 +359,8 @@ def _interval(agreement: Agreement) -> str:
 
 
 def _latency(latency: Latency) -> tuple[str, str]:
-    return _ms(latency.p95), f"p50 {_number(latency.p50)}, p99 {_number(latency.p99)}"
+    ends = "" if latency.p95_high is None else f"{_number(latency.p95_low)} to {_number(latency.p95_high)}, "
+    return _ms(latency.p95), f"{ends}p50 {_number(latency.p50)}, p99 {_number(latency.p99)}"
 
 
 def _memory(memory: Memory) -> tuple[str, str]:

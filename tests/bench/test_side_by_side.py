@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -15,7 +16,8 @@ from edgedistill.bench.inputs import Given
 from edgedistill.bench.side_by_side import Length, bench
 from edgedistill.errors import InputError
 from edgedistill.targets import measure, state
-from edgedistill.targets.length import Loop
+from edgedistill.targets.length import LONG_ENOUGH_S, Loop
+from edgedistill.targets.load import Load
 
 SHORT = Length("short", Loop(warmup_s=0, min_s=0, min_queries=measure.LEAST_QUERIES), 30.0)
 
@@ -85,7 +87,10 @@ def test_too_few_queries_do_not_count(graph: Path) -> None:
 
 def test_a_hot_machine_and_a_busy_one_do_not_count(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "read_state", lambda gpu, threads: {"temperature_c": {"cpu": 96.0}})
-    monkeypatch.setattr(side_by_side.load, "others_between", lambda before, after: 9999.0)
-    (row,) = bench([case_of(graph)], SHORT).rows
-    assert [flaw.code for flaw in row.invalid] == ["hot", "busy"]
+    monkeypatch.setattr(side_by_side.load, "load_between", lambda *asked: Load(9999.0, 0.5, 0.5))
+    told = replace(SHORT, loop=replace(SHORT.loop, min_s=LONG_ENOUGH_S))
+    (row,) = bench([case_of(graph)], told).rows
+    assert [flaw.code for flaw in row.invalid if flaw.code not in ("slower", "unsteady")] == [
+        *("hot", "busy", "stolen", "waited")
+    ]
     assert row.invalid[0].limit == 95  # of the profile that fits this machine

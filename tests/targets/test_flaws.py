@@ -24,4 +24,8 @@ def test_only_the_state_of_the_machine_may_be_another_the_next_time() -> None:
         "power-cap",
         "slow-clock",
         "busy",
+        "stolen",
+        "waited",
+        "slower",
+        "unsteady",
     ]

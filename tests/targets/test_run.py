@@ -67,6 +67,10 @@ def test_verify_writes_a_valid_result(copied: Path) -> None:
     assert 0 < found["latency_ms"]["min"] <= found["latency_ms"]["p50"] <= found["latency_ms"]["p95"]
     assert found["memory_mb"]["kind"] == "rss_growth"
     assert 0 < found["memory_mb"]["peak"] < 200
+    assert found["cold_start_ms"].keys() == {"load", "first"}
+    assert 0 < found["latency_ms"]["p95_low"] <= found["latency_ms"]["p95"] <= found["latency_ms"]["p95_high"]
+    assert found["end_to_end_ms"]["p50"] > found["latency_ms"]["min"]
+    assert (found["mode"], found["runs"], found["load"], found["energy"]) == ("full", 1, None, None)
     assert found["runtime"]["threads"] == 1
     assert found["matches_profile"] is True
     assert found["invalid"] == []
@@ -222,6 +226,16 @@ def test_bench_prints_every_model_and_writes_rows(copied: Path) -> None:
     assert [line.split()[0] for line in done.stdout.strip().split("\n")[-2:]] == ["fp32", "fp16"]
 
 
+def test_a_single_stream_is_told_with_what_it_is_not(copied: Path) -> None:
+    short = ("--model", "fp32", "--min-s", "0", "--json", str(copied / "rows.json"))
+    done = on_the_board(copied, "bench", "--mlperf-like", *short)
+    assert done.returncode == 0
+    assert "not an MLPerf result" in done.stdout
+    (row,) = json.loads((copied / "rows.json").read_text())
+    assert row["figure"].startswith("fp32 on onnxruntime-cpu, early-stopping estimate of p90")
+    assert row["value"] >= row["low"] > 0
+
+
 def test_predict_names_the_class_of_each_image(copied: Path, tmp_path: Path) -> None:
     paths = []
     for index, name in enumerate(NAMES):
@@ -243,6 +257,7 @@ def test_predict_names_the_class_of_each_image(copied: Path, tmp_path: Path) -> 
         (["verify", "--model", "int8"], "holds no int8 model"),
         (["verify", "--runtime", "magic"], "unknown runtime 'magic'"),
         (["verify", "--threads", "-1"], "it cannot be negative"),
+        (["verify", "--mode", "long"], "invalid choice: 'long'"),
         (["compile"], "there is nothing to compile: cpu runs on onnxruntime-cpu"),
         (["predict", "/dev/null"], "not a regular file"),
         (["predict"], "the following arguments are required: IMAGE"),
