@@ -19,7 +19,7 @@ from typing import Any
 from demo_card import cell, commands, machine, markdown, means, read, table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/bench.md")
+PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/bench.md", ROOT / "docs/measuring.md")
 RESULTS = ROOT / "benchmarks/results"
 BETWEEN = re.compile(r"(?<=<!-- table: )(?P<name>[\w-]+)(?P<open> -->\n).*?(?=<!-- end -->)", re.S)
 NOTHING = "Not measured yet."
@@ -339,6 +339,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "gpu": benchmark("gpu"),
     "runtime-overhead": benchmark("runtime_overhead"),
     "bench": benchmark("bench"),
+    "stability": benchmark("bench_stability"),
 }
 
 
