@@ -77,9 +77,7 @@ def build(photos: Path, name: str, cell: str, seed: int, options: argparse.Names
     return out
 
 
-def figures(
-    bundles: dict[tuple[str, str, int], Path], sets: list[str], options: argparse.Namespace
-) -> list[rows.Row]:
+def figures(bundles: dict[tuple[str, str, int], Path], sets: list[str], options: argparse.Namespace) -> list[rows.Row]:
     """All seeds of a set in a cell are one long list of answers."""
     stages = options.work / "stages"
     found, gains = list[rows.Row](), dict[str, list[float]]()
@@ -97,9 +95,7 @@ def figures(
                 gains.setdefault(cell, []).append(value)
     for cell, values in gains.items():
         mean = statistics.mean(values)
-        found.append(
-            rows.Row(figure=f"mean/{cell} gain", value=mean, low=min(values), high=max(values), unit="points")
-        )
+        found.append(rows.Row(figure=f"mean/{cell} gain", value=mean, low=min(values), high=max(values), unit="points"))
     return found
 
 

@@ -152,9 +152,7 @@ def figures(name: str, manifest: Manifest, selected: str, options: argparse.Name
         rows.row(f"{name}/chosen to default", chosen / timed["default"], "ratio", "<= 1.02"),
         *([rows.row(f"{name}/int8 to fp32", timed["int8"] / fp32, "ratio")] if "int8" in timed else []),
         share,
-        rows.Row(
-            figure=f"{name}/accuracy lost", value=lost[0], low=lost[1], high=lost[2], unit="points", bar="<= 1"
-        ),
+        rows.Row(figure=f"{name}/accuracy lost", value=lost[0], low=lost[1], high=lost[2], unit="points", bar="<= 1"),
         rows.Row(
             figure=f"{name}/accuracy over default",
             value=over[2],

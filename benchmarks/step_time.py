@@ -188,9 +188,7 @@ def cost_of_methods(
     ]
 
 
-def supervised(
-    student: Student, store: TeacherStore, config: TrainConfig, device: torch.device
-) -> Callable[[], None]:
+def supervised(student: Student, store: TeacherStore, config: TrainConfig, device: torch.device) -> Callable[[], None]:
     """One epoch of ordinary training on the same crops: nothing of distillation in it."""
     backbone = arithmetic.placed(student, device).train()
     head = nn.Linear(student.width, CLASSES).to(device)
@@ -316,9 +314,7 @@ def random_classes(count: int = CLASSES) -> tuple[Any, Any]:
     """A text bank of one prompt a class, and the class vectors made of it."""
     vectors = RandomTeacher().encode_images(np.empty(count))
     bank = SimpleNamespace(vectors=vectors[:, None], teacher_id="random", teacher_hash="random")
-    return bank, SimpleNamespace(
-        baked=vectors, text=vectors, prompt_weights=np.ones(1), scale=100.0
-    )
+    return bank, SimpleNamespace(baked=vectors, text=vectors, prompt_weights=np.ones(1), scale=100.0)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def load_between(before: CpuTime | None, after: CpuTime | None, cpus: int) -> Lo
     waited = None
     if before.waited is not None and after.waited is not None:
         queued = max(0.0, after.waited - before.waited)
-        waited = queued / max(queued + own, 1e-9)
+        # Of a thread that sleeps while a GPU works every waking is a short wait: they are held against the whole time.
+        waited = queued / max(queued + own, seconds)
     return Load(
         others=max(0.0, (after.busy - before.busy - own) / seconds),
         stolen=max(0.0, (after.stolen - before.stolen) / seconds / cpus),

@@ -41,6 +41,7 @@ from . import (
     machine,
     measure,
     memory,
+    power,
     probe,
     providers,
     result,
@@ -93,6 +94,10 @@ def doctor(options: argparse.Namespace) -> int:
     now = state.read_state(gpu=gpu, threads=cores.physical_cores())
     for key, value in now.items():
         _say(key.replace("_", " "), json.dumps(value))
+    if rails := power.rails():
+        made_of = power.counted(rails)
+        told = f"energy from {' + '.join(made_of)}" if made_of else "no energy: which of these make up the module?"
+        _say("power, W", f"{json.dumps(rails)}; {told}")
     watched = state.Course(now, (), now, gpu).watched()
     _say("throttling", f"told by {', '.join(watched)}" if watched else "unknown: nothing here would tell of it")
     folder = _bundle(options)

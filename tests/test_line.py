@@ -510,9 +510,7 @@ def start_of(asked: BuildSettings) -> Plan:
         return line.plan
 
 
-def test_seeds_are_reported_and_the_first_ships(
-    built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path
-) -> None:
+def test_seeds_are_reported_and_the_first_ships(built: dict[str, Any], inputs: Path, tiny_teacher_folder: Path) -> None:
     three = build(settings(inputs, tiny_teacher_folder, seeds=3, out=inputs / "bundle-seeds"))
     assert three.seeds is not None
     assert [row.seed for row in three.seeds] == [0, 1, 2]
@@ -544,9 +542,7 @@ def test_a_time_chooses_views_and_epochs_once_for_a_work_folder(
     assert [record.message for record in caplog.records if record.message.startswith("epochs 2: 30 s were asked")]
 
 
-def test_mixed_views_make_another_store_and_none_of_the_check_images(
-    inputs: Path, tiny_teacher_folder: Path
-) -> None:
+def test_mixed_views_make_another_store_and_none_of_the_check_images(inputs: Path, tiny_teacher_folder: Path) -> None:
     before = stages(inputs)
     verdict = build(settings(inputs, tiny_teacher_folder, mix=2, device="folder", out=inputs / "bundle-mix"))
     assert verdict.agreement is not None or verdict.reasons == ("not-reached",)
@@ -611,9 +607,7 @@ def test_a_board_that_is_not_here_leaves_a_bundle_and_its_commands(
     assert "python3 run.py compile" in verdict.next
 
 
-def test_the_printed_commands_measure_a_copied_bundle(
-    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
-) -> None:
+def test_the_printed_commands_measure_a_copied_bundle(inputs: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:
     left = build(settings(inputs, tiny_teacher_folder, device="folder", out=tmp_path / "bundle"))
     assert left.reasons == ("not-reached",)
     assert str(tmp_path) in "\n".join(left.next)

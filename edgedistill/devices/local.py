@@ -40,6 +40,8 @@ class Local:
         two lines.
         """
         profile, bundle = manifest.profile, manifest.path
+        if asked.mode == "soak":
+            log.info("a soak takes ten minutes a candidate")
         if machine.identify(profile).status == machine.MATCH:
             try:
                 measured = verify(bundle, bundle / RESULTS, *asked.arguments)

@@ -60,9 +60,7 @@ def test_it_holds_what_the_contract_names(bundle: Path) -> None:
     assert set(manifest.data["files"]) == names - {"manifest.json"}
     assert manifest.labels == list(tiny_bundle.FOUR_CLASSES)
     assert manifest.precisions == ["fp32", "fp16"]
-    assert manifest.data["not_built"] == [
-        {"precision": "int8", "reason": "there are no photos to calibrate on"}
-    ]
+    assert manifest.data["not_built"] == [{"precision": "int8", "reason": "there are no photos to calibrate on"}]
     assert manifest.data["profile"] == json.loads(json.dumps(tiny_bundle.profile().to_json()))
     assert manifest.batch == (1, 1)
 

@@ -67,9 +67,7 @@ def classes() -> tuple[Any, Any]:
     weights = np.array([0.5, 0.5])
     text = np.einsum("p,cpd->cd", weights, prompts).astype(np.float32)
     bank = SimpleNamespace(vectors=prompts, scale=20.0, teacher_id="colours", teacher_hash="c0")
-    return bank, SimpleNamespace(
-        text=text, baked=text, prompt_weights=weights, scale=20.0
-    )
+    return bank, SimpleNamespace(text=text, baked=text, prompt_weights=weights, scale=20.0)
 
 
 def fresh_student(seed: int = 0) -> Student:

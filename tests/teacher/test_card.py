@@ -102,9 +102,7 @@ def test_a_feature_that_is_not_finite_is_an_error(
         wait()
 
 
-def test_the_batch_is_chosen_on_the_teachers_own_tower(
-    tiny_teacher: Teacher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_batch_is_chosen_on_the_teachers_own_tower(tiny_teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgedistill.teacher.trials.BATCHES", (4, 8))
     chosen, reason = best_batch(tiny_teacher)
     assert chosen in (4, 8)

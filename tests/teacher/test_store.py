@@ -347,9 +347,7 @@ def test_the_first_views_are_a_store_of_their_own(store):
     assert (narrow.views, store.views) == (2, 4)
     assert np.array_equal(narrow.all_views(rows), store.all_views(rows)[:, :2])
     mean = store.all_views(rows)[:, :2].mean(axis=1)
-    np.testing.assert_allclose(
-        narrow.mean_views(rows), mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6
-    )
+    np.testing.assert_allclose(narrow.mean_views(rows), mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)
     assert np.array_equal(narrow.mean_views(rows, chunk=2), narrow.mean_views(rows))
 
 

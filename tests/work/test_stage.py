@@ -82,8 +82,10 @@ def test_a_work_folder_that_cannot_be_written_is_said_in_two_lines(tmp_path: Pat
 
 
 def test_two_builds_never_work_in_one_folder(tmp_path: Path) -> None:
-    with WorkFolder(tmp_path).locked(), pytest.raises(InputError, match="another build is at work"), (
-        WorkFolder(tmp_path).locked()
+    with (
+        WorkFolder(tmp_path).locked(),
+        pytest.raises(InputError, match="another build is at work"),
+        WorkFolder(tmp_path).locked(),
     ):
         pass
     with WorkFolder(tmp_path).locked():
