@@ -110,13 +110,15 @@ def words(flaw: Flaw) -> str:
     if flaw.code == "busy":
         return f"other programs kept {value:.2f} processors busy, {limit:.2f} were to spare"
     if flaw.code == "stolen":
-        return (
-            f"other guests of its host took {100 * value:.1f} % of the processors' time, {100 * limit:g} % is allowed"
-        )
+        return f"other guests of its host took {_percent(value)} of the processors' time, {_percent(limit)} is allowed"
     if flaw.code == "waited":
-        return f"its threads waited for a processor {100 * value:.0f} % of the time, {100 * limit:g} % is allowed"
+        return f"its threads waited for a processor {_percent(value)} of the time, {_percent(limit)} is allowed"
     if flaw.code == "slower":
-        return f"it got slower by {100 * value:.1f} % from its first turn to its last, {100 * limit:g} % is allowed"
+        return f"it got slower by {_percent(value)} from its first turn to its last, {_percent(limit)} is allowed"
     if flaw.code == "unsteady":
-        return f"its p95 may be off by {100 * value:.1f} %, {100 * limit:g} % is allowed: something came and went"
+        return f"its p95 may be off by {_percent(value)}, {_percent(limit)} is allowed: something came and went"
     return f"{value:.0f} queries are too few for a 95th percentile"
+
+
+def _percent(share: float | None) -> str:
+    return "?" if share is None else f"{round(100 * share, 1):g} %"

@@ -39,8 +39,8 @@ def time_queries(
     session: Session, images: np.ndarray, *, warmup_s: float, min_s: float, min_queries: int
 ) -> np.ndarray:
     """Nanoseconds of every query, int64 [n]: one session alone (see `time_in_turns`)."""
-    loop = {"warmup_s": warmup_s, "min_s": min_s, "min_queries": min_queries}
-    return np.concatenate(time_in_turns([session], images, **loop)[0])
+    turns = time_in_turns([session], images, warmup_s=warmup_s, min_s=min_s, min_queries=min_queries)
+    return np.concatenate(turns[0])
 
 
 def time_in_turns(
