@@ -21,8 +21,19 @@ from edgedistill.targets.flaws import Flaw
 from edgedistill.verdict.decide import decide, quality
 from edgedistill.verdict.intervals import wilson
 from edgedistill.verdict.results import read_result
-from edgedistill.verdict.verdict import EXIT_CODES, REASONS, Agreement, Machine, Obstacle, Over, Seed, Start, Verdict
-from edgedistill.verdict.words import notes, sentence
+from edgedistill.verdict.verdict import (
+    EXIT_CODES,
+    REASONS,
+    Agreement,
+    Costs,
+    Machine,
+    Obstacle,
+    Over,
+    Seed,
+    Start,
+    Verdict,
+)
+from edgedistill.verdict.words import notes, rows, sentence
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -172,6 +183,25 @@ def test_an_unsound_run_says_what_was_wrong_with_it(judge: Judge) -> None:
         Flaw("few-queries", value=300, limit=400),
         Flaw("no-p95", value=300),
     )
+
+
+def test_what_decides_nothing_is_reported_as_far_as_it_is_known(judge: Judge) -> None:
+    check = check_set(200)
+    told = {
+        "cold_start_ms": {"load": 12.5, "first": 3.0},
+        "end_to_end_ms": {"p50": 6.0, "p90": 7.0, "queries": 8},
+        "energy": {"mj": 20.0, "mj_above_idle": -0.5, "idle_w": None},
+    }
+    verdict = judge(check, measured.result(check) | told)
+    assert verdict.costs == Costs(
+        load_ms=12.5, first_ms=3.0, end_to_end_ms=6.0, energy_mj=20.0, energy_above_idle_mj=-0.5
+    )
+    shown = {line[0]: line[1:3] for line in rows(verdict)}
+    assert shown["cold start"] == ("12.50 ms", "first query 3.00 ms")
+    assert shown["energy a query"] == ("20.0 mJ", "-0.50 above idle, – W")
+    assert judge(check, measured.result(check) | {"energy": None, "end_to_end_ms": None}).costs == Costs()
+    with pytest.raises(InputError, match=r"energy\.mj is missing or not a number"):
+        judge(check, measured.result(check) | {"energy": {"mj": "much"}})
 
 
 def test_wrong_golden_answers_are_told_with_what_the_bundle_allows(judge: Judge) -> None:
