@@ -536,6 +536,14 @@ def bench(
     mode: Annotated[
         str, typer.Option("--mode", help=f"{', '.join(MODES)}: 10 s or more of timing a row, 1 s, or 10 minutes.")
     ] = "full",
+    mlperf_like: Annotated[
+        bool,
+        typer.Option(
+            "--mlperf-like",
+            help="10 minutes of each model alone, and the 90th percentile as MLPerf's early stopping estimates it. "
+            "Not an MLPerf result.",
+        ),
+    ] = False,
     json_file: Annotated[File, typer.Option("--json", metavar="FILE", help="Write all figures there.")] = None,
     plot: Annotated[
         File,
@@ -564,6 +572,7 @@ def bench(
         input=_path(input),
         shapes=shape or (),
         mode=mode,
+        mlperf_like=mlperf_like,
         json=_path(json_file),
         plot=_path(plot),
     )

@@ -15,10 +15,12 @@ from ..targets import providers
 from ..targets.errors import TargetError
 from ..work import atomic
 from . import plot, words
-from .case import cases
+from .case import Case, cases
 from .inputs import Given
 from .model import find_models
 from .side_by_side import LENGTHS, bench
+from .single_stream import show as show_streams
+from .single_stream import single_stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Asked:
     input: Path | None = None
     shapes: Sequence[str] = ()
     mode: str = "full"
+    mlperf_like: bool = False
     json: Path | None = None
     plot: Path | None = None
 
@@ -47,6 +50,8 @@ def run(asked: Asked) -> int:
         models = find_models(asked.models)
         given = Given(asked.input, dict(_shape(text) for text in asked.shapes))
         wanted = cases(models, asked.runtimes, asked.threads, asked.batches, given)
+        if asked.mlperf_like:
+            return _single_stream(wanted, asked)
         report = bench(wanted, LENGTHS[asked.mode])
     except TargetError as error:
         raise InputError(error.wrong, error.todo) from error
@@ -58,9 +63,20 @@ def run(asked: Asked) -> int:
     return report.exit_code
 
 
+def _single_stream(wanted: Sequence[Case], asked: Asked) -> int:
+    found = single_stream(wanted)
+    show_streams(found)
+    if asked.json is not None:
+        atomic.write_bytes(asked.json, (json.dumps(found, indent=1) + "\n").encode())
+    return 4 if any(row["failed"] is not None for row in found["rows"]) else 0
+
+
 def _check(asked: Asked) -> None:
     if asked.mode not in MODES:
         raise InputError(f"--mode is {asked.mode!r}", f"Use one of: {', '.join(MODES)}.")
+    if asked.mlperf_like and (asked.plot is not None or asked.batches):
+        other = "--plot" if asked.plot is not None else "--batch"
+        raise InputError(f"--mlperf-like and {other} exclude each other", "A single stream is one item a query.")
     if any(batch < 1 for batch in asked.batches):
         raise InputError(f"--batch is {min(asked.batches)}", "A query has at least one item.")
     if any(count < 0 for count in asked.threads):
