@@ -45,11 +45,12 @@ types: .venv/installed  ## mypy
 package: .venv/installed  ## the tests of what is installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/packaging
 
-# With the extras that the default suite does without: a real TensorRT parser, and what the renders are made with.
+# With the extras that the default suite does without: a real TensorRT parser, and what the renders are made with. Two
+# workers; what shares a graph or a build is a group and stays on one of them (xdist_group).
 slow: .venv/installed  ## the tests that take minutes
 	$(PIP) -e ".[dev,trt-check,tools]" || echo "these extras cannot be installed here: their tests say so and skip"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/tools tests/targets/test_trt_build.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow --ignore tests/packaging
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/tools tests/targets/test_trt_build.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow --ignore tests/packaging
 
 # The lowest versions that pyproject.toml allows, for direct dependencies. torch is that of constraints-cpu.txt: no
 # index holds a CPU build of the lowest. PYTHON has to be 3.10 or 3.11: numpy's lowest has no wheels for later ones.

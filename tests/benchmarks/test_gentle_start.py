@@ -14,6 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gentle_start.py"
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("built")
 def test_four_recipes_are_judged_beside_their_teacher(
     built_folder: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:

@@ -245,6 +245,7 @@ def test_two_sets_of_one_name_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("built")
 def test_photos_become_rows_and_a_second_run_builds_nothing(
     built_folder: Path,
     tiny_teacher_folder: Path,

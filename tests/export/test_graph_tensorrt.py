@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,23 @@ def rtx() -> Any:
     return pytest.importorskip("tensorrt_rtx", reason="the extra [trt-check] is not installed")
 
 
-def graphs(name: str, folder: Path, *, size: int, dynamic_batch: bool = False, **kwargs: Any) -> dict[str, Path]:
-    """The graphs that the profile asks for, as a build writes them, by precision."""
+Graphs = Callable[..., dict[str, Path]]
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
+    """(student[, size], dynamic_batch=) -> its graph in each precision that TensorRT reads, made once for all tests."""
+
+    @cache
+    def made(name: str, size: int | None = None, *, dynamic_batch: bool = False) -> dict[str, Path]:
+        usual, kwargs = FAMILIES[name]
+        return write_graphs(name, tmp_path_factory.mktemp("graphs"), size or usual, kwargs, dynamic_batch)
+
+    return made
+
+
+def write_graphs(name: str, folder: Path, size: int, kwargs: dict[str, Any], dynamic_batch: bool) -> dict[str, Path]:
+    """fp32 and fp16 as a build writes them, int8 in TensorRT's dialect, by precision."""
     exports = export_models(
         Student(name, DIM, size=size, kwargs=kwargs),
         class_vectors(),
@@ -54,7 +71,8 @@ def graphs(name: str, folder: Path, *, size: int, dynamic_batch: bool = False, *
         spec=GraphSpec(size=size, dynamic_batch=dynamic_batch, opset=PROFILE.model.opset),
         precisions=["fp32", "fp16"],
     )
-    return {model.precision: model.path for model in exports.models}
+    found = {model.precision: model.path for model in exports.models}
+    return found | {"int8": int8(found["fp32"], TENSORRT)}
 
 
 def photos(count: int, size: int) -> np.ndarray:
@@ -68,6 +86,12 @@ def int8(path: Path, dialect: Dialect) -> Path:
     made = path.with_name(f"int8-{dialect.name}.onnx")
     save(quantised(onnx.load(path), found, dialect), made)
     return made
+
+
+@cache
+def engine_bytes(path: Path, rtx: Any) -> int:
+    """How large the engine of this file is, built as the profile wants it."""
+    return len(build_plan(path, rtx, Options(workspace_mb=PROFILE.engine.workspace_mb)).engine)
 
 
 def signature(path: Path, rtx: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -106,44 +130,39 @@ FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_is_parsed_and_built_in_every_precision(rtx: Any, tmp_path: Path, name: str) -> None:
-    size, kwargs = FAMILIES[name]
-    found = graphs(name, tmp_path, size=size, **kwargs)
-    found["int8"] = int8(found["fp32"], TENSORRT)
+def together(*names: str) -> list[Any]:
+    """Parameters, each of a group of its own, so that workers share no family."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
+@pytest.mark.parametrize("dynamic_batch", [False, True], ids=["fixed", "free"])
+@pytest.mark.parametrize("name", together(*FAMILIES))
+def test_every_family_is_parsed_and_built_in_every_precision(
+    rtx: Any, graphs: Graphs, name: str, dynamic_batch: bool
+) -> None:
+    size, _ = FAMILIES[name]
+    found = graphs(name, dynamic_batch=dynamic_batch)
     assert set(found) == {"fp32", "fp16", "int8"}
-    options = Options(workspace_mb=PROFILE.engine.workspace_mb)
-    engines = {precision: build_plan(path, rtx, options).engine for precision, path in found.items()}
     for path in found.values():
-        assert signature(path, rtx) == contract(1, size)
-    assert min(map(len, engines.values())) > 1000
+        assert signature(path, rtx) == contract(-1 if dynamic_batch else 1, size)
+        assert engine_bytes(path, rtx) > 1000
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100", PROMPTED])
-def test_a_free_batch_is_built_in_every_precision(rtx: Any, tmp_path: Path, name: str) -> None:
-    size, kwargs = FAMILIES[name]
-    found = graphs(name, tmp_path, size=size, dynamic_batch=True, **kwargs)
-    found["int8"] = int8(found["fp32"], TENSORRT)
-    for path in found.values():
-        assert build_plan(path, rtx).engine
-        assert signature(path, rtx) == contract(-1, size)
+@pytest.mark.xdist_group(PROFILE.model.student)
+def test_half_is_half_at_the_size_of_the_profile(rtx: Any, graphs: Graphs) -> None:
+    found = graphs(PROFILE.model.student, PROFILE.model.input_size)
+    assert engine_bytes(found["fp16"], rtx) < 0.7 * engine_bytes(found["fp32"], rtx)
 
 
-def test_half_is_half_at_the_size_of_the_profile(rtx: Any, tmp_path: Path) -> None:
-    found = graphs(PROFILE.model.student, tmp_path, size=PROFILE.model.input_size)
-    sizes = {precision: len(build_plan(path, rtx).engine) for precision, path in found.items()}
-    assert sizes["fp16"] < 0.7 * sizes["fp32"]
+@pytest.mark.xdist_group("resnet18")
+def test_int8_keeps_the_weights_small(rtx: Any, graphs: Graphs) -> None:
+    found = graphs("resnet18")  # its weights are nearly all of the engine
+    assert engine_bytes(found["int8"], rtx) < 0.5 * engine_bytes(found["fp32"], rtx)
 
 
-def test_int8_keeps_the_weights_small(rtx: Any, tmp_path: Path) -> None:
-    fp32 = graphs("resnet18", tmp_path, size=64)["fp32"]  # its weights are nearly all of the engine
-    sizes = [len(build_plan(path, rtx).engine) for path in (int8(fp32, TENSORRT), fp32)]
-    assert sizes[0] < 0.5 * sizes[1]
-
-
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_large_100"])
-def test_int8_in_the_dialect_of_onnxruntime_is_refused_with_its_reason(rtx: Any, tmp_path: Path, name: str) -> None:
-    path = int8(graphs(name, tmp_path, size=64)["fp32"], ONNXRUNTIME)
+@pytest.mark.parametrize("name", together("resnet18", "mobilenetv3_large_100"))
+def test_int8_in_the_dialect_of_onnxruntime_is_refused_with_its_reason(rtx: Any, graphs: Graphs, name: str) -> None:
+    path = int8(graphs(name)["fp32"], ONNXRUNTIME)
     with pytest.raises(TargetError, match="does not accept") as caught:
         build_plan(path, rtx)
     assert "quantised for onnxruntime on a CPU" in caught.value.todo
