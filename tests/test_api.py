@@ -137,7 +137,7 @@ def test_build_and_verify_from_python(built_folder: Path, tiny_teacher_folder: P
     (tmp_path / "build.toml").write_text(
         'profile = "quick.toml"\nclasses = "labels.txt"\nviews = 5\nepochs = 1\nthreads = 1\n'
         f'images = "{built_folder / "photos"}"\ncheck = "{built_folder / "check"}"\n'
-        'teacher-dtype = "float32"\nstudent-dtype = "float32"\nstudent = "mobilenetv3_small_050"\n'
+        'teacher-dtype = "float32"\nstudent-dtype = "float32"\nstudent = "test_resnet"\n'
     )
     assert python(BUILD, tmp_path, EDGEDISTILL_TEACHER=f"local-dir:{tiny_teacher_folder}") == ""
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())

@@ -24,7 +24,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tiny_build import CHECKS, PHOTOS, flags, settings, write_profile
+from tiny_build import CHECKS, PHOTOS, STUDENT, flags, settings, write_profile
 from tiny_hub import cache_hub_weights
 from tiny_images import CLASSES, FOUR_CLASSES, write_check
 
@@ -468,7 +468,7 @@ def test_a_hub_out_of_reach_is_asked_again_and_one_that_comes_later_is_told(
 ) -> None:
     assert [start_of(asked).source for _ in range(2)] == ["scratch"] * 2
     assert "is trained anew" not in caplog.text
-    cache_hub_weights(tmp_path / "hub", "mobilenetv3_small_050")
+    cache_hub_weights(tmp_path / "hub", STUDENT)
     found = start_of(asked)
     assert found.source == "hub"
     assert f"a student that began from scratch in {tmp_path / 'work'} is trained anew" in caplog.text
@@ -483,7 +483,7 @@ def test_a_hub_out_of_reach_is_asked_again_and_one_that_comes_later_is_told(
 def test_damaged_weights_of_the_student_are_told_at_once_and_decide_nothing(
     asked: BuildSettings, tmp_path: Path
 ) -> None:
-    weights, _ = cache_hub_weights(tmp_path / "hub", "mobilenetv3_small_050")
+    weights, _ = cache_hub_weights(tmp_path / "hub", STUDENT)
     whole = weights.read_bytes()
     weights.write_bytes(whole[:1000])
     with pytest.raises(InputError, match=f"{weights} is damaged") as error:

@@ -11,7 +11,7 @@ import pytest
 from tiny_images import FOUR_CLASSES, write_check
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks/data_free.py"
-SMALL = "--no-example --start none --student mobilenetv3_small_050 --seeds 0 --ways plain"
+SMALL = "--no-example --start none --student test_resnet --seeds 0 --ways plain"
 SMALL += " --per-class 6 --size 32 --image-steps 16"
 
 
