@@ -125,7 +125,7 @@ def test_predict_answers_for_all_that_can_be_read(built_folder: Path, tmp_path: 
     assert "label" in second
 
 
-def test_a_reader_who_goes_away_changes_no_exit_code(built_folder: Path) -> None:
+def test_a_reader_who_goes_away_changes_no_exit_code() -> None:
     command = f"{sys.executable} -u -m edgedistill profiles show cpu | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

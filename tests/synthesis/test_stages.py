@@ -53,7 +53,7 @@ def test_images_that_stay_lie_in_the_folder_of_their_class(work: WorkFolder, jud
     assert record["engine"] == {"engine": "painter", "licence": "none needed"}
     assert record["diversity"]["agreement"] > 0.9
     assert Image.open(folder / SHEET).format == "JPEG"
-    assert {path.name for path in folder.iterdir()} == {*LABELS.names, RECORD, SHEET, "inputs.json"}
+    assert {path.name for path in folder.iterdir()} == {*LABELS.names, RECORD, SHEET, "inputs.json", "sums.json"}
 
 
 def test_a_killed_synthesis_goes_on_at_its_block_and_gives_the_same_bytes(work: WorkFolder, judge: Judge) -> None:
