@@ -156,7 +156,7 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
     for index, photo in enumerate(photos):
         shutil.copy(photo, tmp_path / "check" / f"{index}.jpg")
     (tmp_path / "check" / "cut.jpg").write_bytes(photos[0].read_bytes()[:-400])
-    (tmp_path / "check" / "notes.txt").write_text("not an image")
+    (tmp_path / "check" / "notes.jpg").write_text("not an image")
     with caplog.at_level("WARNING", logger="edgedistill"):
         verdict = build(
             settings(
@@ -166,7 +166,7 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
     assert {name.partition("-")[0] for name in stages(inputs) - before} == {"store", "answers"}
     assert verdict.skipped.check == {"not an image": 1, "truncated": 1}
     assert "skipped 1 check images: truncated (cut.jpg)" in caplog.text
-    assert "skipped 1 check images: not an image (notes.txt)" in caplog.text
+    assert "skipped 1 check images: not an image (notes.jpg)" in caplog.text
 
 
 def test_labelled_photos_tune_what_is_baked_and_leave_the_teacher_of_the_check_set_alone(
