@@ -226,11 +226,11 @@ def _card(manifest: Manifest) -> dict[str, Any]:
 def _tensors(manifest: Manifest, name: str) -> dict[str, np.ndarray]:
     path = manifest.file(name)
     try:
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
     except ImportError as error:
         raise TargetError(f"safetensors cannot be imported: {error}", "pip install timm safetensors") from error
     try:
-        return load_file(path)
+        return load(path.read_bytes())  # load_file takes no path that is not UTF-8
     except Exception as error:  # safetensors' own has no other base
         raise _told(f"{path} is damaged", error) from error
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..work import atomic
+from ..work.plain_path import plain_path
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], description: dict[str, Any] | None = None) -> None:
@@ -26,7 +27,7 @@ def read_tensors(path: Path, dimensions: dict[str, int]) -> tuple[dict[str, np.n
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with plain_path(path) as plain, safe_open(plain, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in dimensions}
             description = json.loads((file.metadata() or {}).get("json", "{}"))
     except (SafetensorError, OSError, ValueError) as error:

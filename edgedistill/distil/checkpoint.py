@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..work import atomic
+from ..work.plain_path import plain_path
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
+        with plain_path(path) as plain, safe_open(plain, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..work import atomic
 from ..work.console import Progress
+from ..work.plain_path import plain_path
 from . import methods
 from .allocator import keep_freed_memory
 from .arithmetic import choose_device
@@ -213,7 +214,8 @@ class Run:
             try:
                 header, *rows = map(json.loads, (self.folder / METRICS).read_bytes().splitlines())
                 if header["run"] == self.key and len(rows) == self.epochs:
-                    self.learner.average.load_state_dict(load_file(self.folder / WEIGHTS))
+                    with plain_path(self.folder / WEIGHTS) as plain:
+                        self.learner.average.load_state_dict(load_file(plain))
                     self.epoch, self.metrics = self.epochs, rows
                     return True
             except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:

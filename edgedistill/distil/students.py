@@ -30,6 +30,7 @@ from ..teacher import hub
 from ..teacher.names import find_teacher
 from ..teacher.torchvision_ops import ensure_torchvision
 from ..work import atomic
+from ..work.plain_path import plain_path
 from .prompted_tower import DEFAULT_TOWER, PROMPTED, PromptedTower, TowerShape, prompted_tower
 from .student_card import CARD, WEIGHTS, Card, Layout, MadeFor, Pixels, read_card
 
@@ -441,7 +442,8 @@ def load_student(folder: Path, *, dim: int, teacher_hash: str, size: int) -> tup
     student = Student(card.name, dim, size=size, kwargs=card.kwargs, layout=card.projector if kept else None)
     student.see_as(card.preprocessing)
     try:
-        state = load_file(folder / WEIGHTS)
+        with plain_path(folder / WEIGHTS) as plain:
+            state = load_file(plain)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{folder / WEIGHTS} is damaged: {error}", "Fetch or make the folder again.") from error
     if not kept:

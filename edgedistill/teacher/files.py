@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..work import atomic
+from ..work.plain_path import plain_path
 from .preprocessing import read_json_object
 
 CONFIG_FILE = "open_clip_config.json"
@@ -104,7 +105,8 @@ def read_mean_feature(path: Path, dim: int) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        feature = load_file(path).get(MEAN_FEATURE_TENSOR)
+        with plain_path(path) as plain:
+            feature = load_file(plain).get(MEAN_FEATURE_TENSOR)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}", "Write it again, or delete it.") from error
     if feature is None or feature.shape != (dim,) or not np.isfinite(feature).all():

@@ -32,6 +32,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..work import atomic
 from ..work.console import SILENT, Progress
+from ..work.plain_path import plain_path
 from .deep_prompts import image_features, takes_prompts, text_features
 from .torchvision_ops import ensure_torchvision
 
@@ -104,7 +105,8 @@ class TunedPrompts:
     def load(cls, path: Path) -> TunedPrompts:
         """Reads what `save` wrote. Raises InputError where it is damaged."""
         try:
-            found = load_file(path)
+            with plain_path(path) as plain:
+                found = load_file(plain)
             return cls(text=found["text"], image=found["image"], classes=found["classes"].numpy())
         except (SafetensorError, OSError, KeyError) as error:
             raise InputError(f"{path} is damaged: {error}", "Run the same command: it is made again.") from error

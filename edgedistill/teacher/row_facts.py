@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save
 
 from ..errors import InputError
 from ..work import atomic
+from ..work.plain_path import plain_path
 
 ROW_FACTS = "row_facts.safetensors"
 
@@ -47,7 +48,8 @@ class RowFacts:
         if not path.is_file():
             return None
         try:
-            tensors = load_file(path)
+            with plain_path(path) as plain:
+                tensors = load_file(plain)
             facts = cls(tensors["weight"], tensors["prompt_class"])
             if len(facts.weight) != rows:
                 raise ValueError(f"facts of {len(facts.weight)} rows in a store of {rows}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..choices import TEACHER_DTYPES
 from ..errors import EdgeDistillError, InputError
+from ..work.plain_path import plain_path
 from . import trials
 from .centre_view import CentreView
 from .files import TeacherFiles
@@ -153,15 +154,17 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
     from safetensors import SafetensorError
 
     tokenizer = load_tokenizer(files)  # first: it is small, and may have to be fetched
+    # A folder brings its own weights; a name is given the file, so that no request is made for it.
+    a_folder = files.source.startswith("local-dir:")
     try:
-        model = open_clip.create_model(
-            files.source,
-            # A folder brings its own weights; a name is given the file, so that no request is made for it.
-            pretrained=None if files.source.startswith("local-dir:") else str(files.weights),
-            force_quick_gelu=bool(files.architecture.get("quick_gelu", False)),
-            force_preprocess_cfg=files.preprocess,
-            require_pretrained=True,
-        )
+        with plain_path(files.weights.parent if a_folder else files.weights) as place:
+            model = open_clip.create_model(
+                f"local-dir:{place}" if a_folder else files.source,
+                pretrained=None if a_folder else str(place),
+                force_quick_gelu=bool(files.architecture.get("quick_gelu", False)),
+                force_preprocess_cfg=files.preprocess,
+                require_pretrained=True,
+            )
     except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
             raise more_than_weights(files) from error  # torch's own message advises to read it without the guard
