@@ -6,7 +6,6 @@ Data goes to stdout, talk to stderr; JSON is ASCII, so that every encoding carri
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
@@ -37,6 +36,7 @@ from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
 from .targets.length import HELP
 from .targets.names import RUNTIMES
+from .targets.printable import say, say_json
 from .targets.streams import settle, unread
 
 app = typer.Typer(
@@ -378,7 +378,7 @@ def synthesize(
         folder = no_photos.synthesize(asked, console.Bar())
     except KeyboardInterrupt:
         _interrupted()
-    typer.echo(folder)
+    say(folder)
 
 
 @app.command()
@@ -441,7 +441,7 @@ def predict(
             exit_code = error.exit_code
             _say(error)
             if as_json:
-                typer.echo(json.dumps({"path": str(path), "error": error.wrong}))
+                say_json({"path": str(path), "error": error.wrong})
             continue
         if as_json:
             record = {
@@ -451,9 +451,9 @@ def predict(
                 "known": found.known,
                 "probabilities": dict(zip(classifier.labels, map(float, found.probabilities))),
             }
-            typer.echo(json.dumps(record))
+            say_json(record)
         else:
-            typer.echo(f"{path}  {found.label}  {found.probability:.3f}")
+            say(f"{path}  {found.label}  {found.probability:.3f}")
     raise typer.Exit(exit_code)
 
 
@@ -470,7 +470,7 @@ def doctor(
 
     findings = examine(classes=_path(classes), images=_path(images), teacher=teacher)
     if as_json:
-        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1))
+        say_json([finding.to_json() for finding in findings], indent=1)
     show(findings)
     raise typer.Exit(2 if any(finding.state == "missing" for finding in findings) else 0)
 
@@ -586,10 +586,10 @@ def profiles_list(as_json: Annotated[bool, typer.Option("--json", help="As JSON.
 
     known = [profiles.load_profile(name) for name in profiles.list_profiles()]
     if as_json:
-        typer.echo(json.dumps([profile.to_json() for profile in known], indent=1))
+        say_json([profile.to_json() for profile in known], indent=1)
         return
     for line in profile_text.table(known):
-        typer.echo(line)
+        say(line)
 
 
 @profiles_app.command("show")
@@ -602,7 +602,7 @@ def profiles_show(
 
     profile = profiles.load_profile(name)
     if as_json:
-        typer.echo(json.dumps(profile.to_json(), indent=1))
+        say_json(profile.to_json(), indent=1)
     else:
         profile_text.show(profile)
 
@@ -622,7 +622,8 @@ def _given(context: typer.Context, *own: str) -> dict[str, Any]:
 
 
 def _interrupted() -> NoReturn:
-    typer.echo("\ninterrupted\nRun the same command again: it goes on where it was.", err=True)
+    for words in ("", "interrupted", "Run the same command again: it goes on where it was."):
+        say(words, error=True)
     raise typer.Exit(130) from None
 
 
@@ -635,7 +636,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from . import __version__
 
-        typer.echo(f"edgedistill {__version__}")
+        say(f"edgedistill {__version__}")
         raise typer.Exit
 
 
@@ -700,4 +701,5 @@ def _tell(error: EdgeDistillError) -> NoReturn:
 
 
 def _say(error: EdgeDistillError) -> None:
-    typer.echo(f"error: {error.wrong}\n{error.todo}", err=True)
+    say(f"error: {error.wrong}", error=True)
+    say(error.todo, error=True)

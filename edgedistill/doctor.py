@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from . import profiles
@@ -30,6 +29,7 @@ from .targets import cores, cudart, machine, nvidia_smi, probe
 from .targets.cudart import Gpu
 from .targets.names import CPU
 from .work import torch_probe
+from .work.console import Terminal
 from .work.tally import Tally
 from .work.torch_probe import TorchGpu
 
@@ -70,7 +70,7 @@ def examine(*, classes: Path | None = None, images: Path | None = None, teacher:
 
 def show(findings: list[Finding]) -> None:
     """Print the findings, remedies below them, on stderr."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Terminal(stderr=True, soft_wrap=True)
     for finding in findings:
         sign, colour = STYLE[finding.state]
         console.print(Text(f"{sign} ", style=colour) + Text(f"{finding.what:<14} {finding.found}"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
-from rich.console import Console
 from rich.text import Text
 
 from .profiles import Engine, Identify, Measure, OnnxRuntime, Power, Profile, Runtime, Stack
+from .work.console import Terminal
 
 BASIS = {"anchored": "set around a published measurement", "derived": "by arithmetic"}
 SOFTWARE = {"l4t": "L4T", "python": "Python", "cuda": "CUDA", "tensorrt": "TensorRT", "onnxruntime": "onnxruntime"}
@@ -28,7 +28,7 @@ def table(profiles: Sequence[Profile]) -> list[str]:
 
 def show(profile: Profile) -> None:
     """Print the facts, budgets and notes of `profile` on stdout."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     console.print(Text(f"{profile.name}  ", style="bold") + Text(profile.title))
     for name, lines in _facts(profile).items():
         for line in lines:

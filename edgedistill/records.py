@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from .errors import InputError
+from .targets.printable import line
 
 T = TypeVar("T")
 
+LONGEST = 300  # characters of a value that an error shows
 _NAMES = {
     str: "a string",
     int: "a whole number",
@@ -108,4 +110,4 @@ def plain(value: Any) -> Any:
 
 def wrong(where: str, key: str, what: str, todo: str) -> InputError:
     """The error for one key of a file."""
-    return InputError(f"{where}: {key} {what}", todo)
+    return InputError(f"{where}: {line(key, LONGEST)} {line(what, LONGEST)}", todo)

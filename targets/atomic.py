@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from .errors import TargetError
+from .printable import json_bytes
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -35,8 +35,7 @@ def write_json(path: Path, value: Any) -> None:
 
     Of a file name that is not UTF-8 the odd bytes become \\udcXX, as json reads them back.
     """
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    write_bytes(path, json_bytes(value, indent=1) + b"\n")
 
 
 def check_writable(folder: Path, todo: str) -> None:

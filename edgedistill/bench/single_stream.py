@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import EdgeDistillError, InputError
 from ..targets import early_stopping, machine, measure, result
 from ..targets.errors import TargetError
+from ..targets.printable import say
 from ..targets.session import repeat
 from .case import Case, open_case
 from .inputs import batch_of, feeds
@@ -55,12 +56,13 @@ def _row(case: Case, seconds: float) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> None:
     """Print the rows on stdout."""
     width = max(len(row["model"]) for row in found["rows"])
-    print(f"{found['device']}, single stream, ms; {found['said']}\n")
-    print(f"{'model':<{width}}  {'runtime':<18} " + " ".join(f"{name:>12}" for name in HEAD))
+    say(f"{found['device']}, single stream, ms; {found['said']}")
+    say()
+    say(f"{'model':<{width}}  {'runtime':<18} " + " ".join(f"{name:>12}" for name in HEAD))
     for row in found["rows"]:
         start = f"{row['model']:<{width}}  {row['runtime']['name']:<18}"
         if row["failed"] is not None:
-            print(f"{start} does not run: {row['failed']}")
+            say(f"{start} does not run: {row['failed']}")
             continue
         cells = (ms(row["estimate_ms"]), ms(row["observed_ms"]), row["queries"], row["seconds"])
-        print(f"{start} " + " ".join(f"{cell:>12}" for cell in cells))
+        say(f"{start} " + " ".join(f"{cell:>12}" for cell in cells))

@@ -13,6 +13,7 @@ from rich.text import Text
 from ..targets import flaws
 from ..targets.names import CPU
 from ..targets.temperatures import of_processor
+from ..work.console import Terminal
 from .report import Report, Row
 
 MISSING = "–"
@@ -25,7 +26,7 @@ Column = tuple[str, Callable[[Row], str]]
 
 def show(report: Report) -> None:
     """Print the report on stdout."""
-    console = Console(highlight=False)
+    console = Terminal()
     console.width = max(console.width, WIDE)
     draw(report, console)
 

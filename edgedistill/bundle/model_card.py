@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..export.graph import preprocessing
+from ..targets.printable import markdown as shown
 from .content import Content
 
 
@@ -12,21 +13,24 @@ def model_card(content: Content) -> str:
     labels = content.labels.entries
     known = int(check.labelled.sum())
     truth = f"{known} of them have a true label" if known else "none has a true label, so accuracy is not known"
-    classes = [f"- {label.name}" + (f" ({', '.join(label.synonyms)})" if label.synonyms else "") for label in labels]
+    classes = [
+        f"- {shown(label.name)}" + (f" ({', '.join(map(shown, label.synonyms))})" if label.synonyms else "")
+        for label in labels
+    ]
     models = [
         f"| models/{model.precision}.onnx | {model.bytes / 1e6:.1f} MB | {model.max_abs_diff:.1e} |"
         for model in content.exports.models
     ]
-    left_out = [f"Not built: {name} ({reason})." for name, reason in content.exports.not_built.items()]
+    left_out = [f"Not built: {name} ({shown(reason)})." for name, reason in content.exports.not_built.items()]
     shots, what = content.class_vectors.few_shot, content.class_vectors.few_shot_tune
     tuned = {"vectors": "The class vectors", "prompts": "The teacher's prompts, and with them the class vectors,"}[what]
     refined = content.class_vectors.refinement
     moved = f" Its class vectors were moved to those photos ({refined})." if refined != "none" else ""
     labels_used = f"{tuned} were tuned on {shots} labelled photos." if shots else ""
     lines = [
-        f"# Classifier for {len(labels)} classes, made for {profile.title}",
+        f"# Classifier for {len(labels)} classes, made for {shown(profile.title)}",
         "",
-        f"A {student.name}, taught by {teacher.id} from class names and unlabelled photos.{moved}",
+        f"A {shown(student.name)}, taught by {shown(teacher.id)} from class names and unlabelled photos.{moved}",
         labels_used or "No label took part in training.",
         "",
         "## Classes",
@@ -51,8 +55,8 @@ def model_card(content: Content) -> str:
         "",
         "| | what | terms |",
         "|---|---|---|",
-        f"| teacher | {teacher.id} (SHA-256 {teacher.hash}) | {teacher.licence} |",
-        f"| student | {student.name}: {student.weights} | {student.licence} |",
+        f"| teacher | {shown(teacher.id)} (SHA-256 {teacher.hash}) | {shown(teacher.licence)} |",
+        f"| student | {shown(student.name)}: {shown(student.weights)} | {shown(student.licence)} |",
         "",
         "What you may do with this model depends on the terms of both weights and of your photos.",
         "edgedistill itself is under Apache-2.0.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..targets.printable import line
 from .address import Address
 
 AGAIN = "run the same command again: it goes on where it was"
@@ -30,8 +31,7 @@ class Greeting:
 
 def printable(text: str) -> str:
     """A board's words, fit for a terminal: one line, no control characters, not endless."""
-    clean = "".join(char if char.isprintable() else " " for char in text).strip()
-    return clean if len(clean) <= LONGEST else f"{clean[: LONGEST - 1]}…"
+    return line(text.strip(), LONGEST)
 
 
 def not_reached(address: Address, said: Sequence[str]) -> InputError:

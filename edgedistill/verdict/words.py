@@ -5,7 +5,6 @@ Reads the verdict's data and decides nothing.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich import box
@@ -15,6 +14,8 @@ from rich.text import Text
 
 from ..export.int8_facts import Int8Facts
 from ..targets import flaws
+from ..targets.printable import say_json
+from ..work.console import Terminal
 from .verdict import (
     LEAST_IMAGES,
     AgainstFp32,
@@ -62,8 +63,8 @@ CALIBRATION = {
 def show(verdict: Verdict, folder: Path, *, as_json: bool) -> None:
     """Print the tables and the closing sentence on stdout, or, with `as_json`, on stderr and the JSON on stdout."""
     if as_json:
-        print(json.dumps(verdict.to_json(), indent=1, sort_keys=True))
-    draw(verdict, folder, Console(stderr=as_json, highlight=False))
+        say_json(verdict.to_json(), indent=1, sort_keys=True)
+    draw(verdict, folder, Terminal(stderr=as_json))
 
 
 def draw(verdict: Verdict, folder: Path, console: Console) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..targets.atomic import sha256_file as sha256_file  # one reader here and on the device
+from ..targets.printable import json_bytes
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -40,8 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 
     Of a file name that is not UTF-8 the odd bytes become \\udcXX, as json reads them back.
     """
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, f"{text}\n".encode(errors="backslashreplace"))
+    write_bytes(path, json_bytes(value, indent=1, sort_keys=True) + b"\n")
 
 
 def disk_full(path: Path, needed_bytes: int) -> InputError:
@@ -55,8 +54,7 @@ def disk_full(path: Path, needed_bytes: int) -> InputError:
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as hex."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(canonical.encode(errors="backslashreplace")).hexdigest()  # a file name may not be UTF-8
+    return hashlib.sha256(json_bytes(value, sort_keys=True, separators=(",", ":"))).hexdigest()
 
 
 def publish(temporary: Path, final: Path) -> None:

@@ -9,24 +9,51 @@ import contextlib
 import logging
 import sys
 import time
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 
+from ..targets.printable import LogLine, line
 from ..targets.streams import encodable
 
 
-class _Talk(Console):
+class _Harmless(RenderHook):
+    """What is printed passes through targets/printable.py, line by line; rich's own control codes stay."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Shown(one) for one in renderables]
+
+
+class _Shown:
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for text, style, control in console.render(self._inner, options):
+            yield Segment(text if control else "\n".join(map(line, text.split("\n"))), style, control)
+
+
+class Terminal(Console):
+    """The one way to print by rich: nothing in a text acts on the terminal, and `[...]` in it is no markup."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
+        self.push_render_hook(_Harmless())
+
+
+class _Talk(Terminal):
     def on_broken_pipe(self) -> None:
         """Nobody reads any more: the work goes on without words (rich would end the process)."""
         self.quiet = True
 
 
-talk = _Talk(stderr=True, highlight=False, soft_wrap=True)
+talk = _Talk(stderr=True, soft_wrap=True)
 
 
 def show_log() -> None:
@@ -38,17 +65,11 @@ def show_log() -> None:
     handler = RichHandler(
         console=talk, show_time=False, show_level=False, show_path=False, markup=False, highlighter=NullHighlighter()
     )
-    handler.setFormatter(_Plain())
+    handler.setFormatter(LogLine("warning: "))
     package = logging.getLogger("edgedistill")
     package.handlers = [handler]
     package.setLevel(logging.INFO)
     package.propagate = False
-
-
-class _Plain(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        words = record.getMessage()
-        return f"warning: {words}" if record.levelno >= logging.WARNING else words
 
 
 class Progress(Protocol):
@@ -83,26 +104,26 @@ class Bar:
         self._note = ""
 
     def start(self, title: str, total: int) -> None:
-        self._title, self._count, self._note, self._began = title, 0, "", time.perf_counter()
+        self._title, self._count, self._note, self._began = line(title), 0, "", time.perf_counter()
         if not self._console.is_terminal:
             return
         self._progress = RichProgress(
-            TextColumn("  {task.description:<22}"),
+            TextColumn("  {task.description:<22}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task(title, total=total or None, note="")
+        self._task = self._progress.add_task(self._title, total=total or None, note="")
         self._progress.start()
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self._count += n
-        self._note = note or self._note
+        self._note = line(note) or self._note
         if self._progress:
             self._progress.update(self._task, advance=n, note=self._note)
 

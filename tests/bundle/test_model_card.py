@@ -12,6 +12,7 @@ from tiny_images import FOUR_CLASSES
 
 from edgedistill.bundle.model_card import model_card
 from edgedistill.bundle.write import write_bundle
+from edgedistill.labels import Label, Labels
 
 
 def row(card: str, first: str) -> list[str]:
@@ -65,3 +66,13 @@ def test_the_same_content_gives_the_same_card() -> None:
     card = model_card(tiny_bundle.parts())
     assert model_card(tiny_bundle.parts()) == card
     assert model_card(tiny_bundle.parts(board=tiny_bundle.profile("jetson-orin"))) != card
+
+
+def test_names_from_outside_are_no_markup() -> None:
+    content = tiny_bundle.parts()
+    labels = Labels((Label("a|b", ("<img src=x>",)), Label("[c](http://d)")))
+    card = model_card(replace(content, labels=labels, teacher=replace(content.teacher, id="x|y\n# z", licence="`MIT`")))
+    assert r"- a\|b (&lt;img src=x&gt;)" in card
+    assert r"- \[c\](http://d)" in card
+    assert r"| teacher | x\|y\\x0a\# z (SHA-256" in card
+    assert r"| \`MIT\` |" in card

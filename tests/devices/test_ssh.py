@@ -426,7 +426,7 @@ def test_what_run_py_says_there_reaches_the_user(board: Board) -> None:
         )
         ended = there.ask("run", lines.append, arguments=["-c", program], clear=[])
         assert ended == {"code": 2, "said": ["error: it broke", "Mend it."]}
-        assert sorted(lines) == ["Mend it.", "a  [31mword", "error: it broke"]
+        assert sorted(lines) == ["Mend it.", r"a \x1b[31mword", "error: it broke"]
 
 
 def test_without_an_ssh_client(board: Board, bundle: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:

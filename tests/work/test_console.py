@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from edgedistill.work.console import Bar, show_log, talk
+from edgedistill.work.console import Bar, Terminal, show_log, talk
 
 
 def run_a_stage(console: Console) -> str:
@@ -104,3 +106,16 @@ def test_talk_that_cannot_be_written_ends_no_build(sink: Callable[[], int]) -> N
             bar.done()
             stages += 1
     assert stages == 2
+
+
+def test_nothing_in_a_text_acts_on_the_terminal_and_colours_still_do() -> None:
+    file = io.StringIO()
+    console = Terminal(file=file, force_terminal=True, color_system="standard", width=60)
+    table = Table()
+    table.add_row(Text("photo\u202egnp\x1b]0;title\x07"))
+    console.print(Text("a\x1b[2Jb", style="green"), "[red]c[/red]")
+    console.print(table)
+    printed = file.getvalue()
+    assert "\x1b[32ma\\x1b[2Jb\x1b[0m [red]c[/red]" in printed
+    assert r"photo\u202egnp\x1b]0;title" in printed
+    assert not any(mark in printed for mark in ("\x1b[2J", "\x1b]", "\x07", "\u202e"))
