@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-import stat
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .targets.outside import Unfit, read_bytes
 from .text_file import decoded
 
 log = logging.getLogger(__name__)
 
 _SHOWN = 3  # lines that a note names
 _MAX_BYTES = 4 << 20
+_MOST_NAMES = 100_000  # with their synonyms
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Labels:
                 _check_word(word, seen, number, path)
                 seen[_key(word)] = (number, word)
             entries.append(Label(words[0], tuple(words[1:])))
+            if len(seen) > _MOST_NAMES:
+                raise InputError(f"{path} has more than {_MOST_NAMES:,} names", "Give fewer classes or synonyms.")
         if len(entries) < 2:
             raise InputError(
                 f"{path} names {len(entries)} class{'' if len(entries) == 1 else 'es'}: a classifier needs two or more",
@@ -93,15 +96,9 @@ class Labels:
 
 def _decode(path: Path) -> str:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise InputError(f"the labels {path} are not a file", "Give a text file with one class a line.")
-        if status.st_size > _MAX_BYTES:
-            raise InputError(
-                f"the labels {path} are {status.st_size / 2**20:.0f} MiB long",
-                "Give a text file with one class a line.",
-            )
-        data = path.read_bytes()
+        data = read_bytes(path, _MAX_BYTES)
+    except Unfit as error:
+        raise InputError(f"the labels {path}: it {error}", "Give a text file with one class a line.") from error
     except OSError as error:
         raise InputError(
             f"the labels {path} cannot be read: {error.strerror}", "Give a text file with one class a line."

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -38,12 +37,8 @@ from .choices import (
 )
 from .distil.methods import METHODS
 from .errors import InputError
-from .text_file import decoded
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - Python 3.10 (JetPack 6)
-    import tomli as tomllib
+from .targets.outside import Unfit
+from .toml_file import read_toml
 
 RANGES = {
     "per_class": (1, 100_000),
@@ -311,11 +306,13 @@ def resolve(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str,
 def read_config(path: Path) -> dict[str, Any]:
     """build.toml as a dict of BuildSettings fields. Raises InputError naming the file, the key, its nearest match."""
     try:
-        table = tomllib.loads(decoded(path.read_bytes(), path))
+        table = read_toml(path)
     except FileNotFoundError as error:
         raise InputError(f"no config file at {path}", "Check the path given with --config.") from error
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} is not readable TOML: {error}", "Correct that line.") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "Check the path given with --config.") from error
+    except Unfit as error:
+        raise InputError(f"{path} {error}", "Correct it: its keys are the flags of `build`.") from error
     hints = get_type_hints(BuildSettings)
     _refuse_unknown(table, [name.replace("_", "-") for name in hints], str(path))
     return {

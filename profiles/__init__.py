@@ -14,7 +14,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +23,8 @@ from edgedistill.errors import InputError
 from edgedistill.records import plain, read, wrong
 from edgedistill.targets import machine
 from edgedistill.targets.names import PRECISIONS, RUNTIMES, OptimisationName, PrecisionName, RuntimeName
-from edgedistill.text_file import decoded
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgedistill.targets.outside import Unfit
+from edgedistill.toml_file import read_toml
 
 __all__ = ["Budget", "Profile", "fitting", "list_profiles", "load_profile", "unreadable"]
 
@@ -220,11 +215,11 @@ def load_profile(name_or_path: str | Path) -> Profile:
             f"no profile named {text!r}", f"{hint}Known: {', '.join(list_profiles())}; or a path to a TOML file."
         )
     try:
-        table = tomllib.loads(decoded(path.read_bytes(), path))
+        table = read_toml(path)
     except OSError as error:
         raise InputError(f"cannot read the profile {path}: {error.strerror}", "Check the path.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}", "Correct that line.") from error
+    except Unfit as error:
+        raise InputError(f"{path} {error}", "Correct it; profiles/cpu.toml is one that is right.") from error
     profile = Profile.from_json(table, str(path))
     if profile.name != path.stem:
         raise wrong(str(path), "name", f"is {profile.name!r}, the file is named {path.stem!r}", "Make them equal.")

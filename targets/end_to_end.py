@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .golden import read_golden
 from .manifest import Manifest
 from .measure import Session
 
@@ -20,9 +21,8 @@ LEAST, SECONDS = 8, 1.0
 
 def golden_files(manifest: Manifest) -> list[bytes]:
     """The files of the golden set, as they lie in golden.npz (result.py has it checked)."""
-    with np.load(manifest.file("golden.npz"), allow_pickle=False) as stored:
-        content, offsets = stored["bytes"], stored["offsets"]
-    return [content[start:end].tobytes() for start, end in pairwise(offsets)]
+    golden = read_golden(manifest.file("golden.npz"), "fp32", manifest.size, len(manifest.labels))
+    return [golden.files[start:end].tobytes() for start, end in pairwise(golden.offsets)]
 
 
 def from_file(session: Session, files: list[bytes], size: int, seconds: float = SECONDS) -> dict[str, Any] | None:

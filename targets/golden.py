@@ -13,15 +13,19 @@ nothing: it is held to the answers of its own graph, as onnxruntime gave them at
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .arrays import read_npz
 from .errors import TargetError
 from .flaws import Flaw
 from .head import read_head
 from .manifest import REBUILD, Manifest
+from .outside import Unfit
 
+MOST_BYTES = 256 << 20
 OWN_ANSWERS = ("int8",)  # precisions that are held to their own graph's answers: keys "int8_probabilities", ...
 # Chosen, not measured. An embedding is a unit vector: two that have nothing in common are 1.4 apart. int8's 0.3 is a
 # cosine of 0.955 between two runtimes' readings of one graph.
@@ -32,7 +36,7 @@ HEAD = {"fp32": 1e-3, "fp16": 2e-2, "int8": 2e-2}
 
 
 @dataclass(frozen=True, eq=False)
-class _Golden:
+class Golden:
     """K images: files (bytes with offsets), pixels uint8 [K,S,S,3], the right probabilities float32 [K,C] and embedding
     float32 [K,D], which is None in a bundle of before it was kept."""
 
@@ -97,20 +101,43 @@ def flaws_of(found: dict[str, Any], manifest: Manifest) -> list[Flaw]:
     return flaws
 
 
-def _read(manifest: Manifest, precision: str) -> _Golden:
-    path = manifest.file("golden.npz")
+def read_golden(path: Path, precision: str, size: int, classes: int) -> Golden:
+    """The golden set in `path` as `precision` is held to it, of a model with so many pixels a side and classes.
+
+    Raises Unfit for anything else than what the build writes (edgedistill/bundle/manifest.py).
+    """
+    stored = read_npz(path, MOST_BYTES)
     prefix = f"{precision}_" if precision in OWN_ANSWERS else ""
+    kept = f"{prefix}embedding" in stored
+    answers = f"{prefix}probabilities" if kept else "probabilities"
+    count = len(stored["offsets"]) - 1 if "offsets" in stored and stored["offsets"].ndim else 0
+    expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "bytes": ("uint8", (None,)),
+        "offsets": ("int64", (count + 1,)),
+        "pixels": ("uint8", (count, size, size, 3)),
+        answers: ("float32", (count, classes)),
+    }
+    if kept:
+        expected[f"{prefix}embedding"] = ("float32", (count, None))
+    for name, (dtype, shape) in expected.items():
+        found = stored.get(name, np.zeros(0, bool))
+        if (
+            found.dtype != dtype
+            or found.ndim != len(shape)
+            or any(b not in (None, a) for a, b in zip(found.shape, shape))
+        ):
+            raise Unfit(f"holds {found.dtype} {list(found.shape)} as {name}, not {dtype} {list(shape)}")
+    files, offsets = stored["bytes"], stored["offsets"]
+    if count < 1 or offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(files):
+        raise Unfit("holds no image, or offsets that lie outside its bytes")
+    return Golden(files, offsets, stored["pixels"], stored[answers], stored[f"{prefix}embedding"] if kept else None)
+
+
+def _read(manifest: Manifest, precision: str) -> Golden:
+    path = manifest.file("golden.npz")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            kept = f"{prefix}embedding" in stored
-            return _Golden(
-                files=stored["bytes"],
-                offsets=stored["offsets"],
-                pixels=stored["pixels"],
-                probabilities=stored[f"{prefix}probabilities" if kept else "probabilities"],
-                embedding=stored[f"{prefix}embedding"] if kept else None,
-            )
-    except (OSError, ValueError, KeyError) as error:
+        return read_golden(path, precision, manifest.size, len(manifest.labels))
+    except (OSError, Unfit) as error:
         raise TargetError(f"cannot read {path}: {error}", REBUILD) from error
 
 
@@ -131,7 +158,7 @@ def _strangers(found: np.ndarray, wanted: np.ndarray) -> int:
     return int((others.min(axis=1) < distances.diagonal()).sum())
 
 
-def _pixels_difference(golden: _Golden, size: int) -> int | None:
+def _pixels_difference(golden: Golden, size: int) -> int | None:
     """The largest difference between golden pixels and the golden files resized here; 255 when one is not read."""
     from .preprocess import BadImage, decode, to_pixels
 

@@ -9,7 +9,6 @@ the header (each tensor's dtype, shape and place), the numbers (format of safete
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,11 @@ import numpy as np
 
 from .errors import TargetError
 from .manifest import REBUILD, Manifest
+from .outside import as_object, parse_json, read_bytes
+from .safetensors_header import read_header
 
 FILE = "class_vectors.safetensors"
+MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +48,10 @@ def read_head(manifest: Manifest) -> Head:
 
 
 def _parse(path: Path) -> Head:
-    raw = path.read_bytes()
+    header, raw = read_header(path), read_bytes(path, MOST_BYTES)
     begin = 8 + int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8:begin].decode("utf-8"))
-    entry, scale = header["baked"], float(json.loads(header["__metadata__"]["json"])["scale"])
+    about = as_object(parse_json(header["__metadata__"]["json"].encode()))
+    entry, scale = header["baked"], float(about["scale"])
     if entry["dtype"] != "F32" or len(entry["shape"]) != 2:
         raise ValueError(f"baked is {entry['dtype']} {entry['shape']}")
     first, last = entry["data_offsets"]

@@ -6,7 +6,6 @@ Nothing in a bundle is trusted before it is checked, and nothing in it is execut
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import stat
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from typing import Any, TypeVar
 from .atomic import sha256_file
 from .errors import TargetError
 from .names import OPTIMISATIONS
+from .outside import LARGE, SMALL, Limits, Unfit, as_object, parse_json, read_bytes
 
 FORMAT = 1
-MAX_JSON_BYTES = 64 << 20
 REBUILD = "Build the bundle again, or copy it again from where it was built."
 
 T = TypeVar("T")
@@ -79,6 +78,12 @@ class Manifest:
             f"{self.path} holds no {precision} model", f"It holds {', '.join(self.precisions)}: name one of these."
         )
 
+    def place(self, name: str) -> Path:
+        """The path of what the manifest does not list: results, engines, a verdict. TargetError where it is a link that
+        leaves the bundle: whoever made the bundle does not choose what else is read or written."""
+        _check_path(self.path, name)
+        return self.path / name
+
     def file(self, name: str) -> Path:
         """The path of a file listed in the manifest, with its hash checked now."""
         if name not in self.data["files"]:
@@ -99,12 +104,9 @@ def read_manifest(bundle: str | Path, check_hashes: bool = True) -> Manifest:
     try:
         if not folder.is_dir() or not path.is_file():
             raise TargetError(f"{folder} is not a bundle: it has no manifest.json", "Name the folder `build` wrote.")
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise TargetError(f"{path} is larger than {MAX_JSON_BYTES >> 20} MB", REBUILD)
-        raw = path.read_bytes()
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror}", "Check the path and its permissions.") from error
-    data = _parse(raw, path)
+    raw, data = _object_in(path, LARGE)
     _check_data(data, path)
     manifest = Manifest(path=folder, sha256=hashlib.sha256(raw).hexdigest(), data=data)
     for name in data["files"]:
@@ -117,7 +119,7 @@ def read_manifest(bundle: str | Path, check_hashes: bool = True) -> Manifest:
 
 def selected_precision(manifest: Manifest) -> str:
     """The precision in use: verdict.json's `selected` when it was measured for this very build, else fp32."""
-    path = manifest.path / "verdict.json"
+    path = manifest.place("verdict.json")
     if not path.is_file():
         return "fp32"
     verdict = read_json(path)
@@ -129,7 +131,7 @@ def selected_precision(manifest: Manifest) -> str:
 
 def selected_runtime(manifest: Manifest) -> str | None:
     """The runtime that `selected_precision` was measured under; None where nothing was measured of this build."""
-    path = manifest.path / "verdict.json"
+    path = manifest.place("verdict.json")
     verdict = read_json(path) if path.is_file() else {}
     runtime = verdict.get("runtime")
     if verdict.get("build_id") != manifest.build_id or verdict.get("verdict") == "unmeasured":
@@ -139,23 +141,18 @@ def selected_runtime(manifest: Manifest) -> str | None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. TargetError when it cannot be read, is oversized, or is no object."""
+    return _object_in(path, SMALL)[1]
+
+
+def _object_in(path: Path, limits: Limits) -> tuple[bytes, dict[str, Any]]:
+    """(the bytes of a JSON file, the object in it). TargetError as `read_json`."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise TargetError(f"{path} is larger than {MAX_JSON_BYTES >> 20} MB", "Remove it or write it again.")
-        raw = path.read_bytes()
+        raw = read_bytes(path, limits.size)
+        return raw, as_object(parse_json(raw, limits))
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror}", "Check the path and its permissions.") from error
-    return _parse(raw, path)
-
-
-def _parse(raw: bytes, path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are both ValueErrors
-        raise TargetError(f"{path} is not valid JSON: {error}", REBUILD) from error
-    if not isinstance(data, dict):
-        raise TargetError(f"{path} holds a {type(data).__name__}, not an object", REBUILD)
-    return data
+    except Unfit as error:
+        raise TargetError(f"{path} {error}", REBUILD) from error
 
 
 def _check_data(data: dict[str, Any], path: Path) -> None:

@@ -19,6 +19,8 @@ from .binding import Bound
 from .cores import physical_cores
 from .errors import TargetError
 from .names import CPU, on_gpu
+from .onnx_file import MOST_BYTES, require_onnx
+from .outside import read_bytes
 from .providers import PROVIDERS, Settings
 from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
 
@@ -53,6 +55,7 @@ class Graph:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(self._watching.name) / "run")
         wanted = providers.requested(provider, settings, self.threads)
+        require_onnx(model_path)
         try:
             # Without enable_fallback=0 a provider that fails is told on stdout, and the CPU's started instead.
             session = ort.InferenceSession(model_source(model_path), options, providers=wanted, enable_fallback=0)
@@ -140,7 +143,7 @@ def model_source(path: Path) -> str | bytes:
     try:
         os.fsencode(path).decode("utf-8")
     except UnicodeDecodeError:
-        return path.read_bytes()
+        return read_bytes(path, MOST_BYTES)
     return str(path)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cores, end_to_end, load, machine, measure, power, state, steadiness, trt
+from . import arrays, cores, end_to_end, load, machine, measure, power, state, steadiness, trt
 from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
@@ -33,9 +33,11 @@ from .golden import compare_golden, flaws_of
 from .length import Loop
 from .manifest import REBUILD, Manifest
 from .names import PRECISIONS, RUNTIMES, on_gpu
+from .outside import Unfit
 from .runtimes import Candidate, open_session
 
 SCHEMA = 2
+MOST_BYTES = 64 << 30  # of the check images, which are read by and by
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "tensorrt", "torch", "torch-tensorrt")
 MODEL_ALONE = 200  # queries timed by the GPU's own clock
 HEAD = ("schema", "build_id", "manifest_sha256", "model", "runtime", "device", "matches_profile", "versions")
@@ -45,8 +47,8 @@ def load_check_images(manifest: Manifest) -> np.ndarray:
     """check/images.npy as uint8 [M,S,S,3] in memory. TargetError for anything else."""
     path = manifest.file("check/images.npy")
     try:
-        images = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError) as error:
+        images = arrays.read_npy(path, MOST_BYTES, mapped=True)
+    except (OSError, Unfit) as error:
         raise TargetError(f"cannot read {path}: {error}", REBUILD) from error
     size = manifest.size
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3) or len(images) == 0:

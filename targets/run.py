@@ -57,6 +57,7 @@ from .flaws import Flaw
 from .length import AGAIN, HELP, MODES, Loop, loop_of
 from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
 from .names import TENSORRT, TORCH_TENSORRT, on_gpu
+from .printable import line, log_lines, say, say_json
 
 INVALID = 4
 MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
@@ -65,14 +66,15 @@ MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are two lines on stderr."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    log_lines(logging.WARNING)
     try:
         return options.command(options)
     except TargetError as error:
-        print(f"error: {error.wrong}\n{error.todo}", file=sys.stderr)
+        say(f"error: {error.wrong}", error=True)
+        say(error.todo, error=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", error=True)
         return 130
 
 
@@ -137,14 +139,14 @@ def compile_engines(options: argparse.Namespace) -> int:
         tool = None if problem is None else trtexec.find()
         for precision in [options.model] if options.model else runtimes.precisions(manifest):
             if tool is None:
-                print(runtimes.engine_of(manifest, precision, again=options.again))
+                say(runtimes.engine_of(manifest, precision, again=options.again))
             else:
-                print(_built_by_tool(tool, manifest, precision, options))
+                say(_built_by_tool(tool, manifest, precision, options))
         if tool is not None:
-            print(f"built and timed by {tool}; {problem.todo if problem else ''}")
+            say(f"built and timed by {tool}; {problem.todo if problem else ''}")
     if TORCH_TENSORRT in builders:
         for precision in [options.model] if options.model else torch_trt.PRECISIONS:
-            print(torch_trt.program_of(manifest, precision, again=options.again))
+            say(torch_trt.program_of(manifest, precision, again=options.again))
     return 0
 
 
@@ -172,13 +174,14 @@ def verify(options: argparse.Namespace) -> int:
     """
     manifest = read_manifest(_bundle(options))
     candidates = runtimes.candidates(manifest, options.model, options.runtime)
-    folder = options.out or manifest.path / "results"
+    folder = options.out or manifest.place("results")
     if folder.exists() and not folder.is_dir():
         raise TargetError(f"{folder} is a file, and a result is written for every candidate", "Name a folder.")
     check_writable(folder, "Copy the bundle to where you may write, or name a folder with --out.")
     found = _measured(manifest, candidates, options)
-    print(f"{found[0]['device']['name']}: {_identity_words(machine.identify(manifest.profile))}\n")
-    print(f"{'candidate':<26} {'p50':>9} {'p95':>9} {'p99':>9} {'memory':>9} {'queries':>9}")
+    say(f"{found[0]['device']['name']}: {_identity_words(machine.identify(manifest.profile))}")
+    say()
+    say(f"{'candidate':<26} {'p50':>9} {'p95':>9} {'p99':>9} {'memory':>9} {'queries':>9}")
     valid, lost = 0, list[TargetError]()
     for candidate, one in zip(candidates, found):
         one = _with_fresh(manifest, candidate, one, options)
@@ -192,7 +195,8 @@ def verify(options: argparse.Namespace) -> int:
         raise lost[0]
     if not (options.model or options.runtime or options.out):
         result.remove_stale(folder, {str(candidate) for candidate in candidates})
-    print(f"\nms of one image a query, MB; written to {folder}")
+    say()
+    say(f"ms of one image a query, MB; written to {folder}")
     return 0 if valid else INVALID
 
 
@@ -212,7 +216,7 @@ def _measured(
         }
         if not said or run == loop.runs:
             break
-        print(f"{AGAIN}: {'; '.join(said)}", file=sys.stderr, flush=True)
+        say(f"{AGAIN}: {'; '.join(said)}", error=True)
     return [one if "failed" in one else {**one, "mode": loop.mode, "runs": run} for one in found]
 
 
@@ -238,18 +242,18 @@ def _with_fresh(
 def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
     """A candidate's line, and below it why it does not count."""
     if "failed" in one:
-        print(f"{candidate!s:<26} does not run: {one['failed']['wrong']}", flush=True)
+        say(f"{candidate!s:<26} does not run: {one['failed']['wrong']}")
         return
     latency, peak = one["latency_ms"], one["memory_mb"]["peak"]
     numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99"))
-    print(f"{candidate!s:<26} {numbers} {'-' if peak is None else peak:>9} {latency['queries']:>9}", flush=True)
-    print(f"{'':<26} {_costs(one)}")
+    say(f"{candidate!s:<26} {numbers} {'-' if peak is None else peak:>9} {latency['queries']:>9}")
+    say(f"{'':<26} {_costs(one)}")
     if cores_in_use := one["runtime"].get("cores"):
-        print(f"{'':<26} its threads stay on the fast cores {', '.join(map(str, cores_in_use))}")
+        say(f"{'':<26} its threads stay on the fast cores {', '.join(map(str, cores_in_use))}")
     for flaw in one["invalid"]:
-        print(f"{'':<26} does not count: {flaws.words(_flaw(flaw))}")
+        say(f"{'':<26} does not count: {flaws.words(_flaw(flaw))}")
     for warning in one["warnings"]:
-        print(f"{'':<26} note: {flaws.words(_flaw(warning))}")
+        say(f"{'':<26} note: {flaws.words(_flaw(warning))}")
 
 
 def _costs(one: dict[str, Any]) -> str:
@@ -274,8 +278,9 @@ def bench(options: argparse.Namespace) -> int:
     device = machine.device_name(gpu=on_gpu(runtime))
     if options.mlperf_like:
         return _mlperf_like(manifest, runtime, images, device, options)
-    print(f"{device}, {runtime}, one image a query, ms\n")
-    print(f"{'model':<8} {'p50':>9} {'p95':>9} {'p99':>9} {'min':>9} {'max':>9} {'queries':>9}")
+    say(f"{device}, {runtime}, one image a query, ms")
+    say()
+    say(f"{'model':<8} {'p50':>9} {'p95':>9} {'p99':>9} {'min':>9} {'max':>9} {'queries':>9}")
     rows = []
     for precision in [options.model] if options.model else runtimes.precisions(manifest):
         session = runtimes.open_session(manifest, precision, runtime, options.threads)
@@ -288,7 +293,7 @@ def bench(options: argparse.Namespace) -> int:
             session.close()
         latency = measure.latency_summary(times)
         numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99", "min", "max"))
-        print(f"{precision:<8} {numbers} {latency['queries']:>9}", flush=True)
+        say(f"{precision:<8} {numbers} {latency['queries']:>9}")
         low, high = (round(float(quartile), 4) for quartile in np.percentile(times / 1e6, [25, 75]))
         row = {"figure": f"{precision} on {runtime}, p50", "value": latency["p50"], "low": low, "high": high}
         rows.append({**row, "unit": "ms", "bar": "", "met": None, "machine": device, "command": _command()})
@@ -299,8 +304,9 @@ def bench(options: argparse.Namespace) -> int:
 
 def _mlperf_like(manifest: Manifest, runtime: str, images: np.ndarray, device: str, options: argparse.Namespace) -> int:
     """A single stream of every model, or of --model, and MLPerf's estimate of its 90th percentile."""
-    print(f"{device}, {runtime}, single stream, ms; {early_stopping.SAID}\n")
-    print(f"{'model':<8} {'p90 estimate':>13} {'p90 seen':>9} {'queries':>9} {'seconds':>9}")
+    say(f"{device}, {runtime}, single stream, ms; {early_stopping.SAID}")
+    say()
+    say(f"{'model':<8} {'p90 estimate':>13} {'p90 seen':>9} {'queries':>9} {'seconds':>9}")
     seconds = early_stopping.SECONDS if options.min_s is None else options.min_s
     rows = []
     for precision in [options.model] if options.model else runtimes.precisions(manifest):
@@ -311,7 +317,7 @@ def _mlperf_like(manifest: Manifest, runtime: str, images: np.ndarray, device: s
         finally:
             session.close()
         shown = f"{_ms(found['estimate_ms']):>13} {_ms(found['observed_ms']):>9}"
-        print(f"{precision:<8} {shown} {found['queries']:>9} {found['seconds']:>9}", flush=True)
+        say(f"{precision:<8} {shown} {found['queries']:>9} {found['seconds']:>9}")
         figure = f"{precision} on {runtime}, early-stopping estimate of p90 ({early_stopping.SAID})"
         row = {"figure": figure, "value": found["estimate_ms"], "low": found["observed_ms"], "high": None}
         rows.append({**row, "unit": "ms", "bar": "", "met": None, "machine": device, "command": _command()})
@@ -341,9 +347,10 @@ def predict(options: argparse.Namespace) -> int:
                 pixels = to_pixels(decode(read_file(path)), manifest.size)
             except BadImage as error:
                 exit_code = TargetError.exit_code
-                print(f"error: {path}: {error}\nName a readable photo, such as a JPEG or PNG.", file=sys.stderr)
+                say(f"error: {path}: {error}", error=True)
+                say("Name a readable photo, such as a JPEG or PNG.", error=True)
                 if options.json:
-                    print(json.dumps({"path": str(path), "error": f"{path}: {error}"}))
+                    say_json({"path": str(path), "error": f"{path}: {error}"})
                 continue
             except ImportError as error:
                 raise TargetError(f"Pillow cannot be imported: {error}", "pip install pillow") from error
@@ -354,10 +361,9 @@ def predict(options: argparse.Namespace) -> int:
             if options.json:
                 known = {"known": float(outputs.known[0])}
                 every = {"probabilities": dict(zip(manifest.labels, map(float, probabilities)))}
-                line = {"path": str(path), "label": label, "probability": probability, **known, **every}
-                print(json.dumps(line))
+                say_json({"path": str(path), "label": label, "probability": probability, **known, **every})
             else:
-                print(f"{path}  {label}  {probability:.3f}")
+                say(f"{path}  {label}  {probability:.3f}")
     finally:
         session.close()
     return exit_code
@@ -388,7 +394,7 @@ def memory_of_serving(options: argparse.Namespace) -> int:
         cold.update(load=round((loaded - start) * 1e3, 3), first=round((perf_counter() - loaded) * 1e3, 3))
         measure.serve(session, images, min(MEMORY_S, _loop(manifest, options).min_s))
 
-    print(json.dumps({"memory_mb": memory.taken_by(serve, on_gpu=on_gpu(runtime)), "cold_start_ms": cold}))
+    say_json({"memory_mb": memory.taken_by(serve, on_gpu=on_gpu(runtime)), "cold_start_ms": cold})
     return 0
 
 
@@ -449,7 +455,7 @@ def _failed(check: Any) -> bool:
 
 
 def _say(what: str, found: str) -> None:
-    print(f"{what:<20} {found}", flush=True)
+    say(f"{what:<20} {found}")
 
 
 def _ms(value: float | None) -> str:
@@ -464,7 +470,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with errors in our two lines."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(TargetError.exit_code, f"error: {message}\nSee: {self.prog} --help\n")
+        self.exit(TargetError.exit_code, f"error: {line(message)}\nSee: {self.prog} --help\n")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -110,7 +110,7 @@ def engine_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pat
 
 
 def engine_path(manifest: Manifest, precision: str) -> Path:
-    return manifest.path / "engines" / f"{precision}.engine"
+    return manifest.place(f"engines/{precision}.engine")
 
 
 def engine_options(manifest: Manifest) -> trt_sidecar.Options:
@@ -153,7 +153,7 @@ def _cache_of(manifest: Manifest, precision: str, runtime: str) -> Path | None:
     """
     if runtime not in (ORT_TENSORRT, ORT_TENSORRT_RTX):
         return None
-    folder = manifest.path / "engines" / f"{precision}-{runtime}"
+    folder = manifest.place(f"engines/{precision}-{runtime}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

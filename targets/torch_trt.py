@@ -28,9 +28,13 @@ from .errors import TargetError
 from .head import read_head
 from .manifest import Manifest, read_json
 from .names import TORCH_TENSORRT
+from .outside import read_bytes
+from .safetensors_header import read_header
 from .session import OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
 
 log = logging.getLogger(__name__)
+
+MOST_WEIGHTS = 8 << 30  # bytes of a student's
 
 SIDECAR_SCHEMA = 1
 SOURCES = ("student.json", "student.safetensors", "class_vectors.safetensors")
@@ -58,7 +62,7 @@ def load_torch_tensorrt() -> tuple[Any, Any]:
 def program_of(manifest: Manifest, precision: str, *, again: bool = False) -> Path:
     """The path of this precision's compiled program, made now if there is none that fits this machine (or `again`)."""
     torch, torch_tensorrt = load_torch_tensorrt()
-    program = manifest.path / "engines" / f"{precision}-{TORCH_TENSORRT}.pt2"
+    program = manifest.place(f"engines/{precision}-{TORCH_TENSORRT}.pt2")
     stale = "asked for" if again else why_stale(manifest, precision, program, torch, torch_tensorrt)
     if stale is not None:
         log.warning("compiling %s (%s); this can take minutes", program, stale)
@@ -230,7 +234,8 @@ def _tensors(manifest: Manifest, name: str) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise TargetError(f"safetensors cannot be imported: {error}", "pip install timm safetensors") from error
     try:
-        return load(path.read_bytes())  # load_file takes no path that is not UTF-8
+        read_header(path)
+        return load(read_bytes(path, MOST_WEIGHTS))  # load_file takes no path that is not UTF-8
     except Exception as error:  # safetensors' own has no other base
         raise _told(f"{path} is damaged", error) from error
 

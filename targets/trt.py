@@ -17,6 +17,7 @@ import numpy as np
 
 from .cudart import Cudart
 from .errors import TargetError
+from .outside import Unfit, read_bytes
 from .session import INPUT, MAX_BATCH, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
 from .trt_module import load_tensorrt, new_logger
 from .trt_sidecar import COMPILE, place_of, refuse_foreign
@@ -24,6 +25,8 @@ from .trt_sidecar import COMPILE, place_of, refuse_foreign
 __all__ = ["Session", "load_tensorrt"]
 
 log = logging.getLogger(__name__)
+
+MOST_BYTES = 16 << 30  # of an engine
 
 
 class Session:
@@ -55,9 +58,9 @@ class Session:
         if self._dla_core is not None:
             self._runtime.DLA_core = self._dla_core  # before the engine is read
         try:
-            serialised = Path(engine_path).read_bytes()
-        except OSError as error:
-            raise TargetError(f"cannot read {engine_path}: {error.strerror}", COMPILE) from error
+            serialised = read_bytes(engine_path, MOST_BYTES)
+        except (OSError, Unfit) as error:
+            raise TargetError(f"cannot read {engine_path}: {error}", COMPILE) from error
         self._engine = self._runtime.deserialize_cuda_engine(serialised)
         if self._engine is None:
             raise TargetError(

@@ -20,6 +20,8 @@ from .atomic import write_bytes
 from .errors import TargetError
 from .machine import memory_available_mb
 from .nvpmodel import power_mode
+from .onnx_file import MOST_BYTES, require_onnx
+from .outside import Unfit, read_bytes
 from .session import MAX_BATCH
 from .trt_module import new_logger, one_line
 from .trt_sidecar import Options, Place, place_of, write_sidecar
@@ -27,6 +29,7 @@ from .trt_sidecar import Options, Place, place_of, write_sidecar
 log = logging.getLogger(__name__)
 
 LEAST_WORKSPACE_MB = 16
+MOST_TIMINGS = 256 << 20  # bytes of a timing cache
 # Words of TensorRT and CUDA for memory that ran out. Not "insufficient workspace": that asks for more, not for less.
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "could not be allocated", "memory allocation", "bad_alloc")
 # Words of the parser for what onnxruntime's quantiser writes for a CPU: uint8 activations, int32 biases.
@@ -62,7 +65,7 @@ def compile(
     start = perf_counter()
     place = place_of(trt)
     cache = engine.with_name(cache_name(place))
-    known = cache.read_bytes() if cache.is_file() else b""
+    known = _timings(cache)
     plan = build_plan(onnx, trt, options, timings=known)
     write_bytes(engine, plan.engine)
     if plan.cache is not None:
@@ -74,6 +77,14 @@ def compile(
         "layers_on_dla": None if plan.layers is None else list(plan.layers),
     }
     return write_sidecar(engine, onnx, place, options, built)
+
+
+def _timings(cache: Path) -> bytes:
+    """What an earlier build kept; TensorRT itself refuses what is none of its own."""
+    try:
+        return read_bytes(cache, MOST_TIMINGS) if cache.is_file() else b""
+    except (OSError, Unfit) as error:
+        raise TargetError(f"cannot read {cache}: {error}", "Delete it: it only saves time.") from error
 
 
 def check_free(free_mb: int | None) -> None:
@@ -145,7 +156,8 @@ def _parsed(onnx: Path, trt: Any, builder: Any, logger: Any) -> tuple[Any, Any]:
     strongly_typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(1 << int(strongly_typed) if strongly_typed is not None else 0)
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(onnx.read_bytes()):
+    require_onnx(onnx)
+    if not parser.parse(read_bytes(onnx, MOST_BYTES)):
         errors = [one_line(parser.get_error(index).desc()) for index in range(parser.num_errors)]
         said = "; ".join(errors) or logger.said()
         todo = "Export with another --student, or measure this one with --runtime onnxruntime-cuda."

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import TargetError
+from .onnx_file import require_onnx
 from .session import INPUT, MAX_BATCH
 from .trt_build import OUT_OF_MEMORY, cache_name, check_free, workspaces
 from .trt_sidecar import Options, this_place, why_stale, write_sidecar
@@ -60,6 +61,7 @@ def build(tool: Path, run: Run, engine: Path, options: Options) -> Summary:
     Where memory runs out it is tried again with half the workspace, as in trt_build.py. TargetError with trtexec's own
     words.
     """
+    require_onnx(run.onnx)
     version = version_of(tool)
     place = this_place("trtexec", version)
     part = engine.with_name(f".{engine.name}.{os.getpid()}.part")

@@ -74,8 +74,10 @@ def test_the_home_folder_is_put_in_wherever_a_path_is_given(tmp_path: Path, monk
     for found in (resolve(given, None, {}), resolve({}, config(tmp_path, lines), {})):
         assert {name: str(getattr(found, name)) for name in given} == expected
     named = {"teacher": "local-dir:~/clip", "device": "folder:~/stick"}
-    for found in (resolve(NEEDED | named, None, {}), resolve(NEEDED, config(tmp_path, f"device = '{named['device']}'"),
-                                                             {"EDGEDISTILL_TEACHER": named["teacher"]})):
+    for found in (
+        resolve(NEEDED | named, None, {}),
+        resolve(NEEDED, config(tmp_path, f"device = '{named['device']}'"), {"EDGEDISTILL_TEACHER": named["teacher"]}),
+    ):
         assert (found.teacher, found.device) == ("local-dir:/home/me/clip", "folder:/home/me/stick")
 
 
@@ -167,7 +169,7 @@ def test_dashes_and_lists_read_as_on_the_command_line(tmp_path: Path) -> None:
         ("epochs = 'ten'", "epochs is 'ten'"),
         ("epochs = true", "epochs is True"),
         ("option = 'a=b'", "build.toml: option is 'a=b'"),
-        ("epochs = ", "not readable TOML"),
+        ("epochs = ", "not valid TOML"),
         ("epochs = 0", "--epochs is 0"),
         ("method = 'magic'", "--method is 'magic'"),
         ("view-targets = 'all'", "build.toml: view-targets is 'all'"),

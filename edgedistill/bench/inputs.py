@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..targets import arrays
 from ..targets.preprocess import BadImage, decode, read_file, to_pixels
 
 QUERIES = 16  # different ones, so that no cache holds the only one
+MOST_GIVEN = 8 << 30  # bytes of an input that is given
 MOST_BYTES = 64 << 20  # of random input: fewer queries where one is large
 
 Feed = dict[str, np.ndarray]
@@ -126,10 +128,9 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz by their names, of an .npy under ""."""
     try:
         if path.suffix == ".npy":
-            return {"": np.load(path, allow_pickle=False)}
-        with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError) as error:
+            return {"": arrays.read_npy(path, MOST_GIVEN)}
+        return arrays.read_npz(path, MOST_GIVEN)
+    except (OSError, arrays.Unfit) as error:
         raise InputError(f"cannot read {path}: {error}", "Give a file that numpy.save or numpy.savez wrote.") from error
 
 

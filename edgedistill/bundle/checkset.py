@@ -9,7 +9,6 @@ check/check.json                                where the images come from, what
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,10 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from .. import records
 from ..errors import EdgeDistillError, InputError
+from ..targets import outside
+from ..targets.arrays import read_npy
 from ..work import atomic
 
 MOST_IMAGES = 1000
+MOST_BYTES = 64 << 30  # of an array; that of the images is left on disk
 UNIT = 1e-3  # how far from 1 a stored float32 norm may be
 
 
@@ -102,14 +105,15 @@ def read_check(folder: Path) -> CheckSet:
     """Read it back, the pixels memory-mapped. Raises InputError naming the file for anything unexpected."""
     try:
         arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "images" else None, allow_pickle=False)
+            name: read_npy(folder / f"{name}.npy", MOST_BYTES, mapped=name == "images")
             for name in ("images", "teacher", "teacher_class", "labels")
         }
-        stored = json.loads((folder / "check.json").read_text(encoding="utf-8"))
-        info = CheckInfo(**{**stored, "unmatched_folders": tuple(stored.get("unmatched_folders", ()))})
+        info = records.read(CheckInfo, outside.read_object(folder / "check.json"), "check.json")
         check = CheckSet(info=info, **arrays)
         flaw = check.flaw()
-    except (OSError, ValueError, TypeError, EOFError, AttributeError) as error:
+    except InputError as error:
+        flaw = error.wrong
+    except (OSError, outside.Unfit) as error:
         flaw = str(error)
     if flaw:
         raise InputError(

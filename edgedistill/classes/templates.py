@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..choices import TEMPLATE_SETS
 from ..errors import InputError
+from ..targets.outside import SMALL, Unfit, read_bytes
 from ..teacher.torchvision_ops import ensure_torchvision
 from ..text_file import decoded
 
@@ -73,8 +74,12 @@ def _templates_from_file(path: Path) -> Templates:
             f"prompt templates {str(path)!r}: no set of that name, and no such file",
             f"Did you mean {near[0]}?" if near else f"Choose {', '.join(TEMPLATE_SETS)}, or a text file of templates.",
         )
+    try:
+        text = decoded(read_bytes(path, SMALL.size), path)
+    except (OSError, Unfit) as error:
+        raise InputError(f"the templates {path} cannot be read: {error}", "Give a text file in UTF-8.") from error
     found: dict[str, int] = {}
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", decoded(path.read_bytes(), path)), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         template = line.strip()
         if not template or template.startswith("#"):
             continue

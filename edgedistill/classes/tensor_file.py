@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..targets.outside import as_object, parse_json
+from ..targets.safetensors_header import read_header
 from ..work import atomic
 from ..work.plain_path import plain_path
 
@@ -27,9 +29,10 @@ def read_tensors(path: Path, dimensions: dict[str, int]) -> tuple[dict[str, np.n
     from safetensors import SafetensorError, safe_open
 
     try:
+        header = read_header(path)
+        description = as_object(parse_json(header.get("__metadata__", {}).get("json", "{}").encode()))
         with plain_path(path) as plain, safe_open(plain, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in dimensions}
-            description = json.loads((file.metadata() or {}).get("json", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise damaged(path, error) from error
     for name, tensor in tensors.items():
@@ -39,6 +42,4 @@ def read_tensors(path: Path, dimensions: dict[str, int]) -> tuple[dict[str, np.n
 
 
 def damaged(path: Path, reason: object) -> InputError:
-    return InputError(
-        f"{path} is damaged: {reason}", "Run the command again that made it."
-    )
+    return InputError(f"{path} is damaged: {reason}", "Run the command again that made it.")

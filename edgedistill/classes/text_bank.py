@@ -5,7 +5,6 @@ P is the number of templates and is equal for all classes: T_cp is the unit mean
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..labels import Label, Labels
+from ..targets import outside
 from ..work import atomic
 from ..work.console import SILENT, Progress
 from .templates import Templates
@@ -60,7 +60,7 @@ class TextBank:
         """Reads what `save` wrote. Raises InputError if it is damaged."""
         vectors = read_tensors(folder / "bank.safetensors", {"vectors": 3})[0]["vectors"]
         try:
-            read = json.loads((folder / "bank.json").read_text(encoding="utf-8"))
+            read = outside.read_object(folder / "bank.json", outside.LARGE)
             bank = cls(
                 vectors=vectors,
                 scale=float(read["scale"]),

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import InputError
+from ..targets.outside import LARGE, parse_json
 from . import on_board, trouble
 from .address import Address
 from .trouble import Greeting
@@ -140,7 +141,7 @@ class Connection:
     def _answer(self, told: Told) -> Any:
         while True:
             try:
-                answer = json.loads(self._line())
+                answer = parse_json(self._line(), LARGE)
             except ValueError as error:
                 raise self._broken() from error
             if not isinstance(answer, dict):

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..targets.manifest import Manifest
 from ..work.console import SILENT, Progress
-from .measured import RESULTS, kept
+from .measured import RESULTS, kept, results_of
 from .measurement import FULL, Measurement
 from .on_board import Refused, Tree, blocks
 
@@ -54,7 +54,7 @@ class Folder:
             return []
         copy = self._copy(self.place, manifest, progress)
         found = sorted((copy / RESULTS).glob("*.json"))
-        return kept(manifest.path / RESULTS, found) if found else []
+        return kept(results_of(manifest), found) if found else []
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """The lines that have the bundle measured on its board: a shell script, USER@BOARD to be filled in."""

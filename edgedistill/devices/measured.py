@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..targets import result
+from ..targets import outside, result
+from ..targets.errors import TargetError
 from ..targets.length import AGAIN
+from ..targets.manifest import Manifest
 from ..work import atomic
 
 log = logging.getLogger(__name__)
@@ -17,6 +19,14 @@ log = logging.getLogger(__name__)
 VALID, INVALID = 0, 4  # exit codes of run.py verify that leave results
 RESULTS = "results"
 HERE = "this machine"
+
+
+def results_of(manifest: Manifest) -> Path:
+    """The folder of the bundle's results. Raises InputError where it is a link that leaves the bundle."""
+    try:
+        return manifest.place(RESULTS)
+    except TargetError as error:
+        raise InputError(error.wrong, error.todo) from error
 
 
 def told_again(said: Sequence[str]) -> list[str]:
@@ -30,19 +40,27 @@ def kept(folder: Path, found: Sequence[Path], beside: bool = True) -> list[Path]
     Where it cannot be written (a disk that is read-only, full or gone) they go into a new folder in the system's place
     for temporary files, with a warning that names it: what was measured is judged all the same.
     """
+    contents = {path.name: _content(path) for path in found}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in found:
-            atomic.write_bytes(folder / path.name, path.read_bytes())
+        for name, content in contents.items():
+            atomic.write_bytes(folder / name, content)
         if not beside:
             result.remove_stale(folder, {path.stem for path in found})
     except (OSError, InputError) as error:
         why = error.wrong if isinstance(error, InputError) else error.strerror
         folder = Path(tempfile.mkdtemp(prefix="edgedistill-results-"))
-        for path in found:
-            atomic.write_bytes(folder / path.name, path.read_bytes())
+        for name, content in contents.items():
+            atomic.write_bytes(folder / name, content)
         log.warning("the results cannot be stored in the bundle (%s): they lie in %s", why, folder)
     return sorted(folder / path.name for path in found)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return outside.read_bytes(path, outside.SMALL.size)
+    except (OSError, outside.Unfit) as error:
+        raise InputError(f"{path} cannot be read: {error}", "Measure there again: python3 run.py verify") from error
 
 
 def failure(said: Sequence[str], code: int, where: str, todo: str) -> InputError:

@@ -60,7 +60,7 @@ class Ssh:
                 self._compile(board, program, bundle, progress)
             arguments = ["verify", "--bundle", f"./{bundle}", *asked.arguments]
             found = self._verify(board, program, bundle, arguments, Path(scratch), progress)
-            return measured.kept(manifest.path / measured.RESULTS, found, beside=False)
+            return measured.kept(measured.results_of(manifest), found, beside=False)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """Measure again where this is the board; else name the board."""

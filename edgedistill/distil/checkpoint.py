@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..targets.outside import LARGE, Unfit, parse_json
+from ..targets.safetensors_header import read_header
 from ..work import atomic
 from ..work.plain_path import plain_path
 
@@ -50,10 +52,11 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
     if not path.is_file():
         return None
     try:
+        about = read_header(path).get("__metadata__", {})
         with plain_path(path) as plain, safe_open(plain, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, Unfit) as error:
         log.warning("%s is damaged (%s): training starts again", path, error)
         return None
     if about.pop("sum", "") != _sum(about, tensors):
@@ -62,7 +65,10 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
     if about.get("key") != key:
         log.warning("%s belongs to a run with other settings: training starts again", path)
         return None
-    return Checkpoint(key, int(about["epoch"]), json.loads(about["metrics"]), json.loads(about["warnings"]), tensors)
+    metrics, warnings = (
+        parse_json(about[name].encode(), LARGE) for name in ("metrics", "warnings")
+    )  # whole: its sum is
+    return Checkpoint(key, int(about["epoch"]), metrics, warnings, tensors)
 
 
 def _sum(about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

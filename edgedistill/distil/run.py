@@ -23,6 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..targets.outside import LARGE, parse_json, read_bytes
+from ..targets.safetensors_header import read_header
 from ..work import atomic
 from ..work.console import Progress
 from ..work.plain_path import plain_path
@@ -212,8 +214,9 @@ class Run:
         """Whether the folder holds this very run's result; then it is read back. Another run's is taken away."""
         if (self.folder / CARD).is_file() and (self.folder / METRICS).is_file():
             try:
-                header, *rows = map(json.loads, (self.folder / METRICS).read_bytes().splitlines())
+                header, *rows = map(parse_json, read_bytes(self.folder / METRICS, LARGE.size).splitlines())
                 if header["run"] == self.key and len(rows) == self.epochs:
+                    read_header(self.folder / WEIGHTS)
                     with plain_path(self.folder / WEIGHTS) as plain:
                         self.learner.average.load_state_dict(load_file(plain))
                     self.epoch, self.metrics = self.epochs, rows

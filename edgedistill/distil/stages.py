@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 
 from .. import records
 from ..classes.class_vectors import ClassVectors
+from ..targets import outside
 from ..work import atomic
 from ..work.compute import Compute
 from ..work.console import Progress
@@ -243,5 +243,5 @@ def answers(
         }
         atomic.write_json(stage.begin() / "answers.json", chosen)
         stage.finish()
-    chosen = json.loads((stage.path / "answers.json").read_text())
+    chosen = outside.read_object(stage.path / "answers.json", outside.LARGE)
     return chosen["before"], chosen["after"]

@@ -6,13 +6,13 @@ the card; the weights are the concern of students.py.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import records
 from ..errors import InputError
+from ..targets import outside
 
 FORMAT = 1
 WEIGHTS, CARD = "student.safetensors", "student.json"
@@ -72,14 +72,14 @@ def read_card(folder: Path) -> Card:
     """student.json, checked. Raises InputError naming what is missing or wrong; keys of others are passed over."""
     path = folder / CARD
     try:
-        table = json.loads(path.read_bytes())
+        table = outside.read_object(path)
     except FileNotFoundError as error:
         raise InputError(
             f"no {CARD} in {folder}", f"--student-weights takes a folder with {WEIGHTS} and {CARD}, as a bundle has."
         ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}", _REMEDY) from error
-    if not isinstance(table, dict) or table.get("format") != FORMAT:
+    except (OSError, outside.Unfit) as error:
+        raise InputError(f"{path} cannot be read: {error}", _REMEDY) from error
+    if table.get("format") != FORMAT:
         raise InputError(f"{path}: not a student card of format {FORMAT}", _REMEDY)
     known = {one.name for one in fields(Card)}
     card = records.read(Card, {key: value for key, value in table.items() if key in known}, str(path))

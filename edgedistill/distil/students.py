@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 from .. import records
 from ..errors import InputError
+from ..targets.outside import Unfit
+from ..targets.safetensors_header import read_header
 from ..teacher import hub
 from ..teacher.names import find_teacher
 from ..teacher.torchvision_ops import ensure_torchvision
@@ -442,9 +444,10 @@ def load_student(folder: Path, *, dim: int, teacher_hash: str, size: int) -> tup
     student = Student(card.name, dim, size=size, kwargs=card.kwargs, layout=card.projector if kept else None)
     student.see_as(card.preprocessing)
     try:
+        read_header(folder / WEIGHTS)
         with plain_path(folder / WEIGHTS) as plain:
             state = load_file(plain)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, Unfit) as error:
         raise InputError(f"{folder / WEIGHTS} is damaged: {error}", "Fetch or make the folder again.") from error
     if not kept:
         state = {name: value for name, value in state.items() if not name.startswith("projector.")}

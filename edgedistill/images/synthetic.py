@@ -7,7 +7,7 @@ hash of its bytes, so that images may be deleted, renamed or mixed with photos, 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..targets import outside
 from ..work.seal import INPUTS, SUMS
 
 if TYPE_CHECKING:
@@ -80,13 +81,21 @@ def made_in(folder: Path, labels: Labels) -> Made | None:
 
 def _read(path: Path, labels: Labels) -> dict[str, tuple[int, float]]:
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        record = outside.read_object(path, outside.LARGE)
         kept = [image for image in record["images"] if image["kept"]]
         index = {name: labels.match(name) for name in {image["class"] for image in kept}}
         return {
-            image["sha256"]: (-1 if (at := index[image["class"]]) is None else at, image["weight"]) for image in kept
+            str(image["sha256"]): (-1 if (at := index[image["class"]]) is None else at, _weight(image["weight"]))
+            for image in kept
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is damaged: {error}", "Synthesize anew, or delete it: then its images count as photos."
         ) from error
+
+
+def _weight(value: Any) -> float:
+    """How much an image counts, as its record says."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"a weight is {value!r}")
+    return value

@@ -19,11 +19,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..targets.arrays import read_npy
 from ..work import atomic
 from ..work.console import Progress
 from ..work.seal import SUMS
 from .engine import Engine
 from .prompts import Prompts
+
+MOST_BYTES = 64 << 20  # of the features of a block
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class Blocks:
         """float32 [N,D]; a row of zeros for an image that there is not."""
         parts, begin = [], 0
         while begin < len(self.rows):
-            parts.append(np.load(self._seen(begin), allow_pickle=False))
+            parts.append(read_npy(self._seen(begin), MOST_BYTES))
             begin += len(parts[-1])
         return np.concatenate(parts)
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..choices import WITH_WORDS
 from ..errors import InputError
+from ..targets.outside import SMALL, Unfit, read_text
 from ..teacher import hub
 from ..teacher.licences import UNKNOWN_LICENCE, licence_in_card
 from ..teacher.torchvision_ops import ensure_torchvision
@@ -79,13 +80,20 @@ def from_pipeline(model: str, device: str, size: int | None) -> Source:
         "engine": "diffusers",
         "model": model,
         "licence": licence_in_card(index.parent / "README.md"),
-        "safety_checker": "safety_checker" in index.read_text(encoding="utf-8"),
+        "safety_checker": "safety_checker" in _index_text(index),
         **asked,
     }
     if facts["licence"] == UNKNOWN_LICENCE:
         log.warning("the licence of %s is not stated in its folder: see its page before you ship", model)
     identity = {"engine": "diffusers", "model": _fingerprint(model, index), "size": size, "device": device, **asked}
     return Source(identity, facts, lambda: PipelineEngine(model, device, size))
+
+
+def _index_text(index: Path) -> str:
+    try:
+        return read_text(index, SMALL.size)
+    except (OSError, Unfit) as error:
+        raise InputError(f"{index} cannot be read: {error}", "Fetch the pipeline again, or name another.") from error
 
 
 def settings_of(model: str) -> dict[str, Any]:

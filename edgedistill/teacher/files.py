@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..targets.outside import Unfit
+from ..targets.safetensors_header import read_header
 from ..work import atomic
 from ..work.plain_path import plain_path
 from .preprocessing import read_json_object
@@ -105,9 +107,10 @@ def read_mean_feature(path: Path, dim: int) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
+        read_header(path)
         with plain_path(path) as plain:
             feature = load_file(plain).get(MEAN_FEATURE_TENSOR)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, Unfit) as error:
         raise InputError(f"{path} cannot be read: {error}", "Write it again, or delete it.") from error
     if feature is None or feature.shape != (dim,) or not np.isfinite(feature).all():
         found = "no such tensor" if feature is None else f"shape {feature.shape}, finite: {np.isfinite(feature).all()}"

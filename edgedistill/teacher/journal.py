@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..targets.outside import Unfit, parse_json, read_bytes
 from ..work import atomic
 
 FORMAT = 1
+MOST_BYTES = 256 << 20
 JOURNAL = "store.jsonl"
 RECORD = np.dtype(
     [("hash", np.uint8, 32), ("dhash", "<u8"), ("offset", "<u8"), ("width", "<u4"), ("height", "<u4")],
@@ -43,13 +45,13 @@ class Journal:
     def read(cls, folder: Path) -> Journal | None:
         """The journal as far as it can be read; a torn or altered line ends it. None where there is no journal."""
         path = folder / JOURNAL
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        lines = read_bytes(path, MOST_BYTES).splitlines(keepends=True) if path.is_file() else []
         values = list(map(_parse, lines))
         values = values[: values.index({})] if {} in values else values
         if not values or values[0].get("format") != FORMAT:
             return None
         ended = lines[-1] == cls._end_line(lines[:-1])
-        blocks = itertools.takewhile(lambda value: value.keys() == BLOCK_KEYS, values[1:])
+        blocks = itertools.takewhile(_is_block, values[1:])
         return cls(path, values[0], list(blocks), ended)
 
     @classmethod
@@ -116,10 +118,23 @@ def _line(value: dict[str, Any]) -> bytes:
 def _parse(line: bytes) -> dict[str, Any]:
     """The JSON object on a line; an empty one where the line is torn or is something else."""
     try:
-        value = json.loads(line) if line.endswith(b"\n") else {}
-    except ValueError:
+        value = parse_json(line) if line.endswith(b"\n") else {}
+    except Unfit:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _is_block(value: dict[str, Any]) -> bool:
+    """Whether it is what `append` was given: a line that was altered may be JSON all the same."""
+    if value.keys() != BLOCK_KEYS or not all(isinstance(value[key], dict) for key in ("bytes", "sha256", "skipped")):
+        return False
+    counts, sums, skipped = value["bytes"], value["sha256"], value["skipped"].values()
+    return (
+        counts.keys() == sums.keys() == DATA.keys()
+        and all(type(count) is int and 0 <= count < 2**62 for count in (value["images"], *counts.values()))
+        and all(isinstance(one, str) for one in sums.values())
+        and all(isinstance(hashes, list) and all(isinstance(one, str) for one in hashes) for hashes in skipped)
+    )
 
 
 def mapped(path: Path) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..targets.outside import SMALL, Unfit, read_bytes
+
 # open_clip's tables carry no licence. These are what the weights' own pages state; where we are not sure, we say so.
 LICENCES = (
     ("laion/", "MIT"),
@@ -31,9 +33,10 @@ def licence_of(repo: str, tag: str = "") -> str:
 
 def licence_in_card(card: Path) -> str:
     """The `license:` line in the front matter of a model card, the hub's own convention."""
-    if not card.is_file():
+    try:
+        lines = read_bytes(card, SMALL.size).decode("utf-8", "replace").splitlines()
+    except (OSError, Unfit):
         return UNKNOWN_LICENCE
-    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
     if not lines or lines[0].strip() != "---":
         return UNKNOWN_LICENCE
     for line in lines[1:]:

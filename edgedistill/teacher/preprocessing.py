@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..targets import outside
 
 PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
 _INTERPOLATIONS = ("bicubic", "bilinear")
@@ -69,8 +69,8 @@ def _three_numbers(value: Any, key: str, source: str) -> list[float]:
 
 def read_json_object(path: Path, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        value = outside.read_json(path)
+    except (OSError, outside.Unfit) as error:
         raise InputError(f"{what} {path} cannot be read: {error}", "It must be a JSON file.") from error
     if not isinstance(value, dict):
         raise InputError(f"{what} {path} holds {type(value).__name__}, not an object", 'Write {"mean": [...], ...}.')

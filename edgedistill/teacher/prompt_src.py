@@ -30,6 +30,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..errors import InputError
+from ..targets.outside import Unfit
+from ..targets.safetensors_header import read_header
 from ..work import atomic
 from ..work.console import SILENT, Progress
 from ..work.plain_path import plain_path
@@ -105,10 +107,11 @@ class TunedPrompts:
     def load(cls, path: Path) -> TunedPrompts:
         """Reads what `save` wrote. Raises InputError where it is damaged."""
         try:
+            read_header(path)
             with plain_path(path) as plain:
                 found = load_file(plain)
             return cls(text=found["text"], image=found["image"], classes=found["classes"].numpy())
-        except (SafetensorError, OSError, KeyError) as error:
+        except (SafetensorError, OSError, KeyError, Unfit) as error:
             raise InputError(f"{path} is damaged: {error}", "Run the same command: it is made again.") from error
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ..errors import InputError
+from ..targets.safetensors_header import read_header
 from ..work import atomic
 from ..work.plain_path import plain_path
 
@@ -48,6 +49,7 @@ class RowFacts:
         if not path.is_file():
             return None
         try:
+            read_header(path)
             with plain_path(path) as plain:
                 tensors = load_file(plain)
             facts = cls(tensors["weight"], tensors["prompt_class"])

@@ -7,9 +7,7 @@ safe to print. Whether the numbers are good enough is decide.py's business.
 
 from __future__ import annotations
 
-import json
 import math
-import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..targets import outside
 from ..targets.errors import TargetError
 from ..targets.flaws import FIGURES, Flaw
 from ..targets.manifest import Manifest, read_manifest
+from ..targets.printable import line
 from .verdict import Costs
 
 SCHEMA = 2
-MOST_BYTES = 8 << 20
+MOST_BYTES = outside.SMALL.size
 LONGEST_TEXT = 200
 MANIFEST = "manifest.json"
 PERCENTILES = ("p50", "p95", "p99")
@@ -153,29 +153,16 @@ def read_result(path: Path, manifest: dict[str, Any], manifest_sha256: str, imag
 
 def safe(value: object) -> str:
     """Free text from outside, fit for a terminal and a report: printable, one line, short."""
-    text = "".join(char if char.isprintable() else " " for char in str(value))
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    return line(value, LONGEST_TEXT)
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise InputError(f"{path} is not a file", GIVE)
-        if facts.st_size > MOST_BYTES:
-            raise InputError(f"{path} holds {facts.st_size:,} bytes, a result holds at most {MOST_BYTES:,}", GIVE)
-        content = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+        return outside.read_object(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", GIVE) from error
-    except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, NaN, an integer of 5000 digits
-        raise InputError(f"{path} is not JSON: {safe(error)}", GIVE) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a JSON {type(content).__name__}, not a result", GIVE)
-    return content
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
+    except outside.Unfit as error:
+        raise InputError(f"{path} {safe(error)}", GIVE) from error
 
 
 def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Result | Failed:

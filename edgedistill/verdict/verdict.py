@@ -9,7 +9,6 @@ Shares are 0..1, times milliseconds, memory MiB, intervals 95 %.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +17,7 @@ from .. import profiles
 from ..errors import InputError
 from ..export.int8_facts import Int8Facts
 from ..records import plain, read
+from ..targets import outside
 from ..targets.flaws import Flaw
 
 SCHEMA = 2
@@ -355,8 +355,10 @@ def read_verdict(bundle: Path) -> Verdict:
     """The verdict that stands in a bundle folder. Raises InputError where there is none, or it is not readable."""
     path = bundle / "verdict.json"
     try:
-        return Verdict.from_json(json.loads(path.read_bytes()), str(path))
+        return Verdict.from_json(outside.read_object(path), str(path))
     except FileNotFoundError as error:
         raise InputError(f"{bundle} has no verdict.json", AGAIN) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}", AGAIN) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", AGAIN) from error
+    except outside.Unfit as error:
+        raise InputError(f"{path} {error}", AGAIN) from error

@@ -11,6 +11,7 @@ from ..bundle.checkset import read_check
 from ..devices.device import Device
 from ..devices.folder import Folder
 from ..devices.local import Local
+from ..devices.measured import results_of
 from ..devices.measurement import FULL, Measurement
 from ..errors import InputError
 from ..targets.errors import TargetError
@@ -39,6 +40,7 @@ def verify(
     a result that does not belong to it, a device that cannot be reached, and a runtime that does not start.
     """
     manifest = _open(bundle)
+    results_of(manifest)
     check = read_check(bundle / "check")
     if results and device is not None:
         raise InputError("results were given and a device to measure on", "Give one of them.")

@@ -7,11 +7,11 @@ data of a teacher store, which are large, bear sums of their own and are left ou
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection
 from pathlib import Path
 
+from ..targets import outside
 from . import atomic
 
 INPUTS = "inputs.json"  # what the stage was made from
@@ -27,10 +27,10 @@ def seal(folder: Path, apart: Collection[str] = ()) -> None:
 def sums_of(folder: Path) -> dict[str, str]:
     """What `seal` wrote; empty where that is gone or cannot be read."""
     try:
-        sums = json.loads((folder / SUMS).read_bytes())
+        sums = outside.read_object(folder / SUMS, outside.LARGE)
     except (OSError, ValueError):
         return {}
-    return sums if isinstance(sums, dict) and INPUTS in sums else {}
+    return sums if INPUTS in sums else {}
 
 
 def differing(folder: Path) -> list[str]:

@@ -19,7 +19,6 @@ folders stay until someone deletes them.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import shutil
 import tempfile
@@ -30,6 +29,7 @@ from typing import Any
 
 from .. import records
 from ..errors import InputError
+from ..targets import outside
 from . import atomic, seal
 
 try:
@@ -196,7 +196,7 @@ class WorkFolder:
         path = self.root / "decisions" / f"{name}-{atomic.digest(inputs)[:16]}.json"
         if path.is_file():
             try:
-                kept = records.read(_Decision, json.loads(path.read_text(encoding="utf-8")), str(path))
+                kept = records.read(_Decision, outside.read_object(path), str(path))
                 value = records.value_of(kind, kept.value, str(path), "value")
                 if kept.sha256 not in ("", kept.sum):
                     raise ValueError("its sum is another one")

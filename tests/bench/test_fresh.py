@@ -47,5 +47,5 @@ def test_a_process_that_fails_is_told_with_its_own_words(tmp_path: Path) -> None
     case = case_of(saved(tmp_path / "model.onnx", means(x=("float32", [1]))))
     inputs = open_case(case).inputs
     case.file.write_bytes(b"changed meanwhile")
-    with pytest.raises(InputError, match=r"fresh process of model ended early: onnxruntime .* cannot load"):
+    with pytest.raises(InputError, match=r"fresh process of model ended early: cannot load"):
         measure_fresh(case, inputs, serve_s=0)

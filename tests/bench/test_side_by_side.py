@@ -73,7 +73,7 @@ def test_a_case_that_does_not_run_is_a_row_beside_those_that_do(graph: Path, tmp
 
 def test_where_nothing_runs_the_first_error_is_raised(graph: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a graph")
-    with pytest.raises(InputError, match=r"^bad: onnxruntime .* cannot load .*bad\.onnx"):
+    with pytest.raises(InputError, match=r"^bad: cannot load .*bad\.onnx"):
         bench([case_of(tmp_path / "bad.onnx")], SHORT)
     with pytest.raises(InputError, match="--shape names the input y, which no model has"):
         bench([case_of(graph, given=Given(shapes={"y": (1,)}))], SHORT)

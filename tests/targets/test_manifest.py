@@ -85,6 +85,19 @@ def test_a_link_never_leaves_the_bundle(bundle: Path, tmp_path: Path) -> None:
     assert "is a link that leaves the bundle" in refused(bundle)
 
 
+@pytest.mark.parametrize("name", ["results", "engines", "verdict.json"])
+def test_what_the_manifest_does_not_list_stays_inside_too(bundle: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (bundle / name).symlink_to(tmp_path / name)
+    manifest = read_manifest(bundle)
+    with pytest.raises(TargetError, match="is a link that leaves the bundle"):
+        manifest.place(name)
+    with pytest.raises(TargetError, match="is a link that leaves the bundle"):
+        manifest.place(f"{name}/fp32.engine")
+    (bundle / name).unlink()
+    assert manifest.place(name) == bundle / name
+
+
 def test_a_fifo_in_place_of_a_file_is_refused_and_not_read(bundle: Path) -> None:
     (bundle / "golden.npz").unlink()
     os.mkfifo(bundle / "golden.npz")
@@ -147,8 +160,8 @@ def test_every_shipped_profile_is_accepted(bundle: Path, board: str) -> None:
         ("runtime.threads", True),
         ("model.precisions", {}),
         ("measure", []),
-        ("measure.min_s", float("nan")),
-        ("measure.warmup_s", float("inf")),
+        ("measure.min_s", -0.5),
+        ("measure.warmup_s", 2e12),
         ("measure.min_queries", 10**400),
         ("measure.hot_c", "95"),
         ("engine", []),

@@ -144,7 +144,7 @@ def test_a_dla_that_cannot_take_it_is_refused_by_name(
 
 
 def test_the_parsers_errors_are_one_line(tensorrt: Any, tmp_path: Path) -> None:
-    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    (tmp_path / "bad.onnx").write_bytes(b"\x3a\x03\x5a\x01\xff")  # an input that is cut, inside a whole graph
     with pytest.raises(TargetError, match=r"does not accept .*: cannot read the model: ") as caught:
         build_plan(tmp_path / "bad.onnx", tensorrt)
     assert "\n" not in caught.value.wrong
@@ -186,7 +186,7 @@ def test_a_dla_core_that_is_not_there_is_refused_for_real(rtx: Any, model: Path)
 
 
 def test_what_the_real_parser_refuses_is_repeated(rtx: Any, tmp_path: Path) -> None:
-    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    (tmp_path / "bad.onnx").write_bytes(b"\x3a\x03\x5a\x01\xff")
     with pytest.raises(TargetError, match="does not accept"):
         build_plan(tmp_path / "bad.onnx", rtx)
     transposed_first = helper.make_model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -229,14 +230,14 @@ def test_text_from_a_device_cannot_steer_the_terminal(tmp_path: Path) -> None:
     content["device"]["name"] = "Board\x1b[2J\nPASS\u202e" + "x" * 1000
     content["invalid"] = [measured.HOT | {"what": "cpu\x07"}]
     result = read(measured.written(tmp_path, content))
-    assert result.device.startswith("Board [2J PASS x")
+    assert result.device.startswith(r"Board\x1b[2J\x0aPASS\u202ex")
     assert len(result.device) == 200
-    assert result.invalid[0].what == "cpu "
+    assert result.invalid[0].what == r"cpu\x07"
 
 
 @given(st.text())
 def test_safe_text_is_one_short_printable_line(text: str) -> None:
-    assert safe(text).isprintable()
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", safe(text))
     assert len(safe(text)) <= 200
 
 
