@@ -24,6 +24,7 @@ from ..targets.flaws import Flaw
 from .against_fp32 import compare, fastest, kept_back, lost
 from .intervals import paired_difference, wilson
 from .results import NOT_FINITE, Failed, Result
+from .stated import check_stated
 from .verdict import (
     LEAST_IMAGES,
     QUALITY,
@@ -90,8 +91,9 @@ def decide(manifest: dict[str, Any], check: CheckSet, results: Sequence[Result |
 
     `named`: the results come from a machine that the user named (a result file), not from the one that happens to run
     this; only then is another machine than the profile's the wrong board. Raises InputError for a manifest without its
-    budgets.
+    budgets, or with another type of value than the build writes.
     """
+    check_stated(manifest)
     budget = _budget(manifest)
     judged = [judge(manifest, check, result, budget, named) for result in results if isinstance(result, Result)]
     judged = [_beside_fp32(item, judged, check, budget, manifest.get("forced")) for item in judged]

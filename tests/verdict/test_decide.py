@@ -725,3 +725,21 @@ def test_a_warning_decides_nothing_and_is_told(judge: Judge) -> None:
     assert verdict.verdict == "pass"
     assert "Test Board: the supply could not follow: OC3, instantaneous current, 27 times." in notes(verdict)
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"teacher": {"id": "x"}}, "teacher.hash is missing"),
+        ({"teacher": None}, "teacher is None"),
+        ({"models": [{"file": "a", "precision": "fp32", "bytes": "many"}]}, "models[0].bytes is 'many'"),
+        ({"not_built": ["int8"]}, "not_built[0] is 'int8'"),
+        ({"seeds": 3}, "seeds is 3"),
+        ({"skipped": []}, "skipped is []"),
+        ({"forced": 1}, "forced is 1"),
+    ],
+)
+def test_a_manifest_edited_by_hand_is_refused_by_key(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decide(measured.manifest() | change, measured.check_set(), [], named=False)
+    assert said in caught.value.wrong
