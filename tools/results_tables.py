@@ -320,6 +320,28 @@ def benchmark(name: str) -> Callable[[Path], str]:
     return made
 
 
+def fuzz(results: Path) -> str:
+    """A line a reader: what damaged files did to it."""
+    rows = rows_of(results, "fuzz")
+    if not rows:
+        return NOTHING
+    head = ["reader", "minutes", "damaged files read", "crashes", "hangs", "slowest", "memory", "met"]
+    lines = [
+        [
+            row["figure"],
+            f"{row['minutes']:g}",
+            f"{row['value']:,}",
+            str(row["crashes"]),
+            str(row["hangs"]),
+            f"{row['slowest_ms']:.0f} ms",
+            f"{row['peak_mb']} MB",
+            "yes" if row["met"] else "**no**",
+        ]
+        for row in rows
+    ]
+    return with_origin(markdown(head, lines), rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "demo": demo,
     "demo-short": demo_short,
@@ -340,6 +362,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "runtime-overhead": benchmark("runtime_overhead"),
     "bench": benchmark("bench"),
     "stability": benchmark("bench_stability"),
+    "fuzz": fuzz,
 }
 
 
