@@ -11,10 +11,10 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 
 from . import runtimes
 from .errors import TargetError
+from .lifeline import AMONG_ITS_OWN, bound
 from .names import RUNTIMES, TENSORRT, TORCH_TENSORRT
 
 TIMEOUT_S = 120  # a first load from a slow disk
@@ -50,21 +50,20 @@ def import_problem(module: str) -> TargetError | None:
     there is no such module, which this process can find out for itself."""
     if importlib.util.find_spec(module) is None:
         return None
-    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), module]
-    with tempfile.TemporaryDirectory() as empty:  # the program looks in the working folder first
-        try:
-            ran = subprocess.run(
-                command,
-                cwd=empty,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_S,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return TargetError(f"import {module} did not end within {TIMEOUT_S} s", "Install it again.")
+    command = bound([sys.executable, "-c", _PROGRAM, json.dumps(sys.path), module])
+    try:
+        ran = subprocess.run(
+            command,
+            cwd=AMONG_ITS_OWN,  # the program looks in the working folder first
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return TargetError(f"import {module} did not end within {TIMEOUT_S} s", "Install it again.")
     if ran.returncode == 0:
         return None
     if ran.returncode < 0:

@@ -2,7 +2,8 @@
 
 Inside a bundle: `python run.py verify` (the bundle's run.py is this file, beside targets/). From the workshop:
 `python -m edgedistill.targets.run verify --bundle DIR`. Needs Python 3.10, numpy and one runtime; `predict` also
-Pillow. Exit codes: 0 done and valid, 4 measured but invalid, 2 the input or the machine, 130 interrupted.
+Pillow. Exit codes: 0 done and valid, 4 measured but invalid, 2 the input or the machine, 130
+interrupted, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import logging
 import os
 import platform
-import subprocess
 import sys
 import warnings
 from dataclasses import replace
@@ -38,6 +38,7 @@ from . import (
     cores,
     early_stopping,
     flaws,
+    lifeline,
     machine,
     measure,
     memory,
@@ -47,6 +48,7 @@ from . import (
     result,
     runtimes,
     state,
+    stopping,
     streams,
     torch_trt,
     trtexec,
@@ -65,6 +67,7 @@ MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are two lines on stderr."""
+    lifeline.end_with_parent()
     options = parser().parse_args(arguments)
     log_lines(logging.WARNING)
     try:
@@ -73,9 +76,13 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"error: {error.wrong}", error=True)
         say(error.todo, error=True)
         return error.exit_code
+    except MemoryError:
+        say("error: the machine's memory is full", error=True)
+        say("Close other programs, then run it again.", error=True)
+        return TargetError.exit_code
     except KeyboardInterrupt:
         say("interrupted", error=True)
-        return 130
+        return stopping.exit_code()
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -404,7 +411,7 @@ def _of_fresh_process(manifest: Manifest, precision: str, runtime: str, options:
     command += ["--model", precision, "--runtime", runtime, "--min-s", str(_loop(manifest, options).min_s)]
     if options.threads is not None:
         command += ["--threads", str(options.threads)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    done = lifeline.run(command)
     try:
         return json.loads(done.stdout)
     except ValueError as error:
@@ -552,4 +559,5 @@ if __name__ == "__main__":
     streams.settle()
     warnings.filterwarnings("ignore", module=r"PIL\.")
     providers.turn_tf32_off()
+    stopping.stop_as_ctrl_c_does()
     sys.exit(main())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import TargetError
+from .lifeline import bound
 from .onnx_file import require_onnx
 from .session import INPUT, MAX_BATCH
 from .trt_build import OUT_OF_MEMORY, cache_name, check_free, workspaces
@@ -157,7 +158,9 @@ def _major(version: str) -> int:
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            bound(command), capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False
+        )
     except OSError as error:
         raise TargetError(f"cannot run {command[0]}: {error.strerror}", "Install TensorRT again.") from error
 

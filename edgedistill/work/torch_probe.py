@@ -10,6 +10,8 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 
+from ..targets.lifeline import bound
+
 TIMEOUT_S = 120  # a first load from a slow disk
 
 
@@ -26,7 +28,7 @@ def ask() -> TorchGpu:
     """What `look` finds, in a fresh process. A torch that cannot be loaded is a problem as well."""
     try:
         ran = subprocess.run(
-            [sys.executable, "-m", __name__],
+            bound([sys.executable, "-m", __name__]),
             capture_output=True,
             text=True,
             errors="replace",
