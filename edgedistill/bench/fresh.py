@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
 from ..errors import EdgeDistillError, InputError
-from ..targets import memory, runtimes
+from ..targets import lifeline, memory, runtimes
 from ..targets.errors import TargetError
 from .case import Case, open_case
 from .inputs import Input, batch_of, feeds
@@ -41,8 +39,7 @@ def measure_fresh(case: Case, inputs: Sequence[Input], serve_s: float) -> Fresh:
     """
     words = (case.to_words(), json.dumps([asdict(one) for one in inputs]), str(serve_s))
     command = [sys.executable, "-m", __name__, *words]
-    with tempfile.TemporaryDirectory() as empty:  # `-m` puts the working folder on sys.path
-        ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, errors="replace", check=False)
+    ran = lifeline.run(command, folder=lifeline.AMONG_ITS_OWN)
     try:
         return Fresh(**json.loads(ran.stdout))
     except (ValueError, TypeError) as error:
@@ -74,6 +71,7 @@ def _measure(case: Case, inputs: Sequence[Input], serve_s: float) -> Fresh:
 
 
 def _main(case: str, inputs: str, serve_s: str) -> int:
+    lifeline.end_with_parent()
     read = [Input(one["name"], one["dtype"], tuple(one["shape"])) for one in json.loads(inputs)]
     try:
         print(json.dumps(asdict(_measure(Case.from_words(case), read, float(serve_s)))))

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import logging
 import shlex
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..targets import machine, result
+from ..targets import lifeline, machine, result
 from ..targets.manifest import Manifest
 from ..work.console import SILENT, Progress
+from ..work.scratch import scratch
 from .folder import Folder
 from .measured import HERE, INVALID, RESULTS, VALID, failure, kept, told_again
 from .measurement import FULL, Measurement
@@ -72,18 +71,16 @@ class Local:
 
 def verify(bundle: Path, out: Path, *arguments: str) -> list[Path]:
     """One `run.py verify` of `bundle` with these arguments; the results it wrote, moved into the folder `out`."""
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        _run(bundle, scratch, arguments)
-        return kept(out, list(scratch.glob("*.json")))
+    with scratch(bundle / RESULTS) as folder:
+        _run(bundle, folder, arguments)
+        return kept(out, list(folder.glob("*.json")))
 
 
 def _run(bundle: Path, out: Path, arguments: tuple[str, ...]) -> None:
     """Run a verify command, which leaves results in `out`. Raises InputError with its two lines where it fails."""
     command = [sys.executable, "-m", "edgedistill.targets.run", "verify", "--bundle", str(bundle.resolve())]
     command += ["--out", str(out), *arguments]
-    with tempfile.TemporaryDirectory() as empty:  # `-m` puts the working folder on sys.path
-        ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, errors="replace", check=False)
+    ran = lifeline.run(command, folder=lifeline.AMONG_ITS_OWN, scratch=out)
     if ran.returncode in (VALID, INVALID) and any(out.glob("*.json")):
         for line in told_again(ran.stderr.splitlines()):
             log.warning("%s", line)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..targets import outside, result
+from ..targets import lifeline, outside, result
 from ..targets.errors import TargetError
 from ..targets.length import AGAIN
 from ..targets.manifest import Manifest
@@ -69,4 +69,8 @@ def failure(said: Sequence[str], code: int, where: str, todo: str) -> InputError
     if code == 2 and len(lines) >= 2:
         wrong = lines[-2].removeprefix("error: ")
         return InputError(wrong if where == HERE else f"on {where}: {wrong}", lines[-1])
+    if code == lifeline.KILLED:
+        return InputError(
+            f"measuring on {where} was ended by signal 9", "Memory may have run out: free some, and again."
+        )
     return InputError(f"measuring on {where} failed: {lines[-1]}", todo)

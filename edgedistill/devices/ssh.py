@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ..errors import InputError
 from ..targets.manifest import Manifest
 from ..targets.names import TENSORRT
 from ..work.console import SILENT, Progress
+from ..work.scratch import scratch
 from . import measured, packages
 from .address import SCHEME, Address, read_address
 from .bring import bring, program_files
@@ -47,7 +47,8 @@ class Ssh:
         What the board has already is not copied again; engines that were compiled there stay. Raises InputError for
         what keeps it from being measured; the same command goes on from where it was then.
         """
-        with Connection(self.address, self.patience_s) as board, tempfile.TemporaryDirectory() as scratch:
+        results = measured.results_of(manifest)
+        with Connection(self.address, self.patience_s) as board, scratch(results) as folder:
             bundle, program = manifest.path.resolve().name, f".{manifest.path.resolve().name}.program"
             board.ask("lock", log.warning)
             bring(board, program, *program_files(), "run.py", SILENT)
@@ -59,8 +60,8 @@ class Ssh:
             if TENSORRT in usable:
                 self._compile(board, program, bundle, progress)
             arguments = ["verify", "--bundle", f"./{bundle}", *asked.arguments]
-            found = self._verify(board, program, bundle, arguments, Path(scratch), progress)
-            return measured.kept(measured.results_of(manifest), found, beside=False)
+            found = self._verify(board, program, bundle, arguments, folder, progress)
+            return measured.kept(results, found, beside=False)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """Measure again where this is the board; else name the board."""

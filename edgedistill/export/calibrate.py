@@ -65,7 +65,8 @@ def ranges(graph: Path, images: np.ndarray, operators: Sequence[str], method: st
     options: dict[str, Any] = {"symmetric": symmetric}
     if method == "percentile":
         options["percentile"] = PERCENTILE
-    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):  # calibrators print
+    beside = tempfile.TemporaryDirectory(dir=graph.parent)
+    with beside as scratch, contextlib.redirect_stdout(io.StringIO()):  # calibrators print
         calibrator = create_calibrator(
             graph,
             list(operators),

@@ -80,7 +80,7 @@ def make_int8(
     search = _Search(fp32, photos, dialect)
     best = search.best()
     if not best.likeness.enough and worth is not None:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(dir=fp32.parent) as scratch:
             path = Path(scratch) / "int8.onnx"
             save(best.model, path)
             if not worth(path, fp32):
@@ -176,7 +176,7 @@ class _Search:
         return quantised(self.model, self._ranges[method], self.dialect, floating=floating)
 
     def _likeness(self, model: onnx.ModelProto, images: np.ndarray) -> Likeness:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(dir=self.path.parent) as scratch:
             path = Path(scratch) / "int8.onnx"
             save(model, path)
             got = reload(path, images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,9 +16,11 @@ import onnx
 import torch
 
 from ..errors import EdgeDistillError, InputError
+from ..targets import lifeline
 from ..targets.golden import OWN_ANSWERS
 from ..targets.names import PRECISIONS
 from ..work import atomic
+from ..work.shortage import memory_is_full, told_of
 from .graph import OUTPUTS, BakedClassifier, GraphFacts, GraphSpec, check_graph, to_onnx
 from .int8 import FineTuned, flaw_of, make_int8
 from .int8_facts import Int8Facts
@@ -166,7 +167,7 @@ def _write_int8(
         _write(_bake(student, class_vectors, spec, "fp32"), Path(scratch) / "fp32.onnx", facts, spec)
         return FineTuned(Path(scratch) / "fp32.onnx", words)
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         fine_tune = None if int8.fine_tune is None else fine_tuned
         made = make_int8(folder / "fp32.onnx", int8.photos, int8.dialect, fine_tune, int8.worth)
     flaw = flaw_of(made)
@@ -234,15 +235,22 @@ def _leave_out(graph: _Written, flaw: str) -> None:
 
 
 def reload_all(models: Sequence[Path], images: np.ndarray) -> list[dict[str, np.ndarray]]:
-    """Run every graph on `images` (uint8 [M, S, S, 3]) in one fresh process; outputs by name, in the same order."""
-    with tempfile.TemporaryDirectory() as name:
+    """Run every graph on `images` (uint8 [M, S, S, 3]) in one fresh process; outputs by name, in the same order.
+
+    What that needs on the disk lies beside the first graph for as long.
+    """
+    folder = models[0].parent
+    with tempfile.TemporaryDirectory(dir=folder) as name:
         scratch = Path(name)
         np.save(scratch / "images.npy", images)
-        command = [sys.executable, "-m", "edgedistill.export.reload", name, *(str(path.resolve()) for path in models)]
-        # cwd: `-m` puts it on sys.path, and a user's own folder may hold a numpy.py.
-        ran = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace", check=False)
+        command = [sys.executable, "-m", "edgedistill.export.reload", *map(str, map(Path.resolve, (scratch, *models)))]
+        ran = lifeline.run(command, folder=lifeline.AMONG_ITS_OWN, scratch=scratch.resolve())
+        if ran.returncode == lifeline.KILLED:
+            raise memory_is_full("the process that checks the exported graphs was ended by signal 9")
         if ran.returncode != 0:
             last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
+            if told := told_of(RuntimeError(last), (folder,)):
+                raise told
             raise EdgeDistillError(
                 f"an exported graph does not load in a fresh process: {last}",
                 "This is a bug in the export: please report it with the student's name.",

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from ..targets import lifeline
 from ..targets.ort import model_source
 
 
@@ -28,6 +29,7 @@ def reload(model: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def main(folder: str, *models: str) -> None:
+    lifeline.end_with_parent()
     scratch = Path(folder)
     images = np.load(scratch / "images.npy", allow_pickle=False)
     for index, model in enumerate(models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -9,6 +10,8 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from edgedistill.targets.manifest import read_manifest
 from edgedistill.verdict.verdict import Verdict, read_verdict
 from edgedistill.verdict.verify import verify
 from edgedistill.work.atomic import sha256_file
+from edgedistill.work.scratch import PREFIX
 
 ONE_THREAD = ("--threads", "1")
 
@@ -253,3 +257,35 @@ def test_a_tensorrt_board_is_told_to_compile_first(tmp_path: Path) -> None:
         "python3 run.py compile",
         "python3 run.py verify",
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
+def test_after_kill_9_nothing_measures_on_and_the_next_run_clears_up(tmp_path: Path) -> None:
+    bundle, temporary = built(tmp_path), tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "edgedistill", "verify", str(bundle)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(temporary)})
+    wait_until(lambda: any(words[2:4] == ["edgedistill.targets.run", "verify"] for words in running(bundle)))
+    process.kill()
+    process.wait()
+    wait_until(lambda: not running(bundle))
+    assert list(temporary.iterdir()) == []
+    assert [path.name for path in (bundle / "results").iterdir() if not path.name.startswith(PREFIX)] == []
+    measured(bundle)
+    assert [path.name for path in (bundle / "results").iterdir() if path.suffix != ".json"] == []
+
+
+def running(bundle: Path) -> list[list[str]]:
+    """The command lines of processes that name the bundle."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace").split("\0"))
+    return [words for words in found if str(bundle) in words]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
