@@ -1,7 +1,8 @@
 """The command line: parse, call, print, exit. Nothing heavy is imported before a command needs it.
 
 Data goes to stdout, talk to stderr; JSON is ASCII, so that every encoding carries it. Exit codes: 0 done or pass,
-2 your input or environment, 3 measured outside a budget, 4 not measured (or --strict), 130 interrupted, 1 our bug.
+2 your input or environment, 3 measured outside a budget, 4 not measured (or --strict), 1 our bug; 130 interrupted,
+143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from .errors import EdgeDistillError, InputError
 from .targets.length import HELP
 from .targets.names import RUNTIMES
 from .targets.printable import say, say_json
+from .targets.stopping import exit_code, stop_as_ctrl_c_does
 from .targets.streams import settle, unread
+from .work.shortage import shortages_told
 
 app = typer.Typer(
     name="edgedistill",
@@ -65,6 +68,7 @@ PLACES = (
 )
 LENGTHS = f"How long to measure. {HELP}"
 BENCH_MODELS = "ONNX files, bundles (each of their models), TensorRT engines that `run.py compile` built."
+BY_CTRL_C = 130  # what click ends with on every KeyboardInterrupt
 INPUT, MAKING, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = (
     "Input", "Images from class names", "Teacher", "Student", "Training", "Budgets", "Running",
 )  # fmt: skip
@@ -317,12 +321,12 @@ def build(
 
     asked = resolve(_given(context, "config", "as_json", "debug"), _path(config), os.environ)
 
-    from . import line
-    from .verdict import words
-    from .work import console
-
-    console.show_log()
     try:
+        from . import line
+        from .verdict import words
+        from .work import console
+
+        console.show_log()
         verdict = line.build(asked, console.Bar())
     except KeyboardInterrupt:
         _interrupted()
@@ -370,11 +374,11 @@ def synthesize(
 
     asked = resolve_synthesis(_given(context, "debug"), os.environ)
 
-    from . import no_photos
-    from .work import console
-
-    console.show_log()
     try:
+        from . import no_photos
+        from .work import console
+
+        console.show_log()
         folder = no_photos.synthesize(asked, console.Bar())
     except KeyboardInterrupt:
         _interrupted()
@@ -624,7 +628,7 @@ def _given(context: typer.Context, *own: str) -> dict[str, Any]:
 def _interrupted() -> NoReturn:
     for words in ("", "interrupted", "Run the same command again: it goes on where it was."):
         say(words, error=True)
-    raise typer.Exit(130) from None
+    raise typer.Exit(exit_code()) from None
 
 
 def _was_set(context: typer.Context, name: str) -> bool:
@@ -656,11 +660,13 @@ def main() -> None:
     debug = "--debug" in sys.argv
     _prepare_process()
     try:
-        sys.exit(app(standalone_mode=False))
+        with shortages_told():
+            code = app(standalone_mode=False)
+        sys.exit(exit_code() if code == BY_CTRL_C else code)
     except ClickException as error:
         _tell_usage(error)
-    except typer.Abort:  # how some versions of click end on Ctrl-C
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):  # how some versions of click end on Ctrl-C
+        sys.exit(exit_code())
     except EdgeDistillError as error:
         if debug:
             raise
@@ -679,9 +685,11 @@ def main() -> None:
 
 def _prepare_process() -> None:
     """What a program may do and a library may not: a character that stdout or stderr cannot encode is written as an
-    escape, a reader who went away changes no exit code, and Pillow's warnings about damaged metadata stay out."""
+    escape, a reader who went away changes no exit code, Pillow's warnings about damaged metadata stay out, and SIGTERM
+    ends it tidily."""
     settle()
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    stop_as_ctrl_c_does()
 
 
 def _tell_usage(error: Any) -> NoReturn:

@@ -20,6 +20,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from .bundle.alone import alone_at
 from .bundle.check_images import check_set
 from .bundle.checkset import CheckSet
 from .bundle.content import Content, Draft, StudentFacts, TeacherFacts, Trained
@@ -57,6 +58,7 @@ from .verdict.verify import verify
 from .work.compute import Compute, torch_as_it_was
 from .work.console import SILENT, Progress
 from .work.gpu import card_failures_told
+from .work.shortage import shortages_told
 from .work.stage import WorkFolder
 
 log = logging.getLogger(__name__)
@@ -89,11 +91,16 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
 @contextlib.contextmanager
 def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Line]:
     """The line of a build, alone in its work folder. Until the folder is held, files are read and none is written, no
-    hub is asked and no thread count is set. Raises InputError, also while another build is at work there, and where the
-    graphics card fails."""
+    hub is asked and no thread count is set. Raises InputError, also while another build is at work there or writes
+    to the destination, where the graphics card fails, and where memory or a disk is full."""
     request = Request.read(settings)
     work = WorkFolder(settings.work)
-    with card_failures_told(), work.locked(), torch_as_it_was():
+    with contextlib.ExitStack() as held:
+        held.enter_context(shortages_told(settings.work, settings.bundle))
+        held.enter_context(card_failures_told())
+        held.enter_context(work.locked())
+        held.enter_context(alone_at(settings.bundle))
+        held.enter_context(torch_as_it_was())
         yield Line(request, work, progress)
 
 

@@ -193,8 +193,9 @@ def test_profiles_are_listed_and_shown() -> None:
     assert "active cooling" in edgedistill("profiles", "show", "raspberry-pi-5").stdout
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
-    built_folder: Path, tiny_teacher_folder: Path, tmp_path: Path
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_say_how_to_go_on(
+    built_folder: Path, tiny_teacher_folder: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     command = [sys.executable, "-m", "edgedistill", "build"]
     command += flags(built_folder, tiny_teacher_folder, epochs=500, work=tmp_path / "work", out=tmp_path / "bundle")
@@ -211,8 +212,8 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
         assert process.poll() is None
         assert time.monotonic() < until
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Run the same command again" in said
     assert "Traceback" not in said
