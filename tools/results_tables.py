@@ -342,6 +342,23 @@ def fuzz(results: Path) -> str:
     return with_origin(markdown(head, lines), rows)
 
 
+def faults(results: Path) -> str:
+    """A line for each fault: what was done, what the command said, and whether the same command went on."""
+    rows = rows_of(results, "faults")
+    if not rows:
+        return NOTHING
+    columns = ["fault", "what was done", "what the command said", "went on", "manifest equal", "left over"]
+    lines = []
+    for row in rows:
+        if row["skipped"]:
+            lines.append([row["fault"], f"not run: {row['skipped']}", *[NO_FIGURE] * 4])
+            continue
+        counts = [f"{row[key]} of {row['tries']}" for key in ("went_on", "equal")]
+        said = row["said"].replace("|", "\\|").replace("<", "&lt;") or NO_FIGURE
+        lines.append([row["fault"], row["done"], said, *counts, f"{len(row['left']) or 'nothing'}"])
+    return with_origin(markdown(columns, lines), rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "demo": demo,
     "demo-short": demo_short,
@@ -363,6 +380,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "bench": benchmark("bench"),
     "stability": benchmark("bench_stability"),
     "fuzz": fuzz,
+    "faults": faults,
 }
 
 

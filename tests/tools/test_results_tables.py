@@ -201,6 +201,16 @@ def test_a_budget_is_shown_by_its_steps_and_views_and_the_mean_last(tmp_path: Pa
     ]
 
 
+def test_a_fault_shows_how_often_the_same_command_went_on(tmp_path: Path) -> None:
+    told = {"fault": "kill -9: distil", "done": "SIGKILL", "said": "", "tries": 3, "skipped": "", "left": ["tmp/x"]}
+    origin = {"machine": "a machine", "command": "python benchmarks/faults.py"}
+    rows = [told | origin | {"went_on": 3, "equal": 2}, told | origin | {"fault": "full disk", "skipped": "no mount"}]
+    write(tmp_path, "faults", rows)
+    text = results_tables.faults(tmp_path)
+    assert cells(text, "kill -9: distil") == ["SIGKILL", "–", "3 of 3", "2 of 3", "1"]
+    assert cells(text, "full disk")[0] == "not run: no mount"
+
+
 def test_a_benchmark_shows_its_spread_and_whether_the_bar_is_met(tmp_path: Path) -> None:
     write(tmp_path, "step_time", [row("a / b", 1.25, 1.0, 1500.4, unit="ratio", bar="<= 1.10", met=False)])
     text = results_tables.TABLES["step-time"](tmp_path)
