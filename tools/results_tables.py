@@ -381,6 +381,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "stability": benchmark("bench_stability"),
     "fuzz": fuzz,
     "faults": faults,
+    "long-runs": benchmark("long_runs"),
 }
 
 
