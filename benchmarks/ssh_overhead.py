@@ -20,6 +20,7 @@ from time import perf_counter
 from rows import Row, report, row
 
 from edgedistill.devices.local import Local
+from edgedistill.devices.measurement import Measurement
 from edgedistill.devices.ssh import Ssh
 from edgedistill.profiles import load_profile
 from edgedistill.targets.manifest import Manifest, read_manifest
@@ -68,7 +69,7 @@ def overhead(bundle: Manifest, board: Board, rounds: int) -> list[Row]:
 
 def seconds(device: Local | Ssh, bundle: Manifest) -> float:
     began = perf_counter()
-    device.measure(bundle, 1)
+    device.measure(bundle, Measurement(threads=1))
     return perf_counter() - began
 
 

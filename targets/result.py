@@ -89,7 +89,6 @@ def measure_candidates(
     found: dict[Candidate, dict[str, Any]] = {}
     errors: list[TargetError] = []
     idle = power.idle_w() if loop.tells_load else None
-    files = end_to_end.golden_files(manifest)
     opened: list[_Opened] = []
     with ExitStack() as closing:
         for candidate in candidates:
@@ -100,6 +99,7 @@ def measure_candidates(
                 found[candidate] = as_failed(_head(manifest, candidate, facts, identity), error)
         if not opened:
             raise errors[0]
+        files = end_to_end.golden_files(manifest)
         before = [one.state() for one in opened]
         during: list[dict[str, Any]] = []
         busy = load.read_cpu_time()

@@ -330,17 +330,18 @@ def test_a_place_that_vanishes_loses_no_figure(
 ) -> None:
     """The disk goes away between the check and the last word; what was measured is told all the same."""
     (copied / "results").mkdir()
-    monkeypatch.setattr(run, "_with_memory", lambda manifest, candidate, found, options: gone(found))
+    monkeypatch.setattr(run, "_with_fresh", lambda manifest, candidate, found, options: gone(found))
 
     def gone(found: dict[str, Any]) -> dict[str, Any]:
         if (copied / "results").is_dir():
             (copied / "results").rmdir()
             (copied / "results").symlink_to("/proc/nowhere")
-        return {**found, "memory_mb": {"peak": 1.0}}
+        return {**found, "memory_mb": {"peak": 1.0}, "cold_start_ms": {"load": 1.0, "first": 1.0}}
 
     assert run.main(["verify", "--bundle", str(copied), *QUICK, "--threads", "1"]) == 2
     said = capsys.readouterr()
-    assert [line.split()[0] for line in said.out.splitlines()[3:5]] == ["fp32-onnxruntime-cpu", "fp16-onnxruntime-cpu"]
+    shown = [line.split()[0] for line in said.out.splitlines()[3:7:2]]
+    assert shown == ["fp32-onnxruntime-cpu", "fp16-onnxruntime-cpu"]
     assert "cannot write" in two_lines(said.err)[0]
 
 
