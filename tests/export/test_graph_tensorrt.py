@@ -7,21 +7,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch.nn.functional as F
 from onnx import TensorProto, helper
+from student_graphs import DIM, FAMILIES, NAMES, class_vectors, int8
+from student_graphs import graphs as exported
 from torch import Tensor
 
-from edgedistill.classes.class_vectors import ClassVectors
-from edgedistill.classes.templates import Templates
-from edgedistill.distil.prompted_tower import PROMPTED
 from edgedistill.distil.students import Student
-from edgedistill.export.calibrate import ranges
-from edgedistill.export.graph import BakedClassifier, GraphFacts, GraphSpec, to_onnx
-from edgedistill.export.models import export_models
-from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT, Dialect, quantised, save
+from edgedistill.export.graph import BakedClassifier, GraphSpec, to_onnx
+from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT
 from edgedistill.profiles import load_profile
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.trt_build import build_plan
@@ -29,15 +25,7 @@ from edgedistill.targets.trt_sidecar import Options
 
 pytestmark = pytest.mark.slow
 
-NAMES, DIM = ("bolt", "nut", "gear"), 64
 PROFILE = load_profile("jetson-orin")
-
-
-def class_vectors() -> ClassVectors:
-    drawn = np.random.default_rng(0).normal(size=(len(NAMES), DIM)).astype(np.float32)
-    vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-    templates = Templates("one", ("a photo of a {}.",))
-    return ClassVectors(vectors, vectors, np.ones(1), "uniform", "none", 100.0, NAMES, templates)
 
 
 @pytest.fixture(scope="module")
@@ -62,30 +50,9 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
 
 def write_graphs(name: str, folder: Path, size: int, kwargs: dict[str, Any], dynamic_batch: bool) -> dict[str, Path]:
     """fp32 and fp16 as a build writes them, int8 in TensorRT's dialect, by precision."""
-    exports = export_models(
-        Student(name, DIM, size=size, kwargs=kwargs),
-        class_vectors(),
-        folder,
-        facts=GraphFacts(labels=NAMES, teacher_id="teacher", build_id="build"),
-        images=photos(2, size),
-        spec=GraphSpec(size=size, dynamic_batch=dynamic_batch, opset=PROFILE.model.opset),
-        precisions=["fp32", "fp16"],
-    )
-    found = {model.precision: model.path for model in exports.models}
+    made = Student(name, DIM, size=size, kwargs=kwargs)
+    found = exported(made, folder, size=size, dynamic_batch=dynamic_batch, opset=PROFILE.model.opset)
     return found | {"int8": int8(found["fp32"], TENSORRT)}
-
-
-def photos(count: int, size: int) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-
-
-def int8(path: Path, dialect: Dialect) -> Path:
-    """The fp32 graph at `path` in int8, its ranges found on noise."""
-    size = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    found = ranges(path, photos(2, size), dialect.operators, "minmax", symmetric=dialect.symmetric)
-    made = path.with_name(f"int8-{dialect.name}.onnx")
-    save(quantised(onnx.load(path), found, dialect), made)
-    return made
 
 
 @cache
@@ -112,22 +79,6 @@ def contract(batch: int, size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         "embedding": ("FLOAT", (batch, DIM)),
         "known": ("FLOAT", (batch,)),
     }
-
-
-TOWER = {"image_size": 32, "layers": 3, "width": 32, "patch_size": 8, "head_width": 8}
-# A student of each family, at the smallest size that has all its layers.
-FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
-    "resnet18": (64, {}),
-    "resnet50": (64, {}),
-    "mobilenetv2_100": (64, {}),
-    "mobilenetv3_small_100": (64, {}),
-    "mobilenetv3_large_100": (64, {}),
-    "mobilenetv4_conv_small": (64, {}),
-    "efficientnet_lite0": (64, {}),
-    "convnext_atto": (64, {}),
-    "vit_tiny_patch16_224": (224, {}),
-    PROMPTED: (32, {"vision_cfg": TOWER, "embed_dim": 16, "quick_gelu": True, "tokens": 4, "depth": 2}),
-}
 
 
 def together(*names: str) -> list[Any]:
