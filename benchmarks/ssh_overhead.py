@@ -69,7 +69,8 @@ def overhead(bundle: Manifest, board: Board, rounds: int) -> list[Row]:
 
 def seconds(device: Local | Ssh, bundle: Manifest) -> float:
     began = perf_counter()
-    device.measure(bundle, Measurement(threads=1))
+    with device.measure(bundle, Measurement(threads=1)):
+        pass
     return perf_counter() - began
 
 

@@ -144,6 +144,10 @@ class Board:
         self._sshd.wait()
         self._sshd = None
 
+    def logins(self) -> int:
+        """How many connections it has now: sshd has a process for each."""
+        return 0 if self._sshd is None else len(children().get(self._sshd.pid, []))
+
     def started(self) -> list[int]:
         """The processes that sessions run now, sshd's own left out."""
         return [] if self._sshd is None else [pid for pid in descendants(self._sshd.pid) if name_of(pid) != "sshd"]
@@ -167,15 +171,21 @@ def name_of(pid: int) -> str:
 
 
 def descendants(pid: int) -> list[int]:
-    """Children and theirs, of Linux's /proc."""
-    children: dict[int, list[int]] = {}
+    """Children and theirs."""
+    of_each = children()
+    found, left = [], [pid]
+    while left:
+        found += (new := of_each.get(left.pop(), []))
+        left += new
+    return found
+
+
+def children() -> dict[int, list[int]]:
+    """Process -> those that it started, of Linux's /proc."""
+    found: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
-    found, left = [], [pid]
-    while left:
-        found += (new := children.get(left.pop(), []))
-        left += new
+                found.setdefault(parent, []).append(int(entry.name))
     return found

@@ -6,6 +6,7 @@ To add one: a file with a class of the members below, and its line in `DEVICES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -30,11 +31,16 @@ class Device(Protocol):
     def named(self) -> bool:
         """Whether the user said that this is the board, so that any other machine is the wrong one."""
 
-    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
-        """Measure the bundle's candidates; the files that `run.py verify` wrote, [] where that has to wait.
+    def measure(
+        self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT
+    ) -> AbstractContextManager[list[Path]]:
+        """Measure the bundle's candidates: `with device.measure(manifest) as files`, those that `run.py verify` wrote,
+        [] where that has to wait.
 
-        run.py itself makes a run again that does not count for the state of the machine. Raises InputError where the
-        device cannot be reached or a runtime does not start.
+        Inside is decided; the verdict.json that the bundle holds at the end is put into the device's copy of it, so
+        that `run.py predict` takes the selected precision there, too. Where that fails, a warning says so. run.py
+        itself makes a run again that does not count for the state of the machine. Raises InputError where the device
+        cannot be reached or a runtime does not start.
         """
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..targets.manifest import Manifest
+from ..work import atomic
 from ..work.console import SILENT, Progress
-from .measured import RESULTS, kept, results_of
+from .measured import RESULTS, VERDICT, kept, results_of
 from .measurement import FULL, Measurement
 from .on_board import Refused, Tree, blocks
 
@@ -44,17 +47,27 @@ class Folder:
         """Whoever brings a stick back says where it has been."""
         return self.place is not None
 
-    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
+    @contextmanager
+    def measure(
+        self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT
+    ) -> Iterator[list[Path]]:
         """The results that came back in `place`, put into the bundle's results/; [] where the board measures later.
 
         The copy in `place` is renewed, and what was measured with another one is gone then. Raises InputError for a
         place that is not there or cannot be written.
         """
         if self.place is None:
-            return []
+            yield []
+            return
         copy = self._copy(self.place, manifest, progress)
         found = sorted((copy / RESULTS).glob("*.json"))
-        return kept(results_of(manifest), found) if found else []
+        yield kept(results_of(manifest), found) if found else []
+        if (manifest.path / VERDICT).is_file():
+            try:
+                atomic.write_bytes(copy / VERDICT, (manifest.path / VERDICT).read_bytes())
+            except (OSError, InputError) as error:  # what was found is still said
+                why = error.wrong if isinstance(error, InputError) else error.strerror
+                log.warning("the verdict cannot be put into %s: %s", copy, why)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """The lines that have the bundle measured on its board: a shell script, USER@BOARD to be filled in."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +33,19 @@ class Local:
     name: str = "local"
     named: bool = False
 
-    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
+    @contextmanager
+    def measure(
+        self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT
+    ) -> Iterator[list[Path]]:
         """The results of every candidate, in the bundle's results/.
 
         Where this machine is not the profile's device, or has none of its runtimes, fp32 runs on the profile's
         reference runtime instead: that tells the agreement, and decides nothing. Raises InputError with run.py's own
         two lines.
         """
+        yield self._measured(manifest, asked)
+
+    def _measured(self, manifest: Manifest, asked: Measurement) -> list[Path]:
         profile, bundle = manifest.profile, manifest.path
         if asked.mode == "soak":
             log.info("a soak takes ten minutes a candidate")

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 VALID, INVALID = 0, 4  # exit codes of run.py verify that leave results
 RESULTS = "results"
+VERDICT = "verdict.json"  # what was decided; run.py takes the precision in use from it
 HERE = "this machine"
 
 

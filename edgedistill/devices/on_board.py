@@ -95,23 +95,7 @@ class Tree:
 
     def receive(self, name: str, digest: str, blocks: Iterable[bytes]) -> None:
         """Write one file; it is there whole and with this SHA-256, or not at all."""
-        path = self._partial / name
-        temporary = path.with_name(f".{path.name}.part"[-255:])
-        found = hashlib.sha256()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                for block in blocks:
-                    found.update(block)
-                    file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-            if found.hexdigest() != digest:
-                raise Refused("changed", path=str(path))
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        receive(self._partial / name, digest, blocks)
 
     def publish(self, files: dict[str, str], keep: str = "") -> bool:
         """Make the folder hold `files`, all of which are here, and nothing else but the sub-folder `keep`.
@@ -137,6 +121,26 @@ class Tree:
         flush(self.path.parent)
         shutil.rmtree(self._old, ignore_errors=True)
         return True
+
+
+def receive(path: Path, digest: str, blocks: Iterable[bytes]) -> None:
+    """Write a file; it is there whole and with this SHA-256, or as it was before."""
+    temporary = path.with_name(f".{path.name}.part"[-255:])
+    found = hashlib.sha256()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            for block in blocks:
+                found.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        if found.hexdigest() != digest:
+            raise Refused("changed", path=str(path))
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str | None:
@@ -299,6 +303,11 @@ class Conversation:
         """Make a tree whose files are all here appear."""
         place, files, keep = self.trees[tree]
         return place.publish(files, keep)
+
+    def do_keep(self, tree: str, name: str, text: str) -> None:
+        """A small file into a tree that is in its place, beside what the tree itself holds; whole, or not at all."""
+        content = text.encode()
+        receive(self.trees[tree][0].path / name, hashlib.sha256(content).hexdigest(), [content])
 
     def do_look(self, program: str, runtimes: list[str]) -> dict[str, Any]:
         """What keeps each runtime from working here, two lines or None; and what a person needs to know to help."""

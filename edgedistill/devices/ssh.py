@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +43,11 @@ class Ssh:
         """The device of `--device ssh://...`. Raises InputError for an address that is none."""
         return cls(read_address(text), text)
 
-    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
-        """The results of every candidate, in the bundle's results/.
+    @contextmanager
+    def measure(
+        self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT
+    ) -> Iterator[list[Path]]:
+        """The results of every candidate, in the bundle's results/. The board is held until all is decided.
 
         What the board has already is not copied again; engines that were compiled there stay. Raises InputError for
         what keeps it from being measured; the same command goes on from where it was then.
@@ -61,7 +66,14 @@ class Ssh:
                 self._compile(board, program, bundle, progress)
             arguments = ["verify", "--bundle", f"./{bundle}", *asked.arguments]
             found = self._verify(board, program, bundle, arguments, folder, progress)
-            return measured.kept(results, found, beside=False)
+            yield measured.kept(results, found, beside=False)
+            verdict = manifest.path / measured.VERDICT
+            if verdict.is_file():
+                board.doing("putting the verdict beside the models")
+                try:
+                    board.ask("keep", tree=bundle, name=verdict.name, text=verdict.read_text("utf-8"))
+                except InputError as error:  # what was found is still said
+                    log.warning("the verdict does not reach the board: %s", error.wrong)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """Measure again where this is the board; else name the board."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,9 +46,12 @@ def verify(
     if results and device is not None:
         raise InputError("results were given and a device to measure on", "Give one of them.")
     device = device or (Folder() if results else Local())
-    files = result_files(results, manifest) if results else device.measure(manifest, asked, progress)
-    found = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in files]
-    return _record(manifest, decide(manifest.data, check, found, named=bool(results) or device.named), device)
+    measured = nullcontext(result_files(results, manifest)) if results else device.measure(manifest, asked, progress)
+    with measured as files:
+        found = [read_result(path, manifest.data, manifest.sha256, len(check)) for path in files]
+        decided = decide(manifest.data, check, found, named=bool(results) or device.named)
+        verdict = _record(manifest, decided, device)
+    return verdict
 
 
 def _open(bundle: Path) -> Manifest:

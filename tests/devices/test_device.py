@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +70,14 @@ class Cupboard:
     name: str = "cupboard"
     named: bool = False
 
-    def measure(self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT) -> list[Path]:
+    @contextmanager
+    def measure(
+        self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT
+    ) -> Iterator[list[Path]]:
         copy = shutil.copytree(manifest.path, self.place / "copy")
-        there = Local().measure(Manifest(copy, manifest.sha256, manifest.data), asked)
-        return [Path(shutil.copy(path, self.place)) for path in there]
+        with Local().measure(Manifest(copy, manifest.sha256, manifest.data), asked) as there:
+            yield [Path(shutil.copy(path, self.place)) for path in there]
+        shutil.copy(manifest.path / "verdict.json", copy)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         return ("# open the cupboard",)
@@ -85,6 +91,7 @@ def test_a_new_device_measures_and_its_results_decide(tmp_path: Path, monkeypatc
     monkeypatch.setitem(DEVICES, "cupboard", Cupboard(tmp_path / "cupboard"))
     bundle = write_bundle(tmp_path / "bundle", tiny_bundle.parts(60))
     assert verify(bundle, find_device("cupboard"), asked=Measurement(threads=1)).verdict == "pass"
+    assert (tmp_path / "cupboard/copy/verdict.json").read_bytes() == (bundle / "verdict.json").read_bytes()
     elsewhere = write_bundle(tmp_path / "other", tiny_bundle.parts(60, tiny_bundle.profile("jetson-orin")))
     shutil.rmtree(tmp_path / "cupboard" / "copy")
     verdict = verify(elsewhere, find_device("cupboard"), asked=Measurement(threads=1))

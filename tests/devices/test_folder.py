@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bundles import change_manifest, write_bundle
 
-from edgedistill.devices.device import find_device
+from edgedistill.devices.device import Device, find_device
 from edgedistill.devices.folder import Folder
 from edgedistill.errors import InputError
 from edgedistill.targets.manifest import Manifest, read_manifest
@@ -26,23 +26,32 @@ def stick(tmp_path: Path) -> Folder:
     return Folder.at(f"folder:{tmp_path / 'my stick'}")
 
 
-def test_the_bundle_goes_out_and_its_results_come_back(bundle: Manifest, stick: Folder) -> None:
-    assert stick.measure(bundle) == []
+def measured(device: Device, bundle: Manifest) -> list[Path]:
+    with device.measure(bundle) as files:
+        return files
+
+
+def test_the_bundle_goes_out_its_results_come_back_and_the_verdict_goes_with_it(
+    bundle: Manifest, stick: Folder
+) -> None:
+    assert measured(stick, bundle) == []
     copy = stick.place / "parts bundle"
     assert read_manifest(copy).sha256 == bundle.sha256
     (copy / "results").mkdir()
     (copy / "results/fp32-onnxruntime-cpu.json").write_text("measured there")
-    found = stick.measure(bundle)
+    with stick.measure(bundle) as found:
+        (bundle.path / "verdict.json").write_text("decided")
     assert [path.relative_to(bundle.path).as_posix() for path in found] == ["results/fp32-onnxruntime-cpu.json"]
     assert found[0].read_text() == "measured there"
+    assert (copy / "verdict.json").read_text() == "decided"
 
 
 def test_results_of_an_older_build_do_not_come_back(bundle: Manifest, stick: Folder) -> None:
-    stick.measure(bundle)
+    measured(stick, bundle)
     (stick.place / "parts bundle/results").mkdir()
     (stick.place / "parts bundle/results/a.json").write_text("of the older one")
     change_manifest(bundle.path, build_id="1" * 64)
-    assert stick.measure(read_manifest(bundle.path)) == []
+    assert measured(stick, read_manifest(bundle.path)) == []
     assert not (stick.place / "parts bundle/results").exists()
 
 
@@ -58,7 +67,7 @@ def test_the_lines_say_what_to_type_there_and_here(bundle: Manifest, stick: Fold
 
 def test_a_stick_that_is_not_there_is_not_made(bundle: Manifest, tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
-        find_device(f"folder:{tmp_path / 'not there'}").measure(bundle)
+        measured(find_device(f"folder:{tmp_path / 'not there'}"), bundle)
     assert "there is no folder" in raised.value.wrong
     assert not (tmp_path / "not there").exists()
 
@@ -67,17 +76,17 @@ def test_what_is_not_ours_is_not_replaced(bundle: Manifest, stick: Folder) -> No
     (stick.place / "parts bundle").mkdir()
     (stick.place / "parts bundle/letter").write_text("to a friend")
     with pytest.raises(InputError, match="holds something that is not a bundle"):
-        stick.measure(bundle)
+        measured(stick, bundle)
     assert (stick.place / "parts bundle/letter").is_file()
 
 
 def test_the_bundles_own_place_is_no_place_to_copy_it_to(bundle: Manifest) -> None:
     with pytest.raises(InputError, match="is the bundle itself"):
-        Folder.at(f"folder:{bundle.path.parent}").measure(bundle)
+        measured(Folder.at(f"folder:{bundle.path.parent}"), bundle)
 
 
 def test_a_file_in_the_way_is_two_lines(bundle: Manifest, stick: Folder) -> None:
     (stick.place / ".parts bundle.partial").write_text("")
     with pytest.raises(InputError, match="cannot copy the bundle to"):
-        stick.measure(bundle)
+        measured(stick, bundle)
     shutil.rmtree(stick.place)

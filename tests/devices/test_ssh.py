@@ -78,8 +78,7 @@ def fails(board: Board, bundle: Manifest, record_property: Callable[[str, object
 
     def failure(call: Callable[[], object] | None = None, *, url: str = "", patience_s: float = 60) -> InputError:
         def measure() -> object:
-            there = replace(Ssh.at(url or board.url), patience_s=patience_s)
-            return there.measure(bundle, Measurement(threads=1))
+            return measured(replace(Ssh.at(url or board.url), patience_s=patience_s), bundle)
 
         with pytest.raises(InputError) as raised:
             (call or measure)()
@@ -91,6 +90,11 @@ def fails(board: Board, bundle: Manifest, record_property: Callable[[str, object
         return error
 
     return failure
+
+
+def measured(device: Ssh, bundle: Manifest) -> list[Path]:
+    with device.measure(bundle, Measurement(threads=1)) as files:
+        return files
 
 
 def carry(board: Board, bundle: Manifest, progress: Silent | None = None) -> None:
@@ -127,7 +131,8 @@ class Note(Silent):
 def test_a_board_is_measured_with_the_workshops_program_and_its_results_come_back(
     board: Board, bundle: Manifest, tmp_path: Path
 ) -> None:
-    """Also: a name that a shell would run, a login that talks, a second time without a copy."""
+    """And what was decided of them goes there. Also: a name that a shell would run, a login that talks, a second time
+    without a copy."""
     board.log_in(before="echo 'Welcome to the board'; echo edgedistill")
     copy = Path(subprocess.check_output(["mktemp", "-d", "-p", tmp_path], text=True).strip()) / NAME
     subprocess.run(["cp", "-r", bundle.path, copy], check=True)
@@ -138,7 +143,8 @@ def test_a_board_is_measured_with_the_workshops_program_and_its_results_come_bac
     (copy / "results").mkdir()
     (copy / "results/fp16-tensorrt.json").write_text("of an earlier measurement")
     manifest = read_manifest(copy)
-    (found,) = Ssh.at(board.url).measure(manifest, Measurement(threads=1))
+    with Ssh.at(board.url).measure(manifest, Measurement(threads=1)) as (found,):
+        (copy / "verdict.json").write_text("décidé")
     assert found == copy / "results/fp32-onnxruntime-cpu.json"
     result = json.loads(found.read_text())
     assert result["manifest_sha256"] == manifest.sha256
@@ -147,6 +153,7 @@ def test_a_board_is_measured_with_the_workshops_program_and_its_results_come_bac
     there = board.home / "edgedistill" / NAME
     assert read_manifest(there).sha256 == manifest.sha256
     assert (there / "results" / found.name).read_bytes() == found.read_bytes()
+    assert (there / "verdict.json").read_text("utf-8") == "décidé"
     assert list(board.home.rglob("pwned")) == []
     sent = Sent()
     carry(board, manifest, sent)
@@ -173,6 +180,22 @@ def test_a_folder_that_a_shell_would_run_is_only_a_folder(board: Board) -> None:
         with Connection(read_address(board.url + path)) as there:
             assert there.ask("lock")["folder"] == str(board.home / name)
     assert [path.name for path in board.home.iterdir()] == [name]
+
+
+def test_a_board_behind_a_jump_host_is_reached_by_its_name_in_the_ssh_config(board: Board) -> None:
+    """The jump host is the same sshd: two logins, one through the other."""
+    place = f"HostName 127.0.0.1\nPort {board.port}\nUser {board.user}\n"
+    config = board.folder / "client/config"
+    kept = config.read_text()
+    config.write_text(f"Host gate\n{place}Host far-board\n{place}ProxyJump gate\n{kept}")
+    try:
+        for name, logins in (("gate", 1), ("far-board", 2)):
+            with Connection(read_address(f"ssh://{name}")) as there:
+                assert there.ask("lock")["folder"] == str(board.home / "edgedistill")
+                assert board.logins() == logins
+            until(lambda: board.logins() == 0)
+    finally:
+        config.write_text(kept)
 
 
 def test_a_copy_that_was_cut_is_gone_on_with(board: Board, bundle: Manifest, fails: Fails) -> None:
@@ -342,7 +365,7 @@ def test_a_jetson_without_tensorrt_is_told_the_package_of_its_jetpack(
 ) -> None:
     jetson(36)
     bundle = read_manifest(write_bundle(tmp_path / NAME, profile="jetson-orin-nano"))
-    error = fails(lambda: Ssh.at(board.url).measure(bundle))
+    error = fails(lambda: measured(Ssh.at(board.url), bundle))
     assert "tensorrt cannot be imported" in error.wrong
     assert "JetPack 6" in error.todo
     assert "sudo apt install python3-libnvinfer" in error.todo
@@ -432,7 +455,7 @@ def test_what_run_py_says_there_reaches_the_user(board: Board) -> None:
 def test_without_an_ssh_client(board: Board, bundle: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(board.home))
     with pytest.raises(InputError, match="there is no ssh on this machine"):
-        Ssh.at(board.url).measure(bundle)
+        measured(Ssh.at(board.url), bundle)
 
 
 def test_a_silent_workshop_loses_the_board(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
