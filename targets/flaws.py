@@ -2,6 +2,7 @@
 
 Of one that counts, a warning has the same form.
 
+    emulated          `what` emulates the processor: nothing was timed, and no memory measured
     hot               `what` is the thermal zone, `value` and `limit` are degrees Celsius
     throttled         `what` says how
     over-current      `value` events of the Jetson's counter `what` during the run
@@ -31,6 +32,7 @@ from typing import Any
 
 # The codes, each with the figures that it always has.
 FIGURES: dict[str, tuple[str, ...]] = {
+    "emulated": (),
     "hot": ("value", "limit"),
     "throttled": (),
     "over-current": ("value",),
@@ -79,6 +81,8 @@ class Flaw:
 def words(flaw: Flaw) -> str:
     """The flaw for a person, in one short phrase."""
     value, limit = flaw.value, flaw.limit
+    if flaw.code == "emulated":
+        return f"the processor is emulated on {flaw.what}: nothing was timed"
     if flaw.code == "hot":
         return f"too hot: {flaw.what} at {value:.0f} C, the limit is {limit:.0f} C"
     if flaw.code == "throttled":

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import cudart
+from . import cudart, emulation
 from .cudart import Gpu
 from .system import ROOT, strings, text
 
@@ -27,6 +27,7 @@ _TREES = ("proc/device-tree", "psys/firmware/devicetree/base")
 class Facts:
     """What a machine says about itself. compatible and model are None where a device tree may exist but is hidden
     (a container), () and "" on a machine that has none (a PC). gpus is None where a driver is there but refuses.
+    emulated_on: the processor that really computes, "x86" or "ARM", where it plays another; "" where it does not.
     """
 
     machine: str
@@ -37,6 +38,7 @@ class Facts:
     cpu_flags: frozenset[str]
     memory_mb: int
     gpus: tuple[Gpu, ...] | None
+    emulated_on: str = ""
 
 
 class Identity(NamedTuple):
@@ -66,13 +68,15 @@ def read_facts(
         cpu_flags=cpu_flags,
         memory_mb=memory_total_mb(root),
         gpus=None if found is None else tuple(found),
+        emulated_on=emulation.emulated_on(root, machine),
     )
 
 
 def identify(profile: dict[str, Any], root: Path = ROOT, *, facts: Facts | None = None) -> Identity:
     """Whether this is the board of `profile` (Profile.to_json()): every key of its [identify] has to match.
 
-    One key that does not match makes it a mismatch; else one that cannot be read makes it unreadable.
+    One key that does not match makes it a mismatch; else one that cannot be read makes it unreadable. An emulated
+    processor is no board.
     """
     facts = facts or read_facts(root)
     wanted = profile.get("identify", {})
@@ -82,6 +86,8 @@ def identify(profile: dict[str, Any], root: Path = ROOT, *, facts: Facts | None 
     def check(key: str, found: object, good: bool | None) -> None:
         checks[key] = (wanted[key], found, good)
 
+    if facts.emulated_on:
+        checks["emulated_on"] = (None, facts.emulated_on, False)
     if wanted.get("compatible"):
         check("compatible", facts.compatible, _any_in(wanted["compatible"], facts.compatible))
     if wanted.get("not_compatible"):
@@ -120,6 +126,8 @@ def identify(profile: dict[str, Any], root: Path = ROOT, *, facts: Facts | None 
 def device_name(facts: Facts | None = None, *, gpu: bool = False) -> str:
     """The machine in a few words: the board if it is one, else the processor; the GPU too where `gpu` is asked for."""
     facts = facts or read_facts()
+    if facts.emulated_on:
+        return f"emulated {facts.machine} on {facts.emulated_on}"
     name = facts.model or facts.cpu_model or facts.product or facts.machine
     if module := _module_in(facts.compatible or ()):
         name = f"{name} ({module})"

@@ -1,13 +1,13 @@
 """What a device measured of one candidate, as JSON. It knows no verdict.
 
 The keys: schema, build_id, manifest_sha256, model, runtime, device, matches_profile (true, false, or null where the
-machine cannot be recognised), predictions, golden, latency_ms, memory_mb (its peak null where not known), invalid (why
-the run does not count: flaws.py; empty when it does), warnings (what else to know of it, in the same form), conditions
-and machine_state (state.py), drift (steadiness.py), load (load.py; null where it was too short to tell), end_to_end_ms
-(end_to_end.py), energy (power.py; null where no rail tells), cold_start_ms (of a fresh process: load, from the file to
-a session, and first, its first query), versions, mode and runs (length.py: how many were made, of which this is the
-last). A candidate that could not be run has
-`failed` (the error's two lines) in place of everything that would have been measured.
+machine cannot be recognised), predictions, golden, latency_ms (null where nothing was timed), memory_mb (its peak null
+where not known), invalid (why the run does not count: flaws.py; empty when it does), warnings (what else to know of it,
+in the same form), conditions and machine_state (state.py), drift (steadiness.py), load (load.py; null where it was too
+short to tell), end_to_end_ms (end_to_end.py), energy (power.py; null where no rail tells), cold_start_ms (of a fresh
+process: load, from the file to a session, and first, its first query), versions, mode and runs (length.py: how many
+were made, of which this is the last). A candidate that could not be run has `failed` (the error's two lines) in place
+of everything that would have been measured; one on an emulated processor lacks what is timed.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ SCHEMA = 2
 MOST_BYTES = 64 << 30  # of the check images, which are read by and by
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "tensorrt", "torch", "torch-tensorrt")
 MODEL_ALONE = 200  # queries timed by the GPU's own clock
+FIGURES = ("p50", "p95", "p99", "p95_low", "p95_high", "min", "max", "mean")  # of measure.latency_summary
+NOT_TIMED = {**dict.fromkeys(FIGURES), "queries": 0, "batch": 1}
 HEAD = ("schema", "build_id", "manifest_sha256", "model", "runtime", "device", "matches_profile", "versions")
 
 
@@ -82,7 +84,8 @@ def measure_candidates(
     """The result of every candidate, in their order, all but memory_mb, which a fresh process measures.
 
     Quality on the whole check set; latencies side by side, so that candidates are compared in one state of the machine.
-    One that does not run is a result with `failed`; TargetError where none does.
+    On an emulated processor nothing is timed, and memory_mb is there and unknown. One that does not run is a result
+    with `failed`; TargetError where none does.
     """
     images, facts = load_check_images(manifest), machine.read_facts()
     identity = machine.identify(manifest.profile, facts=facts)
@@ -99,6 +102,11 @@ def measure_candidates(
                 found[candidate] = as_failed(_head(manifest, candidate, facts, identity), error)
         if not opened:
             raise errors[0]
+        if facts.emulated_on:
+            for one in opened:
+                answers = _of_emulated(manifest, one, facts.emulated_on)
+                found[one.candidate] = _head(manifest, one.candidate, facts, identity) | answers
+            return [found[candidate] for candidate in candidates]
         files = end_to_end.golden_files(manifest)
         before = [one.state() for one in opened]
         during: list[dict[str, Any]] = []
@@ -178,10 +186,7 @@ def _head(manifest: Manifest, candidate: Candidate, facts: machine.Facts, identi
 
 def _measured(manifest: Manifest, one: _Opened, course: state.Course, turns: Sequence[np.ndarray]) -> dict[str, Any]:
     """What was measured of a candidate, and what of itself and of the machine's state says that it does not count."""
-    flaws = course.flaws(manifest.profile["measure"]["hot_c"])
-    if broken := int((one.predictions < 0).sum()):
-        flaws.append(Flaw("non-finite", value=broken))
-    flaws += flaws_of(one.golden, manifest)
+    flaws = course.flaws(manifest.profile["measure"]["hot_c"]) + _wrong_answers(manifest, one)
     return {
         "runtime": one.session.describe() | _model_alone(one.session),
         "predictions": one.predictions.tolist(),
@@ -193,6 +198,28 @@ def _measured(manifest: Manifest, one: _Opened, course: state.Course, turns: Seq
         "conditions": course.conditions(),
         "machine_state": course.to_json(),
     }
+
+
+def _of_emulated(manifest: Manifest, one: _Opened, emulated_on: str) -> dict[str, Any]:
+    """What a candidate answered on an emulated processor. A time would be stored beside a board's name one day."""
+    flaws = [Flaw("emulated", emulated_on), *_wrong_answers(manifest, one)]
+    return {
+        "runtime": one.session.describe(),
+        "predictions": one.predictions.tolist(),
+        "golden": one.golden,
+        "latency_ms": NOT_TIMED,
+        "memory_mb": {"peak": None, "kind": "not measured"},
+        "invalid": [flaw.to_json() for flaw in flaws],
+        "warnings": [],
+        "conditions": {"power_mode": None, "gpu_max_mhz": None, "temperature_c": None, "watched": []},
+        "machine_state": {},
+    }
+
+
+def _wrong_answers(manifest: Manifest, one: _Opened) -> list[Flaw]:
+    """Outputs that are not numbers, or not those of the golden set."""
+    broken = int((one.predictions < 0).sum())
+    return ([Flaw("non-finite", value=broken)] if broken else []) + flaws_of(one.golden, manifest)
 
 
 def _model_alone(session: Any) -> dict[str, Any]:

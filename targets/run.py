@@ -54,6 +54,7 @@ from . import (
     trtexec,
 )  # fmt: skip
 from .atomic import check_writable, write_json
+from .emulation import refuse_to_time
 from .errors import TargetError
 from .flaws import Flaw
 from .length import AGAIN, HELP, MODES, Loop, loop_of
@@ -235,8 +236,8 @@ def _with_fresh(
     manifest: Manifest, candidate: runtimes.Candidate, found: dict[str, Any], options: argparse.Namespace
 ) -> dict[str, Any]:
     """The result with memory_mb and cold_start_ms, a flaw where the memory is not known; one that failed where the
-    fresh process did."""
-    if "failed" in found:
+    fresh process did. As it is where nothing is to be measured."""
+    if "failed" in found or "memory_mb" in found:
         return found
     try:
         fresh = _of_fresh_process(manifest, candidate.precision, candidate.runtime, options)
@@ -254,7 +255,8 @@ def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
     latency, peak = one["latency_ms"], one["memory_mb"]["peak"]
     numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99"))
     say(f"{candidate!s:<26} {numbers} {'-' if peak is None else peak:>9} {latency['queries']:>9}")
-    say(f"{'':<26} {_costs(one)}")
+    if "cold_start_ms" in one:  # not where nothing is timed
+        say(f"{'':<26} {_costs(one)}")
     if cores_in_use := one["runtime"].get("cores"):
         say(f"{'':<26} its threads stay on the fast cores {', '.join(map(str, cores_in_use))}")
     for flaw in one["invalid"]:
@@ -279,6 +281,8 @@ def _costs(one: dict[str, Any]) -> str:
 
 def bench(options: argparse.Namespace) -> int:
     """Latency of every model, or of --model, on the check set: a table, and rows with --json."""
+    facts = machine.read_facts()
+    refuse_to_time(facts.machine, facts.emulated_on)
     manifest = read_manifest(_bundle(options))
     runtime = runtimes.choose(manifest, options.runtime)
     images = result.load_check_images(manifest)
@@ -438,6 +442,8 @@ def _loop(manifest: Manifest, options: argparse.Namespace) -> Loop:
 
 
 def _identity_words(identity: machine.Identity) -> str:
+    if emulated := identity.evidence.get("emulated_on"):
+        return f"no board, {emulated['found']} emulates its processor: outputs can be checked here, nothing is timed"
     if identity.status == machine.MATCH:
         return "this is that board"
     if identity.status == machine.UNREADABLE:

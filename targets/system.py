@@ -30,6 +30,15 @@ def whole_number(path: Path) -> int | None:
     return int(found) if re.fullmatch(r"-?\d{1,18}", found, re.ASCII) else None
 
 
+def head(path: Path, count: int) -> bytes:
+    """The first `count` bytes of a file, or fewer; b"" when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
+
+
 def strings(path: Path) -> list[str]:
     """NUL-separated strings of a device tree file; [] when it cannot be read or holds none."""
     try:

@@ -62,6 +62,7 @@ def answers(check: CheckSet, different: int = 0) -> list[int]:
 
 
 HOT = {"code": "hot", "what": "cpu", "value": 97.0, "limit": 95.0}
+EMULATED = {"code": "emulated", "what": "x86", "value": None, "limit": None}
 THROTTLED = {"code": "throttled", "what": "soft temperature limit", "value": None, "limit": None}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..choices import MODES
 from ..errors import InputError
-from ..targets import providers
+from ..targets import emulation, machine, providers
 from ..targets.errors import TargetError
 from ..work import atomic
 from . import plot, words
@@ -46,7 +46,9 @@ def run(asked: Asked) -> int:
     """
     _check(asked)
     providers.turn_tf32_off()
+    facts = machine.read_facts()
     try:
+        emulation.refuse_to_time(facts.machine, facts.emulated_on)
         models = find_models(asked.models)
         given = Given(asked.input, dict(_shape(text) for text in asked.shapes))
         wanted = cases(models, asked.runtimes, asked.threads, asked.batches, given)

@@ -171,6 +171,8 @@ def _accuracy(check: CheckSet, predictions: np.ndarray) -> Accuracy | None:
 def _obstacle(manifest: dict[str, Any], result: Result, named: bool) -> Obstacle | None:
     """Why this result may not decide, or None."""
     profile = manifest["profile"]
+    if any(flaw.code == "emulated" for flaw in result.invalid):
+        return Obstacle(reason="emulated")
     if result.matches_profile is False:
         return Obstacle(reason="wrong-board" if named else "not-reached")
     if result.matches_profile is None:

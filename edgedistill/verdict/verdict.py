@@ -28,7 +28,7 @@ AGAIN = "Measure the bundle again: edgedistill verify BUNDLE."
 
 Outcome = Literal["pass", "fail", "unmeasured"]
 # Why a verdict is unmeasured, in the order they are named.
-Reason = Literal["not-reached", "wrong-board", "unrecognised", "unstable", "too-few-images"]
+Reason = Literal["not-reached", "wrong-board", "emulated", "unrecognised", "unstable", "too-few-images"]
 REASONS: tuple[str, ...] = get_args(Reason)
 Figure = Literal["outputs", "accuracy", "agreement", "precision", "latency", "memory"]
 QUALITY: tuple[Figure, ...] = ("outputs", "accuracy", "agreement", "precision")

@@ -42,6 +42,7 @@ THROTTLING = {"none": "not throttled", "seen": "throttled", "unknown": "throttli
 WHY: dict[Reason, str] = {
     "not-reached": "it was not measured on the board",
     "wrong-board": "it was measured on another board",
+    "emulated": "it was measured on an emulated processor",
     "unrecognised": "the machine could not be recognised (its device tree or GPU is unreadable, as in a container)",
     "unstable": "the measurement was not sound",
     "too-few-images": f"fewer than {LEAST_IMAGES} check images",
@@ -166,6 +167,8 @@ def over_words(over: Over, verdict: Verdict) -> str:
 def obstacle_words(obstacle: Obstacle, candidate: Candidate, verdict: Verdict) -> str:
     """Why a candidate's measurement does not decide."""
     title, wanted = verdict.board.title, " or ".join(verdict.board.runtimes)
+    if obstacle.reason == "emulated":
+        return f"{candidate.device} is no board, and nothing was timed there"
     if obstacle.reason == "unrecognised":
         return f"{candidate.device} could not be recognised as {title}"
     if obstacle.reason == "unstable":

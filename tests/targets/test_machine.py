@@ -100,6 +100,17 @@ def test_a_pc_is_told_apart_by_its_processor_and_gpu(tmp_path: Path) -> None:
     assert matching(facts_of(copied(tmp_path, n100), "x86_64", [])) == ["cpu", "intel-n100"]
 
 
+def test_an_emulated_processor_is_called_so_and_is_no_board(tmp_path: Path) -> None:
+    """A tree of the root that it runs in may look like a board's."""
+    tree = jetson("raspberrypi,5-model-b|brcm,bcm2712", "Raspberry Pi 5 Model B Rev 1.0")
+    cpuinfo = "vendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) CPU\nflags\t\t: fpu avx2\n"
+    facts = facts_of(copied(tmp_path, {**tree, "proc/cpuinfo": cpuinfo}, 8_000), "aarch64", [])
+    assert matching(facts) == []
+    assert machine.device_name(facts) == "emulated aarch64 on x86"
+    assert identify(load_profile("cpu").to_json(), facts=facts).evidence["emulated_on"]["found"] == "x86"
+    assert read_facts(gpus=list).emulated_on == ""
+
+
 def test_a_mismatch_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
     found = identify(load_profile("jetson-orin").to_json(), facts=facts_of(copied(tmp_path, PC), "x86_64", [H200]))
     assert found.status == "mismatch"

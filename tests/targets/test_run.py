@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import pytest
 from bundles import NAMES, change_manifest, colour_model, png, write_bundle
 
 from edgedistill.profiles import load_profile
-from edgedistill.targets import run
+from edgedistill.targets import machine, run
 from edgedistill.targets.manifest import read_manifest
 
 QUICK = ["--warmup-s", "0", "--min-s", "0", "--min-queries", "1"]
@@ -107,6 +108,29 @@ def test_verify_measures_every_candidate_and_writes_a_result_each(copied: Path) 
         assert result["memory_mb"]["peak"] > 0
         assert f"{name} " in done.stdout
     assert read_manifest(copied).sha256 == before
+
+
+def test_on_an_emulated_processor_answers_are_checked_and_nothing_is_timed(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = dataclasses.replace(machine.read_facts(), machine="aarch64", emulated_on="x86")
+    monkeypatch.setattr(machine, "read_facts", lambda *_, **__: facts)
+    assert run.main(["verify", "--bundle", str(copied), "--model", "fp32"]) == 4
+    out = capsys.readouterr().out
+    assert out.startswith("emulated aarch64 on x86: no board")
+    assert "does not count: the processor is emulated on x86: nothing was timed" in out
+    found = json.loads((copied / "results" / "fp32-onnxruntime-cpu.json").read_text())
+    assert found["predictions"] == np.load(copied / "check" / "teacher_class.npy").tolist()
+    assert found["golden"]["ok"]
+    assert found["matches_profile"] is False
+    assert [flaw["code"] for flaw in found["invalid"]] == ["emulated"]
+    assert {name for name, value in found["latency_ms"].items() if value} == {"batch"}
+    assert found["memory_mb"]["peak"] is None
+    for command in ("doctor", "bench"):
+        assert run.main([command, "--bundle", str(copied)]) == {"doctor": 0, "bench": 2}[command]
+    shown = capsys.readouterr()
+    assert "outputs can be checked here, nothing is timed" in shown.out
+    assert two_lines(shown.err)[0] == "error: this is no aarch64 processor: x86 emulates one, and its times say nothing"
 
 
 def test_a_candidate_that_does_not_run_is_written_down_and_the_others_are_measured(

@@ -147,6 +147,8 @@ def test_every_exceeded_budget_is_named(judge: Judge) -> None:
     [
         (lambda r: r.update(matches_profile=False), False, "not-reached"),
         (lambda r: r.update(matches_profile=False), True, "wrong-board"),
+        (lambda r: r.update(invalid=[measured.EMULATED]), True, "emulated"),
+        (lambda r: r.update(invalid=[measured.EMULATED], matches_profile=False), False, "emulated"),
         (lambda r: r.update(matches_profile=None), True, "unrecognised"),
         (lambda r: r.update(matches_profile=None), False, "unrecognised"),
         (lambda r: r.update(invalid=[measured.THROTTLED]), True, "unstable"),
