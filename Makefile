@@ -10,10 +10,10 @@ PIP      := $(BIN)/pip install --quiet --disable-pip-version-check -c constraint
 # A demo needs no network but the package index; saying so keeps the weight look-ups from waiting for a hub.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test check lint types package slow lowest lowest-light old-board clean
+.PHONY: help demo test check lint types package slow lowest lowest-light old-board aarch64 clean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z%-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9%-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 .venv/installed: pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv .venv
@@ -70,6 +70,13 @@ old-board: .venv/installed  ## the device side with the Pillow, numpy and Python
 	  pillow==9.0.1 numpy==1.21.6 onnxruntime==1.23.2
 	EDGEDISTILL_OLD_BOARD=$(CURDIR)/.edgedistill/$@/bin/python OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -q -rs tests/targets/test_old_board.py
+
+# qemu's user mode runs another processor's programs. Needs qemu-user and Debian's apt-get; see tools/aarch64_python.py.
+aarch64: .venv/installed  ## the device side on an emulated aarch64: its tests, and every student family's answers
+	$(BIN)/python tools/aarch64_python.py .edgedistill/$@ $(PIP_ARGS)
+	EDGEDISTILL_AARCH64=$(CURDIR)/.edgedistill/$@/python OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -q -rs tests/targets/test_aarch64.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/aarch64.py
 
 # GPU machines often hold an older torch. From PyPI it is the CUDA build, 7 GB, which computes on the CPU here.
 torch-%:  ## the tests of a build with another torch: make torch-2.11
