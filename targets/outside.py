@@ -39,6 +39,9 @@ _OPEN, _CLOSED = b"[{", b"]}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_OPEN + _CLOSED))
 
 
+UNKNOWN_SIZE = 1 << 20  # what files of /proc and /sys hold at most: they say 0
+
+
 def read_bytes(path: str | Path, most: int) -> bytes:
     """The bytes of a regular file (links are followed), `most` at most.
 
@@ -49,7 +52,10 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     with open(os.open(path, flags), "rb") as file:
         facts = os.fstat(file.fileno())
         _check_regular(facts.st_mode)
-        data = b"" if facts.st_size > most else file.read(most + 1)
+        expected = max(facts.st_size, UNKNOWN_SIZE)  # never `most` at once: read() sets that much memory aside
+        data = b"" if facts.st_size > most else file.read(min(most, expected) + 1)
+    if len(data) > expected <= most:
+        raise Unfit("grows while it is read")
     if facts.st_size > most or len(data) > most:
         raise Unfit(f"holds {max(facts.st_size, len(data)):,} bytes, at most {most:,} are read")
     return data

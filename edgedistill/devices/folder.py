@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..targets.manifest import Manifest
 from ..work import atomic
 from ..work.console import SILENT, Progress
-from .measured import RESULTS, VERDICT, kept, results_of
+from .measured import RESULTS, VERDICT, kept, results_of, verdict_of
 from .measurement import FULL, Measurement
 from .on_board import Refused, Tree, blocks
 
@@ -64,7 +64,7 @@ class Folder:
         yield kept(results_of(manifest), found) if found else []
         if (manifest.path / VERDICT).is_file():
             try:
-                atomic.write_bytes(copy / VERDICT, (manifest.path / VERDICT).read_bytes())
+                atomic.write_bytes(copy / VERDICT, verdict_of(manifest.path / VERDICT).encode())
             except (OSError, InputError) as error:  # what was found is still said
                 why = error.wrong if isinstance(error, InputError) else error.strerror
                 log.warning("the verdict cannot be put into %s: %s", copy, why)

@@ -30,6 +30,14 @@ def results_of(manifest: Manifest) -> Path:
         raise InputError(error.wrong, error.todo) from error
 
 
+def verdict_of(path: Path) -> str:
+    """What was decided, as it stands in the file. Raises InputError where it cannot be read."""
+    try:
+        return outside.read_text(path, outside.SMALL.size)
+    except (OSError, outside.Unfit) as error:
+        raise InputError(f"{path}: {error}", "Verify the bundle again.") from error
+
+
 def told_again(said: Sequence[str]) -> list[str]:
     """Of its lines on stderr those that say why it measured again."""
     return [line for line in said if line.startswith(AGAIN)]

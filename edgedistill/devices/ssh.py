@@ -71,7 +71,7 @@ class Ssh:
             if verdict.is_file():
                 board.doing("putting the verdict beside the models")
                 try:
-                    board.ask("keep", tree=bundle, name=verdict.name, text=verdict.read_text("utf-8"))
+                    board.ask("keep", tree=bundle, name=verdict.name, text=measured.verdict_of(verdict))
                 except InputError as error:  # what was found is still said
                     log.warning("the verdict does not reach the board: %s", error.wrong)
 

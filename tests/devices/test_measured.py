@@ -19,10 +19,14 @@ def test_its_own_two_lines_are_kept_and_a_board_is_named() -> None:
     assert (there.wrong, there.todo) == ("on pi@board: the bundle is damaged", "Copy it again.")
 
 
-@pytest.mark.parametrize(("said", "code", "last"), [([], -9, "exit code -9"), (["ValueError: x"], 1, "ValueError: x")])
+@pytest.mark.parametrize(("said", "code", "last"), [([], -6, "exit code -6"), (["ValueError: x"], 1, "ValueError: x")])
 def test_a_run_that_died_is_told_with_its_last_line(said: list[str], code: int, last: str) -> None:
     found = failure(said, code, "pi@board", "Look there.")
     assert (found.wrong, found.todo) == (f"measuring on pi@board failed: {last}", "Look there.")
+
+
+def test_a_run_that_the_kernel_ended_is_told_to_need_memory() -> None:
+    assert "Memory may have run out" in failure([], -9, HERE, "?").todo
 
 
 def test_only_the_lines_about_another_run_are_told_on() -> None:

@@ -57,6 +57,6 @@ def test_jetpack_5_is_told_that_it_ends_with_python_3_8() -> None:
 
 
 def test_words_of_a_board_fit_a_terminal() -> None:
-    assert printable(" a\x1b[31m\nb\t") == "a [31m b"
+    assert printable(" a\x1b[31m\nb\t") == r"a\x1b[31m\x0ab"
     assert len(printable("x" * 10_000)) == 300
     assert "without a word" in not_reached(PLACE, []).wrong
