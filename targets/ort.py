@@ -138,7 +138,7 @@ class Graph:
         providers.check_nodes(self._name, self._nodes)
 
 
-def model_source(path: Path) -> str | bytes:
+def model_source(path: str | Path) -> str | bytes:
     """What onnxruntime is given to open `path`: its bytes where the name is not UTF-8, which it does not take."""
     try:
         os.fsencode(path).decode("utf-8")

@@ -65,9 +65,7 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
     if about.get("key") != key:
         log.warning("%s belongs to a run with other settings: training starts again", path)
         return None
-    metrics, warnings = (
-        parse_json(about[name].encode(), LARGE) for name in ("metrics", "warnings")
-    )  # whole: its sum is
+    metrics, warnings = (parse_json(about[name].encode(), LARGE) for name in ("metrics", "warnings"))  # its sum is right
     return Checkpoint(key, int(about["epoch"]), metrics, warnings, tensors)
 
 
@@ -75,5 +73,5 @@ def _sum(about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     """SHA-256, hex, of all that a checkpoint holds."""
     found = hashlib.sha256(json.dumps([sorted(about.items()), sorted(tensors)]).encode())
     for _, tensor in sorted(tensors.items()):
-        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
