@@ -38,7 +38,7 @@ def test_this_machine_is_described_and_a_profile_fits_it() -> None:
 def test_labels_photos_and_teacher_are_looked_at(tmp_path: Path, tiny_teacher_folder: Path) -> None:
     (tmp_path / "labels.txt").write_text("\n".join(CLASSES))
     photos = write_photos(tmp_path / "photos", 12)
-    (photos / "notes.txt").write_text("not an image")
+    (photos / "notes.jpg").write_text("not an image")
     findings = examine(classes=tmp_path / "labels.txt", images=photos, teacher=f"local-dir:{tiny_teacher_folder}")
     assert finding(findings, "labels").state == "ok"
     assert finding(findings, "images").found.startswith("12 images in")

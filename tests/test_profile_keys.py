@@ -25,6 +25,7 @@ from edgedistill.profiles import Profile, load_profile
 from edgedistill.targets import manifest, run, runtimes, trt
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import read_manifest
+from edgedistill.toml_file import read_toml
 
 FACTS = ("title", "notes", "power", "stack", "plausible")  # for a person; everything else has to act
 # What reads and checks a profile as a whole; being read there is no effect.
@@ -100,8 +101,13 @@ def read_by(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
 
     for cls, prefix in sections():
         monkeypatch.setattr(cls, "__getattribute__", noting(prefix), raising=False)
-    parse = manifest._parse
-    monkeypatch.setattr(manifest, "_parse", lambda raw, path: noted(parse(raw, path), note))
+    object_in = manifest._object_in
+
+    def noted_object(*arguments: Any) -> tuple[bytes, Noted]:
+        raw, table = object_in(*arguments)
+        return raw, noted(table, note)
+
+    monkeypatch.setattr(manifest, "_object_in", noted_object)
     return found
 
 
@@ -144,7 +150,7 @@ def test_the_walk_knows_every_key_of_every_shipped_profile() -> None:
                 yield from leaves(inner, f"{prefix}{name}.") if isinstance(inner, dict) else [prefix + name]
 
     for name in profiles.list_profiles():
-        for key in leaves(profiles.tomllib.loads((profiles.FOLDER / f"{name}.toml").read_text(encoding="utf-8"))):
+        for key in leaves(read_toml(profiles.FOLDER / f"{name}.toml")):
             section, *rest = key.split(".")
             known = f"plausible.{rest[1]}" if section == "plausible" else key
             assert known in KEYS | {"schema"}, f"{name}: {key}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 import tiny_bundle
 from onnx import helper, numpy_helper
 
@@ -76,6 +77,7 @@ def row(verdict: Verdict, precision: str) -> Candidate:
     return found
 
 
+@pytest.mark.slow
 def test_a_slow_int8_and_an_fp16_with_its_classes_permuted_leave_fp32_in_use(tmp_path: Path) -> None:
     verdict = verdict_on(tmp_path, fp16=permuted, int8=slow)
     assert (verdict.verdict, verdict.selected) == ("pass", "fp32")
