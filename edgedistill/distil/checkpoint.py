@@ -65,7 +65,7 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
     if about.get("key") != key:
         log.warning("%s belongs to a run with other settings: training starts again", path)
         return None
-    metrics, warnings = (parse_json(about[name].encode(), LARGE) for name in ("metrics", "warnings"))  # its sum is right
+    metrics, warnings = (parse_json(about[name].encode(), LARGE) for name in ("metrics", "warnings"))
     return Checkpoint(key, int(about["epoch"]), metrics, warnings, tensors)
 
 
