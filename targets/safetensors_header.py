@@ -55,7 +55,7 @@ def check_header(header: dict[str, Any], data: int) -> None:
 def _place(name: str, entry: Any) -> tuple[int, int, str]:
     """(begin, end, name) of a tensor's bytes."""
     about = entry if isinstance(entry, dict) else {}
-    offsets, shape = about.get("data_offsets", ()), about.get("shape")
+    offsets, shape = about.get("data_offsets", ()), about.get("shape", ())
     if not (_sizes(offsets) and _sizes(shape)) or len(offsets) != 2 or not isinstance(about.get("dtype"), str):
         raise Unfit(f"describes the tensor {name!r} otherwise than by dtype, shape and data_offsets")
     begin, end = offsets
