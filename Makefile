@@ -50,7 +50,7 @@ package: .venv/installed  ## the tests of what is installed
 slow: .venv/installed  ## the tests that take minutes
 	$(PIP) -e ".[dev,trt-check,tools]" || echo "these extras cannot be installed here: their tests say so and skip"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/tools tests/targets/test_trt_build.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow --ignore tests/packaging
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "slow and not matrix" --ignore tests/packaging
 
 # The lowest versions that pyproject.toml allows, for direct dependencies. torch is that of constraints-cpu.txt: no
 # index holds a CPU build of the lowest. PYTHON has to be 3.10 or 3.11: numpy's lowest has no wheels for later ones.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch.nn.functional as F
 from onnx import TensorProto, helper
-from student_graphs import DIM, FAMILIES, NAMES, class_vectors, int8
+from student_graphs import DIM, FAMILIES, NAMES, PROMPTED, class_vectors, int8
 from student_graphs import graphs as exported
 from torch import Tensor
 
@@ -86,8 +86,17 @@ def together(*names: str) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
 
 
-@pytest.mark.parametrize("dynamic_batch", [False, True], ids=["fixed", "free"])
-@pytest.mark.parametrize("name", together(*FAMILIES))
+def every_family() -> Iterator[Any]:
+    """With a fixed batch and with a free one, which most families leave to `pytest -m slow`: it takes minutes of CI."""
+    for name in FAMILIES:
+        for free in (False, True):
+            marks = [pytest.mark.xdist_group(name)]
+            if free and name not in ("resnet18", "mobilenetv3_small_100", PROMPTED):
+                marks.append(pytest.mark.matrix)
+            yield pytest.param(name, free, marks=marks, id=f"{name}-{'free' if free else 'fixed'}")
+
+
+@pytest.mark.parametrize(("name", "dynamic_batch"), [*every_family()])
 def test_every_family_is_parsed_and_built_in_every_precision(
     rtx: Any, graphs: Graphs, name: str, dynamic_batch: bool
 ) -> None:
