@@ -52,6 +52,7 @@ def test_a_full_memory_is_told(asks: object) -> None:
     assert "run the same command" in caught.value.todo
 
 
+@pytest.mark.workshop
 def test_a_library_that_cannot_be_loaded_for_want_of_memory_is_told() -> None:
     """Under `ulimit -v` the import of torch is the first to fail."""
     program = """
