@@ -22,7 +22,7 @@ Of one that counts, a warning has the same form.
     stolen            other guests of the host took `value` of the processors' time, more than `limit`
     waited            our threads had no processor for `value` of the time that they could have run, more than `limit`
     slower            the last turn was slower than the first by `value`, more than `limit`
-    unsteady          the 95th percentile may be off by `value`, more than `limit`
+    unsteady          the median may be off by `value`, more than `limit`
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def words(flaw: Flaw) -> str:
     if flaw.code == "slower":
         return f"it got slower by {_percent(value)} from its first turn to its last, {_percent(limit)} is allowed"
     if flaw.code == "unsteady":
-        return f"its p95 may be off by {_percent(value)}, {_percent(limit)} is allowed: something came and went"
+        return f"its median may be off by {_percent(value)}, {_percent(limit)} is allowed: something came and went"
     return f"{value:.0f} queries are too few for a 95th percentile"
 
 

@@ -131,7 +131,7 @@ def measure_candidates(
             measured["end_to_end_ms"] = end_to_end.from_file(one.session, files, manifest.size, alone_s)
             measured["energy"] = power.energy(one.again(images), idle) if loop.tells_load else None
             if loop.tells_load:
-                told = [*beside, *steadiness.flaws(own, measured["latency_ms"])]
+                told = [*beside, *steadiness.flaws(own)]
                 measured["invalid"] += [flaw.to_json() for flaw in told]
             found[one.candidate] = _head(manifest, one.candidate, facts, identity) | measured
     return [found[candidate] for candidate in candidates]

@@ -9,7 +9,7 @@ import logging
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
@@ -179,7 +179,7 @@ def _steady(row: Row, turns: Sequence[np.ndarray], length: Length) -> Row:
     """The row, with flaws where its turns did not measure one thing."""
     if not length.loop.tells_load or row.latency_ms is None:
         return row
-    found = steadiness.flaws(turns, asdict(row.latency_ms))
+    found = steadiness.flaws(turns)
     return replace(row, invalid=(*row.invalid, *found))
 
 
