@@ -20,11 +20,11 @@ help:  ## what can be made
 	$(PIP) -e ".[dev]"
 	touch $@
 
-demo: .venv/installed  ## build the example classifier and print its verdict (pass and fail both end well here)
+demo: .venv/installed  ## build the example classifier and print its verdict (every verdict ends well here)
 	@$(BIN)/edgedistill build --profile cpu --classes examples/parts/labels.txt --images examples/parts/pool \
 	  --check examples/parts/check --teacher local-dir:examples/teacher --student-weights examples/start \
 	  --input-size 160 --seed $(SEED) --out $(DEMO)/bundle-$(SEED) --work $(DEMO)/work \
-	  || { code=$$?; test $$code -eq 3 || exit $$code; }
+	  || { code=$$?; test $$code -eq 3 -o $$code -eq 4 || exit $$code; }
 
 # Two workers with one thread each: on two cores that beats one worker whose threads wait for each other.
 test: .venv/installed  ## the default suite
