@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -137,8 +138,10 @@ def test_a_sessions_threads_are_on_the_fast_cores_and_it_says_so(
     before = allowed()
     session = runtimes.open_session(manifest, "fp32", "onnxruntime-cpu", 2)
     session.run(np.zeros((1, manifest.size, manifest.size, 3), np.uint8))
-    new = {thread: where for thread, where in allowed().items() if thread not in before}
-    assert set(new.values()) == {str(usable[0])}
+    until = monotonic() + 10  # a thread moves itself when it begins, which on a busy machine may be after the first run
+    while (places := {where for thread, where in allowed().items() if thread not in before}) != {str(usable[0])}:
+        assert monotonic() < until, places
+        sleep(0.01)
     assert session.describe()["cores"] == usable[:1]
     assert sorted(os.sched_getaffinity(0)) == usable
     session.close()
