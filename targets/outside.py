@@ -37,9 +37,7 @@ SMALL = Limits(8 << 20, values=400_000)
 
 _OPEN, _CLOSED = b"[{", b"]}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_OPEN + _CLOSED))
-
-
-UNKNOWN_SIZE = 1 << 20  # what files of /proc and /sys hold at most: they say 0
+_UNKNOWN_SIZE = 1 << 20  # what files of /proc and /sys hold at most: they say 0
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
@@ -52,7 +50,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     with open(os.open(path, flags), "rb") as file:
         facts = os.fstat(file.fileno())
         _check_regular(facts.st_mode)
-        expected = max(facts.st_size, UNKNOWN_SIZE)  # never `most` at once: read() sets that much memory aside
+        expected = max(facts.st_size, _UNKNOWN_SIZE)  # never `most` at once: read() sets that much memory aside
         data = b"" if facts.st_size > most else file.read(min(most, expected) + 1)
     if len(data) > expected <= most:
         raise Unfit("grows while it is read")

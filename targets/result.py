@@ -37,7 +37,7 @@ from .outside import Unfit
 from .runtimes import Candidate, open_session
 
 SCHEMA = 2
-MOST_BYTES = 64 << 30  # of the check images, which are read by and by
+MOST_BYTES = 64 << 30  # of an array of the check set; that of the images is read by and by
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "tensorrt", "torch", "torch-tensorrt")
 MODEL_ALONE = 200  # queries timed by the GPU's own clock
 FIGURES = ("p50", "p95", "p99", "p95_low", "p95_high", "min", "max", "mean")  # of measure.latency_summary

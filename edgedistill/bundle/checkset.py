@@ -20,10 +20,10 @@ from .. import records
 from ..errors import EdgeDistillError, InputError
 from ..targets import outside
 from ..targets.arrays import read_npy
+from ..targets.result import MOST_BYTES
 from ..work import atomic
 
 MOST_IMAGES = 1000
-MOST_BYTES = 64 << 30  # of an array; that of the images is left on disk
 UNIT = 1e-3  # how far from 1 a stored float32 norm may be
 
 

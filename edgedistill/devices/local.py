@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..targets import lifeline, machine, result
+from ..targets import lifeline, machine
 from ..targets.manifest import Manifest
 from ..work.console import SILENT, Progress
 from ..work.scratch import scratch
@@ -51,15 +51,11 @@ class Local:
             log.info("a soak takes ten minutes a candidate")
         if machine.identify(profile).status == machine.MATCH:
             try:
-                measured = verify(bundle, bundle / RESULTS, *asked.arguments)
+                return verify(bundle, bundle / RESULTS, *asked.arguments)
             except InputError as error:
                 if profile["runtime"]["reference"] in profile["runtime"]["prefer"]:
                     raise
                 log.warning("%s: %s", error.wrong, error.todo)
-            else:
-                if measured[0].parent == bundle / RESULTS:
-                    result.remove_stale(bundle / RESULTS, {path.stem for path in measured})
-                return measured
         reference = ("--model", "fp32", "--runtime", profile["runtime"]["reference"])
         return verify(bundle, bundle / ELSEWHERE, *reference, *asked.arguments, *QUICK)
 
@@ -78,10 +74,13 @@ class Local:
 
 
 def verify(bundle: Path, out: Path, *arguments: str) -> list[Path]:
-    """One `run.py verify` of `bundle` with these arguments; the results it wrote, moved into the folder `out`."""
+    """One `run.py verify` of `bundle` with these arguments; the results it wrote, moved into the folder `out`.
+
+    Those of a former measurement do not stay beside them in the bundle's own folder of results.
+    """
     with scratch(bundle / RESULTS) as folder:
         _run(bundle, folder, arguments)
-        return kept(out, list(folder.glob("*.json")))
+        return kept(out, list(folder.glob("*.json")), beside=out != bundle / RESULTS)
 
 
 def _run(bundle: Path, out: Path, arguments: tuple[str, ...]) -> None:
