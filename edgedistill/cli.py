@@ -435,14 +435,14 @@ def predict(
     """
     from .runtime import BadImageError, Classifier
 
-    classifier, exit_code = Classifier(_here(bundle)), 0
+    classifier, code = Classifier(_here(bundle)), 0
     for path in images:
         if unread(sys.stdout):
             break
         try:
             found = classifier.predict(_here(path))
         except BadImageError as error:
-            exit_code = error.exit_code
+            code = error.exit_code
             _say(error)
             if as_json:
                 say_json({"path": str(path), "error": error.wrong})
@@ -458,7 +458,7 @@ def predict(
             say_json(record)
         else:
             say(f"{path}  {found.label}  {found.probability:.3f}")
-    raise typer.Exit(exit_code)
+    raise typer.Exit(code)
 
 
 @app.command()
