@@ -4,7 +4,7 @@
     python benchmarks/gentle_start.py --study renders/study --json benchmarks/results/gentle_start.json
 
 The demo's student, from the demo's pool, teacher and start, judged on the study renders: floors and lamps of neither
-the pool nor the check pictures, so that what is chosen here (distil/config.py: `norm_for`, `lr_for`) is not chosen on
+the pool nor the check pictures, so that what is chosen here (distil/config.py: `norm_with`, `lr_for`) is not chosen on
 those.
 One row a recipe: accuracy with Wilson's 95 % interval over the study pictures, all seeds together. Two recipes train
 side by side, a thread each.

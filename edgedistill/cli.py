@@ -425,6 +425,12 @@ def verify(
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    runtime: Annotated[
+        Text, typer.Option("--runtime", help="onnxruntime, tensorrt, ...; default: what the verdict selected.")
+    ] = None,
+    precision: Annotated[
+        Text, typer.Option("--precision", help="fp32, fp16 or int8; default: what the verdict selected.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -435,7 +441,7 @@ def predict(
     """
     from .runtime import BadImageError, Classifier
 
-    classifier, code = Classifier(_here(bundle)), 0
+    classifier, code = Classifier(_here(bundle), precision=precision, runtime=runtime), 0
     for path in images:
         if unread(sys.stdout):
             break

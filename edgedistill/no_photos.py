@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .bundle.alone import alone_at
 from .choices import Diversify
 from .classes import stages as classes_stages
 from .classes.templates import Templates, template_set
@@ -64,7 +65,7 @@ def synthesize(settings: SynthesizeSettings, progress: Progress = SILENT) -> Pat
     labels, templates = Labels.read(settings.classes), template_set(settings.templates)
     check_destination(settings.out)
     work = WorkFolder(settings.work)
-    with card_failures_told(), work.locked(), torch_as_it_was():
+    with card_failures_told(), work.locked(), alone_at(settings.out), torch_as_it_was():
         compute = Compute(choose_device(settings.train_on).type, settle_threads(settings.threads, work))
         files = find_teacher(settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess)
         teacher = TeacherInUse(files, settings.teacher_dtype, compute, work)

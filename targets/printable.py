@@ -17,6 +17,7 @@ from typing import Any
 
 # Invisible, but part of how Persian, Indic scripts and emoji are written: zero-width non-joiner and joiner.
 _JOINERS = "\u200c\u200d"
+_FORMULA = frozenset("=+-@")
 _MARKUP = re.compile(r"[\\`*\[\]<>|#~&$]|(?<![^\W_])_|_(?![^\W_])")
 
 
@@ -31,6 +32,12 @@ def line(value: object, longest: int | None = None) -> str:
 def markdown(value: object) -> str:
     """For a sentence, a list or a cell of a table in Markdown: shown as it stands, never as markup or HTML."""
     return _MARKUP.sub(lambda mark: "\\" + mark[0], line(value)).replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def spreadsheet(value: object) -> str:
+    """For a cell of a CSV file: one line, which no spreadsheet takes for a formula (OWASP, "CSV injection")."""
+    text = line(value)
+    return f"'{text}" if text[:1] in _FORMULA else text
 
 
 def json_bytes(value: Any, **layout: Any) -> bytes:

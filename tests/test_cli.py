@@ -110,6 +110,15 @@ def test_predict_prints_a_line_an_image(built_folder: Path) -> None:
     assert plain.stdout.split("  ")[1] == records[0]["label"]
 
 
+def test_predict_takes_the_runtime_and_the_precision_that_are_named(built_folder: Path) -> None:
+    photo = sorted((built_folder / "photos").iterdir())[0]
+    asked = ("predict", built_folder / "bundle", photo, "--runtime")
+    done = edgedistill(*asked, "onnxruntime", "--precision", "fp32")
+    assert done.returncode == 0, done.stderr
+    assert_two_lines(edgedistill(*asked, "tensorflow"), "tensorflow")
+    assert_two_lines(edgedistill(*asked, "onnxruntime", "--precision", "fp7"), "fp7")
+
+
 def test_an_image_that_cannot_be_read_is_exit_2(built_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not much of a photo")
     assert_two_lines(edgedistill("predict", built_folder / "bundle", tmp_path / "broken.jpg"), "broken.jpg")

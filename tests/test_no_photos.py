@@ -15,6 +15,7 @@ from tiny_build import settings, write_profile
 from tiny_images import FOUR_CLASSES, write_check, write_photos
 
 import edgedistill
+from edgedistill.bundle.alone import alone_at
 from edgedistill.distil import students
 from edgedistill.distil.stages import Start
 from edgedistill.errors import InputError
@@ -142,6 +143,8 @@ def test_synthesize_writes_a_folder_to_look_at_and_never_over_one(names: Path, t
     assert len(scan(folder)) == before
     with pytest.raises(InputError, match="out is missing"):
         edgedistill.synthesize(classes=names / "labels.txt")
+    with alone_at(names / "other"), pytest.raises(InputError, match=r"writes to .*other"):
+        edgedistill.synthesize(**asked, out=names / "other")
 
 
 def test_the_command_prints_the_folder_on_stdout(names: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ class TrainConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"training: {name} is {getattr(self, name)}", "It must be between 0 and 1.")
 
+    def norm_with(self, start: Student) -> Literal["batch", "start", "held"]:
+        """`norm`, settled. Pretrained weights keep the statistics they came with: a pool is narrower than what they
+        were made from.
+
+        A few hundred photos of one place would move the statistics to that place, and the student would read every
+        other floor and lamp by them.
+        """
+        if self.norm != "auto":
+            return self.norm
+        return "start" if start.pretrained else "batch"
+
 
 def batch_for(images: int) -> int:
     """128 images a step, or a quarter of a small pool."""
@@ -86,16 +97,7 @@ def lr_for(student: Student) -> float:
     """The backbone's peak learning rate: 1e-3 from scratch, 1e-4 for pretrained weights.
 
     Pretrained features carry over to backgrounds the pool does not show; a high rate unlearns that. Tried, with
-    `norm_for`, on renders of other floors and lamps (benchmarks/gentle_start.py): from the example's start the
+    `norm_with`, on renders of other floors and lamps (benchmarks/gentle_start.py): from the example's start the
     choices are hardly told apart there.
     """
     return 1e-4 if student.pretrained else 1e-3
-
-
-def norm_for(student: Student) -> Literal["batch", "start"]:
-    """Pretrained weights keep the statistics they came with: a pool is narrower than what they were made from.
-
-    A few hundred photos of one place would move the statistics to that place, and the student would read every other
-    floor and lamp by them.
-    """
-    return "start" if student.pretrained else "batch"

@@ -25,6 +25,7 @@ from ..choices import SelectBy
 from ..classes.class_vectors import class_vectors
 from ..classes.tensor_file import read_tensors, write_tensors
 from ..images.gather import rows_of
+from ..targets.printable import spreadsheet
 from ..work import atomic
 from . import selection
 from .selection import KEPT, REASONS, Selection
@@ -117,14 +118,15 @@ def select(
 def _write_csv(
     path: Path, made: Selection, pool: Pool, store: TeacherStore, rows: np.ndarray, names: tuple[str, ...]
 ) -> None:
-    """selection.csv; a name that is no text is written with escapes."""
+    """selection.csv; what a name holds that is no text, or that a spreadsheet would take for a formula, is escaped."""
     in_pool = rows_of(pool, store.hashes)
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("content", "file", "kept", "score", "class", "why"))
         for row, score, pseudo_class, why in zip(rows, made.score, made.pseudo_class, made.why):
             content, name = store.hashes[row].tobytes().hex(), pool.name(in_pool[row])
-            table.writerow((content, name, int(why == KEPT), f"{score:.6g}", names[pseudo_class], REASONS[why]))
+            shown, chosen = spreadsheet(name), spreadsheet(names[pseudo_class])
+            table.writerow((content, shown, int(why == KEPT), f"{score:.6g}", chosen, REASONS[why]))
 
 
 def _tell(found: Selection, by: str, limit: int, names: tuple[str, ...]) -> None:

@@ -25,10 +25,12 @@ from .config import TrainConfig, epochs_for
 from .evaluate import evaluate
 from .lesson import Lesson
 from .methods.base import Method
+from .photo_statistics import move_to_photos, photos_beside_made
 from .stand_in import Like, stand_in
+from .unfold import is_folded
 
 # Versions of the two stages; when to raise them: work/stage.py.
-DISTIL = 2  # a student: methods, loop, batches, students
+DISTIL = 3  # a student: methods, loop, batches, students
 ANSWERS = 2  # what it answers
 FINE_TUNE = 1  # a student that learned with int8's steps in its way
 
@@ -178,9 +180,19 @@ def train(
     stage = work.stage("distil", _described(start, lesson, store, config), version=DISTIL)
     if not stage.ready():
         student, _ = start.untrained(config.seed)
+        _meet_photos(student, lesson, config)
         loop.train(student, lesson, config, stage.begin(), progress)
         stage.finish()
     return stage
+
+
+def _meet_photos(student: students.Student, lesson: Lesson, config: TrainConfig) -> None:
+    """Photos beside images that were made: the statistics that training would keep as they came are moved to them."""
+    photos = photos_beside_made(lesson.store, lesson.rows)
+    if not len(photos) or config.norm_with(student) == "batch" or is_folded(student.backbone):
+        return
+    if move_to_photos(student, lesson.store, photos, config.size, config.seed):
+        log.info("BatchNorm's statistics moved towards those of %d photos", len(photos))
 
 
 def trained_for_int8(

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .arithmetic import autocast, placed
 from .batches import Batch
-from .config import TrainConfig, lr_for, norm_for
+from .config import TrainConfig, lr_for
 from .lesson import Lesson
 from .methods.base import StudentOut, view_loss
 from .schedule import Rates
@@ -43,7 +43,7 @@ class Learner:
     def __init__(self, start: Student, lesson: Lesson, config: TrainConfig, device: torch.device) -> None:
         self.config, self.device, self.method = config, device, lesson.method
         self.lr = config.lr or lr_for(start)
-        self.norm = norm_for(start) if config.norm == "auto" else config.norm
+        self.norm = config.norm_with(start)
         self.state = lesson.method.prepare(lesson.material(start.width)).to(device)
         self.live = placed(start, device).train()
         if is_folded(start.backbone):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgedistill.targets.atomic import write_json
 from edgedistill.targets.outside import read_json
-from edgedistill.targets.printable import json_bytes, line, markdown, say
+from edgedistill.targets.printable import json_bytes, line, markdown, say, spreadsheet
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 ACTS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -49,6 +49,13 @@ def test_a_cell_holds_no_markup_link_or_html() -> None:
     assert markdown("<img src=x>") == "&lt;img src=x&gt;"
     assert markdown("[here](http://x) `x` *x*") == r"\[here\](http://x) \`x\` \*x\*"
     assert markdown("ball_bearing _x_") == r"ball_bearing \_x\_"
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0"])
+def test_a_spreadsheet_takes_no_name_for_a_formula(name: str) -> None:
+    assert spreadsheet(name) == f"'{name}"
+    assert spreadsheet(f"a{name}") == f"a{name}"
+    assert spreadsheet("\t=1") == r"\x09=1"  # a spreadsheet would drop the tab
 
 
 @given(ANY_TEXT)
