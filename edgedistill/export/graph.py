@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from ..errors import EdgeDistillError
 from ..targets.preprocess import RESIZE_RULE
-from .fold import fold_batch_norms
+from ..work.fold import fold_batch_norms
 
 if TYPE_CHECKING:
     from ..distil.students import Student

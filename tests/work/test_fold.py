@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgedistill.export.fold import fold_batch_norms
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
+from edgedistill.work.fold import fold_batch_norms
 
 ensure_torchvision()
 from timm.layers import BatchNormAct2d  # noqa: E402
