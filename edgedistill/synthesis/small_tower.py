@@ -8,8 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..teacher.torchvision_ops import ensure_torchvision
+from ..work.fold import fold_batch_norms, without_identities
 
 ensure_torchvision()
 from open_clip.timm_model import TimmModel  # noqa: E402
@@ -32,6 +34,17 @@ def small_tower(tower: nn.Module, own: int, asked: int) -> tuple[nn.Module, int]
     if isinstance(tower, TimmModel):
         return _timm(tower, asked)
     return tower, own
+
+
+def folded(tower: nn.Module, size: int) -> nn.Module:
+    """The tower with its BatchNorm folded into what is before it, in its own dtype and on its device: as it never
+    learns here, these layers are time alone. One without such layers is returned as it is."""
+    if not any(isinstance(layer, _BatchNorm) for layer in tower.modules()):
+        return tower
+    own = next(tower.parameters())
+    fast = fold_batch_norms(tower, torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)))
+    without_identities(fast)
+    return fast.to(own.device, own.dtype, memory_format=torch.channels_last)
 
 
 def _resized(tower: VisionTransformer, asked: int) -> tuple[nn.Module, int]:

@@ -26,7 +26,7 @@ from .augment import Augment
 from .canvas import FourierCanvas, PixelPyramid
 from .engine import seed_of
 from .objective import BatchNormStatistics, cosine, cross_entropy, energy, likeness, total_variation
-from .small_tower import small_tower
+from .small_tower import folded, small_tower
 
 if TYPE_CHECKING:
     from .prompts import Prompts
@@ -90,7 +90,7 @@ class Sight:
         tower, size = small_tower(teacher.model.visual, teacher.image_size, look)
         vectors = torch.as_tensor(class_vectors, dtype=torch.float32, device=teacher.device)
         pixels = teacher.files.preprocess
-        return cls(tower, size, vectors, teacher.scale, pixels["mean"], pixels["std"])
+        return cls(folded(tower, size), size, vectors, teacher.scale, pixels["mean"], pixels["std"])
 
     def features(self, views: Tensor) -> Tensor:
         """float32 [n,D], unit rows, from views [n,3,S,S] of any size with values in 0..1."""

@@ -45,6 +45,16 @@ def fold_batch_norms(module: Network, example: Tensor) -> Network:
     return plain
 
 
+def without_identities(module: nn.Module) -> None:
+    """Take the BatchNorm layers that folding left as identities out of `module`, in place; what such a layer does
+    beside (timm's hold an activation) stays."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, _BatchNorm) and child.eps == NO_EPSILON:
+                rest = [getattr(child, part) for part in ("drop", "act") if hasattr(child, part)]
+                setattr(parent, name, nn.Sequential(*rest) if rest else nn.Identity())
+
+
 def _pairs(module: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d | nn.Linear, _BatchNorm]]:
     made_by: list[tuple[Tensor, nn.Conv2d | nn.Linear]] = []  # holds the tensors, so that no id is used twice
     pairs: list[tuple[nn.Conv2d | nn.Linear, _BatchNorm]] = []

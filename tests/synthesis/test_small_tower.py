@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from edgedistill.synthesis.small_tower import small_tower
+from edgedistill.synthesis.small_tower import folded, small_tower
 
 open_clip = pytest.importorskip("open_clip")  # after our own import, which sees to torchvision
 
@@ -52,3 +53,23 @@ def test_a_timm_network_takes_any_size_or_is_told_it() -> None:
 def test_a_resnet_with_attention_pooling_keeps_its_size() -> None:
     own = tower(image_size=64, layers=[1, 1, 1, 1], width=8)
     assert small_tower(own, 64, 32) == (own, 64)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv2_050"])  # BatchNorm alone, and with an activation in it
+def test_a_folded_tower_answers_the_same_and_holds_no_batchnorm(name: str) -> None:
+    own = tower(image_size=32, timm_model_name=name, timm_pool="avg", timm_proj="linear")
+    for layer in own.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean, std=0.2)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+    images = torch.rand(3, 3, 32, 32)
+    fast = folded(own, 32)
+    assert torch.allclose(fast(images), own(images), atol=1e-4)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fast.modules())
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in own.modules())
+    assert not any(weight.requires_grad for weight in fast.parameters())
+
+
+def test_a_tower_without_batchnorm_is_left_alone() -> None:
+    own = tower(image_size=64, layers=1, width=16, patch_size=8, head_width=8)
+    assert folded(own, 64) is own
