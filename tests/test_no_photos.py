@@ -17,7 +17,7 @@ from tiny_images import FOUR_CLASSES, write_check, write_photos
 import edgedistill
 from edgedistill.bundle.alone import alone_at
 from edgedistill.distil import students
-from edgedistill.distil.stages import Start
+from edgedistill.distil.stages import Start, meet_photos
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
 from edgedistill.images.synthetic import RECORD, SHEET
@@ -116,6 +116,47 @@ def test_few_photos_are_joined_by_images_of_the_classes_they_lack(
     real = images.made.among(np.concatenate([images.train.hashes, images.check.hashes]))
     assert (~real).sum() == 24
     assert images.source in ("photos and synthetic images", "pool split")
+
+
+def test_photos_beside_what_was_made_move_the_statistics_that_training_keeps(
+    built: Verdict, names: Path, tiny_teacher_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    made, photos = stage(names, "synthetic"), write_photos(names / "beside", 12, classes=FOUR_CLASSES)
+    both = names / "both"
+    both.mkdir()
+    for folder in (made, photos):
+        (both / folder.name).symlink_to(folder)
+    own = {"per_class": None, "image_size": None, "method": "data-free", "student_weights": str(EXAMPLES / "start")}
+    asked = without_photos(names, tiny_teacher_folder, **own, student=None, images=both, work=names / "both-work")
+    with at_work(asked) as line:
+        bank, images = line.text(), line.gather()
+        stores = line.store(images)
+        line.free_teacher()
+        kept = line.training_rows(images, stores)
+        classes = line.classes(bank, images, stores, kept)
+        lesson = line._lesson(stores, kept, bank, classes)
+        config = line.config(0, len(lesson.rows))
+        before, after = (line.start.untrained(0)[0] for _ in range(2))
+        meet_photos(after, lesson, config)
+    assert "BatchNorm's statistics moved towards those of" in caplog.text
+    mine, theirs = dict(before.backbone.named_buffers()), dict(after.backbone.named_buffers())
+    assert all(not torch.equal(mine[name], theirs[name]) for name in mine if name.endswith("running_mean"))
+
+
+STRANGE = ("六角ナット", "🔩", "Größe 8 mm", "qzxv-0017/b", "a" * 80, "Гайка", "ball (bearing)", "=1+1", "صامولة")
+
+
+@pytest.mark.slow
+def test_three_hundred_classes_with_names_that_no_tokenizer_knows(tiny_teacher_folder: Path, tmp_path: Path) -> None:
+    classes = [*STRANGE, *(f"part no. {k}" for k in range(300 - len(STRANGE)))]
+    (tmp_path / "labels.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+    write_profile(tmp_path / "quick.toml")
+    build(without_photos(tmp_path, tiny_teacher_folder, per_class=1))
+    record = json.loads((stage(tmp_path, "synthetic") / RECORD).read_text(encoding="utf-8"))
+    assert {image["class"] for image in record["images"]} == set(classes)
+    assert len(record["images"]) == 300
+    assert len(read_verdict(tmp_path / "bundle").check.source) > 0
 
 
 def test_with_photos_enough_nothing_is_made(

@@ -63,6 +63,7 @@ def fuzz(reader: Reader, seconds: float, random: random.Random, found: Path) -> 
     """One row: how many inputs were read in that time, and what they did."""
     seeds = [path.read_bytes() for path in sorted((CORPUS / reader.name).iterdir())]
     runs, slowest, bad = 0, 0.0, {"crash": set(), "hang": set()}
+    processor_s = time.process_time()
     signal.signal(signal.SIGVTALRM, _hang)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +84,7 @@ def fuzz(reader: Reader, seconds: float, random: random.Random, found: Path) -> 
         "figure": reader.name,
         "value": runs,
         "minutes": round(seconds / 60, 2),
+        "processor_minutes": round((time.process_time() - processor_s) / 60, 2),
         "crashes": crashes,
         "hangs": hangs,
         "slowest_ms": round(1000 * slowest, 1),

@@ -325,11 +325,11 @@ def fuzz(results: Path) -> str:
     rows = rows_of(results, "fuzz")
     if not rows:
         return NOTHING
-    head = ["reader", "minutes", "damaged files read", "crashes", "hangs", "slowest", "memory", "met"]
+    head = ["reader", "minutes (of a processor)", "damaged files read", "crashes", "hangs", "slowest", "memory", "met"]
     lines = [
         [
             row["figure"],
-            f"{row['minutes']:g}",
+            f"{row['minutes']:g} ({row['processor_minutes']:.1f})",
             f"{row['value']:,}",
             str(row["crashes"]),
             str(row["hangs"]),

@@ -180,13 +180,13 @@ def train(
     stage = work.stage("distil", _described(start, lesson, store, config), version=DISTIL)
     if not stage.ready():
         student, _ = start.untrained(config.seed)
-        _meet_photos(student, lesson, config)
+        meet_photos(student, lesson, config)
         loop.train(student, lesson, config, stage.begin(), progress)
         stage.finish()
     return stage
 
 
-def _meet_photos(student: students.Student, lesson: Lesson, config: TrainConfig) -> None:
+def meet_photos(student: students.Student, lesson: Lesson, config: TrainConfig) -> None:
     """Photos beside images that were made: the statistics that training would keep as they came are moved to them."""
     photos = photos_beside_made(lesson.store, lesson.rows)
     if not len(photos) or config.norm_with(student) == "batch" or is_folded(student.backbone):
