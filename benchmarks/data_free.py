@@ -2,15 +2,15 @@
 
     python benchmarks/data_free.py --data photos/pacs_photo photos/pacs_art_painting photos/pacs_cartoon \\
         photos/pacs_sketch
-    python benchmarks/data_free.py --report            the table from the rows alone
+    python benchmarks/data_free.py --report --json benchmarks/results/data_free.json    the table, from the rows alone
 
 From the repository root. One row a run is added to --out as soon as it is done; a run whose row is there is not made
 again, so that it goes on after an interruption or in pieces (--minutes), and every stage is kept under --work.
 
 Images are made once for a way, a seed and a list of classes: PACS's four sets share one list. With the defaults that
 is 8 images a class of 40 steps each: 4 ways x 2 seeds x (6 + 7 classes) x 8 = 832 images, and 90 students of 4,000
-image-steps each. They are meant to take about two hours of two idle cores, which was not measured; what counts is which
-way is the better one at the same cost, and a product's build makes five times the images.
+image-steps each. What counts is which way is the better one at the same cost: a product's build makes five times the
+images.
 
 The sets are the example (examples/parts) and the folders of class folders in --data, halved as real_photos.py halves
 them; students are checked on the real photos of one half. Arms, all with the same student, start and image-steps:
@@ -77,7 +77,9 @@ def main() -> None:
     sets |= {folder.name: lay_out(folder, options.work) for folder in options.data}
     if not options.report:
         work(sets, options)
-    report(study_figures.read(options.out))
+    found = report(study_figures.read(options.out))
+    if options.json:
+        rows.report(found, options.json)
 
 
 def parsed() -> argparse.Namespace:
@@ -97,6 +99,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path(".edgedistill/data-free"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/data_free.csv"))
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--json", type=Path, help="write the report's rows there")
     return parser.parse_args()
 
 
@@ -201,7 +204,6 @@ def asked(run: Run, place: Path, options: argparse.Namespace) -> BuildSettings:
         method="data-free",
         batch=BATCH,
         refine="none",
-        teacher_dtype="float32",
         student_dtype="float32",
         train_on=options.train_on,
         work=options.work / "stages",
@@ -223,22 +225,38 @@ def few(place: Path, folder: Path) -> Path:
     return folder
 
 
-def report(lines: list[Line]) -> None:
-    """Each arm: top-1 and agreement, the mean over sets and seeds, and how far it is from the start and from plain."""
+def report(lines: list[Line]) -> list[rows.Row]:
+    """Of each arm: top-1 and agreement, the mean over sets and seeds with the lowest and the highest set; and how many
+    points of top-1 it is from the start, from plain and from photos alone, with 95 % intervals."""
     arms = {line.arm: [other for other in lines if other.arm == line.arm] for line in lines}
-    print(f"{'':<24} {'top-1':>6} {'agree':>6}   less start, points        less plain, points")
+    found = []
     for arm, own in arms.items():
-        accuracy, agreement = (np.mean([getattr(line, figure) for line in own]) for figure in ("accuracy", "agreement"))
-        apart = [against(own, arms.get(other, [])) for other in ("start", "plain")]
-        print(f"{arm:<24} {accuracy:>6.3f} {agreement:>6.3f}   {apart[0]:<25} {apart[1]}".rstrip())
-
-
-def against(one: list[Line], other: list[Line]) -> str:
-    """The paired difference with its 95 % interval; nothing where there is none."""
-    if not other or one is other or not {line.set for line in one} & {line.set for line in other}:
-        return ""
-    found = study_figures.difference(one, other)
-    return f"{found.value:+.1f} ({found.low:+.1f} .. {found.high:+.1f})"
+        for figure in ("accuracy", "agreement"):
+            of_set: dict[str, list[float]] = {}
+            for line in own:
+                of_set.setdefault(line.set, []).append(getattr(line, figure))
+            means = [float(np.mean(values)) for values in of_set.values()]
+            found.append(
+                rows.Row(figure=f"{arm}/{figure}", value=np.mean(means), low=min(means), high=max(means), unit="share")
+            )
+        for other in ("start", "plain", "photos"):
+            if arm not in ("teacher", "start", other) and arms.get(other):
+                apart = study_figures.difference(own, arms[other])
+                bar = ">= 0" if other != "photos" and arm in WAYS else ""
+                found.append(
+                    rows.Row(
+                        figure=f"{arm}/less {other}",
+                        value=apart.value,
+                        low=apart.low,
+                        high=apart.high,
+                        unit="points",
+                        bar=bar,
+                    )
+                )
+                for where, value in apart.sets.items():
+                    name = f"{arm}/less {other}, {where}"
+                    found.append(rows.Row(figure=name, value=value, low=value, high=value, unit="points"))
+    return found
 
 
 if __name__ == "__main__":

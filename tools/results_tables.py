@@ -19,7 +19,10 @@ from typing import Any
 from demo_card import cell, commands, machine, markdown, means, read, table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/bench.md", ROOT / "docs/measuring.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("results.md", "bench.md", "measuring.md", "no-photos.md", "devices.md")),
+)
 RESULTS = ROOT / "benchmarks/results"
 BETWEEN = re.compile(r"(?<=<!-- table: )(?P<name>[\w-]+)(?P<open> -->\n).*?(?=<!-- end -->)", re.S)
 NOTHING = "Not measured yet."
@@ -300,6 +303,25 @@ def precision(results: Path) -> str:
     return with_origin(markdown(["student", *columns], lines), rows)
 
 
+def data_free(results: Path) -> str:
+    """A line for each way of prompts: what students of such images know of photos, beside start and plain prompts."""
+    rows = rows_of(results, "data_free")
+    if not rows:
+        return NOTHING
+    columns: dict[str, tuple[str, Callable[[Row], str]]] = {
+        "top-1": ("accuracy", _share),
+        "agreement": ("agreement", _share),
+        "less start, points": ("less start", _points),
+        "less plain, points": ("less plain", _points),
+        "less photos alone, points": ("less photos", _points),
+    }
+    lines = [
+        [arm, *(_told(figures, figure, shown) for figure, shown in columns.values())]
+        for arm, figures in _by_group(rows).items()
+    ]
+    return with_origin(markdown(["learned from", *columns], lines), rows)
+
+
 # ---- costs -----------------------------------------------------------------------------------------------------------
 
 
@@ -373,6 +395,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "each-method": each_method,
     "budget": budget,
     "precision": precision,
+    "data-free": data_free,
     "step-time": benchmark("step_time"),
     "targets": benchmark("targets"),
     "gpu": benchmark("gpu"),
@@ -382,6 +405,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "fuzz": fuzz,
     "faults": faults,
     "long-runs": benchmark("long_runs"),
+    "teacher-engine": benchmark("teacher_engine"),
+    "ssh-overhead": benchmark("ssh_overhead"),
+    "aarch64": benchmark("aarch64"),
 }
 
 

@@ -27,6 +27,8 @@ class TrainConfig:
     in the backbone those the start came with (of a folded start: the pool's, see unfold.py), for the whole run
     (`hold_statistics`), in the projector the batch's; "held": in both those the start came with, where they were ever
     learned, else the batch's; "auto": start for pretrained weights, else batch.
+    `interpolation`: what is kept lies so far on the line from the weights of the start to those of training: 1 are the
+    latter, below it more of what the start knew stays (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903, section 3).
     `dtype`: float32 or bfloat16 arithmetic of the student's forward pass ("auto": `choose_dtype`, by measurement);
     weights, loss and optimiser stay float32.
     """
@@ -43,6 +45,7 @@ class TrainConfig:
     views: ViewTargets = "blend"
     eta: float = 0.5
     norm: Norm = "auto"
+    interpolation: float = 1.0
     seed: int = 0
     train_on: TrainOn = "auto"
     dtype: Dtype = "auto"
@@ -58,7 +61,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"training: {name} is {value}", "It must be above 0.")
-        for name in ("weight_decay", "warmup", "ema", "eta"):
+        for name in ("weight_decay", "warmup", "ema", "eta", "interpolation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"training: {name} is {getattr(self, name)}", "It must be between 0 and 1.")
 

@@ -34,7 +34,12 @@ def config_for(trained: TrainConfig, epochs: int) -> TrainConfig:
     """How a student that was trained like this, for `epochs`, is fine-tuned: a tenth as long, a tenth as fast, with the
     statistics it has."""
     return dataclasses.replace(
-        trained, epochs=max(LEAST_EPOCHS, round(SHARE * epochs)), lr=LR, head_lr=HEAD_LR, norm="start"
+        trained,
+        epochs=max(LEAST_EPOCHS, round(SHARE * epochs)),
+        lr=LR,
+        head_lr=HEAD_LR,
+        norm="start",
+        interpolation=1.0,
     )
 
 

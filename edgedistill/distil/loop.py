@@ -91,6 +91,7 @@ def _taught(student: Student, lesson: Lesson, config: TrainConfig, folder: Path,
             run.resume()
             run.prepare()
             _to_the_end(run, progress)
+            run.learner.interpolate()
             run.save()
     except torch.OutOfMemoryError:
         return None

@@ -54,6 +54,7 @@ class Learner:
         elif self.norm == "held":
             hold_statistics(self.live, learned_alone=True)
         self.average = copy.deepcopy(self.live).eval()
+        self._began = [p.detach().clone() for p in self.live.parameters()] if config.interpolation < 1 else []
         # `capturable` allows a GPU to record the step; the fused arithmetic is the same with it and without.
         recordable = device.type == "cuda"
         self.optimiser = torch.optim.AdamW(self._groups(), fused=True, capturable=recordable)
@@ -94,6 +95,12 @@ class Learner:
             torch._foreach_lerp_(mine, theirs, 1 - decay)
         for kept, new in _by_dtype(self.average.buffers(), self.live.buffers()):
             torch._foreach_copy_(kept, new)
+
+    @torch.no_grad()
+    def interpolate(self) -> None:
+        """At the end: the average comes to lie `interpolation` of the way from where the weights began."""
+        for kept, began in zip(self.average.parameters(), self._began):
+            kept.lerp_(began, 1 - self.config.interpolation)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that the steps to come depend on, by name: live.*, average.*, method.* and

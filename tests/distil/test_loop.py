@@ -70,9 +70,9 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(store, whole)
+    run(store, whole, interpolation=0.5)
     broken.mkdir()
-    arguments = (fresh_student(), lesson(store), config(), broken)
+    arguments = (fresh_student(), lesson(store), config(interpolation=0.5), broken)
     with pytest.raises(KeyboardInterrupt):
         train(*arguments, StopAfter(epochs * IMAGES + 20))
     assert not (broken / "student.safetensors").exists()

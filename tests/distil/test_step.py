@@ -45,3 +45,17 @@ def test_biases_and_batchnorm_are_not_decayed_and_the_projector_has_its_own_rate
     assert {id(p) for p in student.parameters() if p.ndim > 1} == decayed
     assert sum(len(group["params"]) for group in found) == len(list(student.parameters()))
     assert {g["peak"] for g in found if any(p is student.projector[0].weight for p in g["params"])} == {3e-3}
+
+
+def test_what_is_kept_lies_on_the_way_from_the_start(store: TeacherStore) -> None:
+    every = np.arange(12)
+    kept = {}
+    for share in (0.25, 1.0):
+        learner = Learner(fresh_student(), lesson(store), config(interpolation=share), torch.device("cpu"))
+        batch = BatchReader(store=store, size=SIZE, with_mean=True).read(every, every % VIEWS)
+        learner.step(batch, Rates(lr=1.0, eta=0.5, decay=0.5))
+        learner.interpolate()
+        kept[share] = list(learner.average.parameters())
+    for began, near, far in zip(fresh_student().parameters(), kept[0.25], kept[1.0]):
+        assert torch.allclose(near, began + 0.25 * (far - began), atol=1e-6)
+    assert any(not torch.equal(near, far) for near, far in zip(kept[0.25], kept[1.0]))

@@ -136,11 +136,13 @@ class State:
 class Recipe:
     """How a method's own source trains, where that is part of the method. None: as every other one. What the user asks
     for wins. `views`: how many of the store's views train, the centre view being the first. `fitted_head_lr`: in place
-    of `head_lr` where the start's projector was made for this very teacher. `norm`: as TrainConfig's."""
+    of `head_lr` where the start's projector was made for this very teacher, and so is `fitted_interpolation`, else 1.
+    `norm` and interpolation are TrainConfig's."""
 
     lr: float | None = None
     head_lr: float | None = None
     fitted_head_lr: float | None = None
+    fitted_interpolation: float | None = None
     norm: Norm | None = None
     weight_decay: float | None = None
     epochs: int | None = None
@@ -149,10 +151,16 @@ class Recipe:
     view_targets: ViewTargets | None = None
 
     def rates(self, fitted: bool = False) -> dict[str, Any]:
-        """What it states of rates and norm, by their names in TrainConfig. `fitted`: whether the start's projector was
-        made for this very teacher."""
+        """What it states of rates, norm and interpolation, by their names in TrainConfig. `fitted`: whether the start's
+        projector was made for this very teacher."""
         head_lr = self.fitted_head_lr if fitted and self.fitted_head_lr is not None else self.head_lr
-        stated = {"lr": self.lr, "head_lr": head_lr, "weight_decay": self.weight_decay, "norm": self.norm}
+        stated = {
+            "lr": self.lr,
+            "head_lr": head_lr,
+            "weight_decay": self.weight_decay,
+            "norm": self.norm,
+            "interpolation": self.fitted_interpolation if fitted else None,
+        }
         return {name: value for name, value in stated.items() if value is not None}
 
 

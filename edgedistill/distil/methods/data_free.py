@@ -14,8 +14,10 @@ are weighted by the store's weights (how far teacher and prompt agree). The last
 a class best; its λ_a is 0 unless asked for, since it did not help in the trials below.
 
 The recipe is gentle with a start that knows the teacher: images that were made are no photos, and a projector that
-follows them far, or takes over their statistics, forgets what it knew of photos. Weights, rate and norm were chosen in
-rough trials that no command here repeats, by how students of few images agreed with the teacher on photos of the pool.
+follows them far, or takes over their statistics, forgets what it knew of photos. So what is kept lies between the
+start's weights and those of training (WiSE-FT, arXiv 2109.01903), and it matters little how long that was. Weights,
+rate, norm and interpolation were chosen in rough trials that no command here repeats, by how students of such images
+agreed with the teacher on photos of the example's pool.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class DataFree(Method):
     """Options: λ_e (`embedding`), λ_c (`prompt`) and λ_a (`affinity`), each 0 or more, and the KL's temperature τ."""
 
     name: ClassVar[str] = "data-free"
-    recipe: ClassVar[Recipe] = Recipe(fitted_head_lr=3e-4, norm="held")
+    recipe: ClassVar[Recipe] = Recipe(fitted_head_lr=3e-4, norm="held", fitted_interpolation=0.6)
 
     embedding: float = 10.0
     prompt: float = 0.1
