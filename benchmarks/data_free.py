@@ -8,7 +8,7 @@ From the repository root. One row a run is added to --out as soon as it is done;
 again, so that it goes on after an interruption or in pieces (--minutes), and every stage is kept under --work.
 
 Images are made once for a way, a seed and a list of classes: PACS's four sets share one list. With the defaults that
-is 8 images a class of 40 steps each: 4 ways x 2 seeds x (6 + 7 classes) x 8 = 832 images, and 90 students of 4,000
+is 8 images a class of 40 steps each: 4 ways x 2 seeds x (6 + 7 classes) x 8 = 832 images, and 100 students of 4,000
 image-steps each. What counts is which way is the better one at the same cost: a product's build makes five times the
 images.
 
@@ -19,6 +19,7 @@ them; students are checked on the real photos of one half. Arms, all with the sa
     plain, mix, random, contrastive   images made under the teacher, nothing else
     photos                            five real photos a class on average, unlabelled, and no image that was made
     mix and photos, ...               both: the very images of `mix`, and the very photos of `photos`
+    mix and photos, moved             the same, BatchNorm's statistics moved to the photos (--option photos_prior=16)
 
 All students are taught by the same method, that of images that were made.
 
@@ -59,16 +60,18 @@ BATCH = 24  # the default, a quarter of so few images, is too few for an idle co
 
 @dataclass(frozen=True)
 class Run:
-    """One student: `way` of prompts, "" without images that are made; `photos` with the few real ones."""
+    """One student: `way` of prompts, "" without images that are made; `photos` with the few real ones; `moved` with
+    statistics that were moved to these."""
 
     where: str
     way: str
     photos: bool
     seed: int
+    moved: bool = False
 
     @property
     def arm(self) -> str:
-        return " and ".join([self.way] * bool(self.way) + ["photos"] * self.photos)
+        return " and ".join([self.way] * bool(self.way) + ["photos"] * self.photos) + ", moved" * self.moved
 
 
 def main() -> None:
@@ -125,6 +128,9 @@ def wanted(sets: dict[str, Path], options: argparse.Namespace) -> Iterator[Run]:
         for way, photos in [*alone, ("", True), *beside]:
             for where in sets:
                 yield Run(where, way, photos, seed)
+        if "mix" in options.ways:
+            for where in sets:
+                yield Run(where, "mix", True, seed, moved=True)
 
 
 def made(run: Run, place: Path, options: argparse.Namespace) -> Iterator[Line]:
@@ -190,7 +196,7 @@ def asked(run: Run, place: Path, options: argparse.Namespace) -> BuildSettings:
     elif run.photos:
         own["images"] = few(place, options.work / f"few-{run.where}")
     if run.way and run.photos:  # beside the images of the way alone: --synthesize would make fewer of them, but anew
-        with at_work(asked(dataclasses.replace(run, photos=False), place, options)) as line:
+        with at_work(asked(dataclasses.replace(run, photos=False, moved=False), place, options)) as line:
             own["images"] = together(line.work, line.photos(), own["images"])
     return BuildSettings(
         profile="cpu",
@@ -202,6 +208,7 @@ def asked(run: Run, place: Path, options: argparse.Namespace) -> BuildSettings:
         input_size=options.size,
         seed=run.seed,
         method="data-free",
+        option=("photos_prior=16",) if run.moved else (),
         batch=BATCH,
         refine="none",
         student_dtype="float32",

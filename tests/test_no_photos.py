@@ -118,7 +118,7 @@ def test_few_photos_are_joined_by_images_of_the_classes_they_lack(
     assert images.source in ("photos and synthetic images", "pool split")
 
 
-def test_photos_beside_what_was_made_move_the_statistics_that_training_keeps(
+def test_photos_beside_what_was_made_move_statistics_where_it_is_asked_for(
     built: Verdict, names: Path, tiny_teacher_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -128,6 +128,7 @@ def test_photos_beside_what_was_made_move_the_statistics_that_training_keeps(
     for folder in (made, photos):
         (both / folder.name).symlink_to(folder)
     own = {"per_class": None, "image_size": None, "method": "data-free", "student_weights": str(EXAMPLES / "start")}
+    own["option"] = ("photos_prior=16",)
     asked = without_photos(names, tiny_teacher_folder, **own, student=None, images=both, work=names / "both-work")
     with at_work(asked) as line:
         bank, images = line.text(), line.gather()

@@ -25,6 +25,7 @@ from .config import TrainConfig, epochs_for
 from .evaluate import evaluate
 from .lesson import Lesson
 from .methods.base import Method
+from .methods.data_free import DataFree
 from .photo_statistics import move_to_photos, photos_beside_made
 from .stand_in import Like, stand_in
 from .unfold import is_folded
@@ -187,11 +188,13 @@ def train(
 
 
 def meet_photos(student: students.Student, lesson: Lesson, config: TrainConfig) -> None:
-    """Photos beside images that were made: the statistics that training would keep as they came are moved to them."""
+    """Photos beside images that were made: where it is asked for, the statistics that training would keep as they came
+    are moved to them."""
+    prior = lesson.method.photos_prior if isinstance(lesson.method, DataFree) else 0
     photos = photos_beside_made(lesson.store, lesson.rows)
-    if not len(photos) or config.norm_with(student) == "batch" or is_folded(student.backbone):
+    if not prior or not len(photos) or config.norm_with(student) == "batch" or is_folded(student.backbone):
         return
-    if move_to_photos(student, lesson.store, photos, config.size, config.seed):
+    if move_to_photos(student, lesson.store, photos, prior=prior, size=config.size, seed=config.seed):
         log.info("BatchNorm's statistics moved towards those of %d photos", len(photos))
 
 

@@ -48,7 +48,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFree(Method):
-    """Options: λ_e (`embedding`), λ_c (`prompt`) and λ_a (`affinity`), each 0 or more, and the KL's temperature τ."""
+    """Options: λ_e (`embedding`), λ_c (`prompt`) and λ_a (`affinity`), each 0 or more, and the KL's temperature τ.
+
+    photos_prior: how many photos the BatchNorm statistics of the start count as where real ones lie beside the images:
+    0 leaves them as they came, 16 is what Schneider et al. take (photo_statistics.py). Moving them did harm where it
+    was tried.
+    """
 
     name: ClassVar[str] = "data-free"
     recipe: ClassVar[Recipe] = Recipe(fitted_head_lr=3e-4, norm="held", fitted_interpolation=0.6)
@@ -57,9 +62,10 @@ class DataFree(Method):
     prompt: float = 0.1
     affinity: float = 0.0
     tau: float = 1.0
+    photos_prior: int = 0
 
     def check(self) -> None:
-        self.not_negative("embedding", "prompt", "affinity")
+        self.not_negative("embedding", "prompt", "affinity", "photos_prior")
         self.above_zero("tau", hint="1 is the default")
 
     def prepare(self, material: Material) -> State:
