@@ -7,7 +7,6 @@ leaves there as well is the libraries' and does not count.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -227,6 +226,7 @@ class Fault:
     equal: int = 0
     left: list[str] = field(default_factory=list)
     skipped: str = ""
+    part: str = ""
 
     def again(self, build: Build, whole: Reference, *, clear: bool, **start: Any) -> None:
         """Count a try: whether its end was clear; then the same command once more, to the end, and what that left."""
@@ -261,6 +261,5 @@ def frozen(process: subprocess.Popen[bytes], change: Callable[[], None]) -> None
         process.send_signal(signal.SIGCONT)
 
 
-def as_json(faults: Sequence[Fault], origin: Mapping[str, str]) -> str:
-    rows = [{**vars(fault), "held": fault.held, **origin} for fault in faults]
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+def as_rows(faults: Sequence[Fault], machine: str, command: str) -> list[dict[str, Any]]:
+    return [{**vars(fault), "held": fault.held, "machine": machine, "command": command} for fault in faults]

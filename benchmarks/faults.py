@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import re
@@ -30,13 +31,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fault_builds import FINISHED, STAGES, Build, Fault, Reference, as_json, frozen, is_clear, reference
+from fault_builds import FINISHED, POLL_S, STAGES, Build, Fault, Reference, as_rows, frozen, is_clear, reference
 from rows import command, machine
 
 MODES = "-dac_override,-dac_read_search"  # what lets root ignore the modes of files
 WITH_RIGHTS_THAT_COUNT = () if os.geteuid() else ("setpriv", f"--bounding-set={MODES}", f"--inh-caps={MODES}")
 MIB = 1 << 20
 CGROUPS = Path("/sys/fs/cgroup")
+LEAST_DISK, DISKS = 32 * 1024, 10
 SMALL_MIB = 128  # too little for torch and a student
 
 
@@ -111,27 +113,28 @@ def signals(bench: Bench) -> list[Fault]:
 
 
 def disk(bench: Bench) -> list[Fault]:
-    """Work folder, destination and temporary files on one disk that is full in the middle of a stage."""
-    sizes, before = {}, 0
-    for stage in STAGES:
-        most = max(bench.whole.bytes.get(stage, 0), before)
-        if most > before:
-            sizes[stage] = (before + most) // 2
-        before = most
+    """Work folder, destination and temporary files on one disk, of several sizes: each is full in another stage."""
+    peak = max(bench.whole.bytes.values())
+    sizes = [round(LEAST_DISK * (peak / LEAST_DISK) ** (step / DISKS)) for step in range(DISKS)]
 
-    def once(stage: str, size: int) -> Fault:
-        found = Fault(f"full disk: {stage}", f"a tmpfs of {size / MIB:.1f} MiB; then one of {4 * before / MIB:.0f}")
+    def once(size: int) -> Fault:
+        found = Fault(f"full disk of {size / MIB:.2f} MiB", f"it is full; then one of {4 * peak / MIB:.0f} MiB")
         build = bench.build(found.fault)
         with mounted(build.place, f"size={size}", found) as mount:
             if not found.skipped:
-                code = build.run()
+                process, stage = build.start(), "imports"
+                while process.poll() is None:
+                    stage = now if (now := build.at()) != "imports" else stage
+                    time.sleep(POLL_S)
+                code = build.end(process)
                 found.said = build.said()
+                found.fault += f": {stage}"
                 clear = is_clear(build, code) or (code in FINISHED and stage == "measure")
-                mount(f"remount,size={4 * before}")
+                mount(f"remount,size={4 * peak}")
                 found.again(build, bench.whole, clear=clear)
         return found
 
-    return bench.side_by_side([partial(once, *one) for one in sizes.items()])
+    return bench.side_by_side([partial(once, size) for size in sizes])
 
 
 @contextlib.contextmanager
@@ -398,7 +401,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="repeatable; default: all")
     parser.add_argument("--rounds", type=int, default=30, help="of kill; the most of signals")
     parser.add_argument("--jobs", type=int, default=2, help="builds at once")
-    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--json", type=Path, help="put the rows of these parts there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="edgedistill-faults-") as name:
         whole = reference(Path(name))
@@ -409,13 +412,23 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|", flush=True)
         for part in options.part or PARTS:
             for fault in PARTS[part](Bench(whole, Path(name), options.rounds, options.jobs)):
+                fault.part = part
                 found.append(fault)
                 print(line(fault), flush=True)
         held = sum(fault.held for fault in found)
         print(f"\n{held} of {len(found)} rows hold")
         if options.json is not None:
-            options.json.write_text(as_json(found, {"machine": machine(), "command": command()}), encoding="utf-8")
+            keep(found, options.json)
     sys.exit(0 if held == len(found) else 1)
+
+
+def keep(found: list[Fault], path: Path) -> None:
+    """Put the rows in the place of the same parts' earlier ones."""
+    parts = {fault.part for fault in found}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    kept = [row for row in before if row["part"] not in parts] + as_rows(found, machine(), command())
+    kept.sort(key=lambda row: list(PARTS).index(row["part"]))
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def line(fault: Fault) -> str:
