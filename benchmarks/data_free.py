@@ -123,14 +123,14 @@ def work(sets: dict[str, Path], options: argparse.Namespace) -> None:
 
 
 def wanted(sets: dict[str, Path], options: argparse.Namespace) -> Iterator[Run]:
-    for seed in options.seeds:
-        alone, beside = ([(way, photos) for way in options.ways] for photos in (False, True))
-        for way, photos in [*alone, ("", True), *beside]:
-            for where in sets:
-                yield Run(where, way, photos, seed)
-        if "mix" in options.ways:
-            for where in sets:
-                yield Run(where, "mix", True, seed, moved=True)
+    """What matters most first, so that a run in pieces has it."""
+    kinds = [(way, False, False) for way in options.ways], [("", True, False)]
+    kinds += [(way, True, False) for way in options.ways], [("mix", True, True)] * ("mix" in options.ways)
+    for kind in kinds:
+        for seed in options.seeds:
+            for way, photos, moved in kind:
+                for where in sets:
+                    yield Run(where, way, photos, seed, moved)
 
 
 def made(run: Run, place: Path, options: argparse.Namespace) -> Iterator[Line]:
