@@ -93,7 +93,10 @@ def conform(record: Any, where: str) -> None:
         hint = hints[field.name]
         value = value_of(hint, getattr(record, field.name), where, field.name)
         if type(value) is int and float in (hint, *typing.get_args(hint)):
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError as error:
+                raise wrong(where, field.name, "is too large", "It has to be a finite number.") from error
         object.__setattr__(record, field.name, value)
 
 

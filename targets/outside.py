@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ SMALL = Limits(8 << 20, values=400_000)
 
 _OPEN, _CLOSED = b"[{", b"]}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_OPEN + _CLOSED))
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _UNKNOWN_SIZE = 1 << 20  # what files of /proc and /sys hold at most: they say 0
 
 
@@ -89,8 +91,8 @@ def as_object(value: Any) -> dict[str, Any]:
 def parse_json(data: bytes, limits: Limits = SMALL) -> Any:
     """The value in JSON (RFC 8259; UTF-8, or UTF-16 and UTF-32 as Windows writes them), looked over before it is made.
 
-    Stricter than Python's reader: NaN, infinities and an object that has a key twice are Unfit, since another program
-    may read them otherwise.
+    Stricter than Python's reader: NaN, infinities, half of a character (a lone surrogate that stands for no byte) and
+    an object that has a key twice are Unfit: another program may read them otherwise, and no file can have such a name.
     """
     if len(data) > limits.size:
         raise Unfit(f"holds {len(data):,} bytes, at most {limits.size:,} are read")
@@ -100,11 +102,14 @@ def parse_json(data: bytes, limits: Limits = SMALL) -> Any:
         raise Unfit(f"holds some {values:,} values, at most {limits.values:,} are read")
     check_depth(_without_texts(data), limits.depth)
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once_each)
+        value = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once_each)
     except Unfit:
         raise
     except ValueError as error:  # bad UTF-8, bad JSON, an integer of thousands of digits
         raise Unfit(f"is not valid JSON: {error}") from error
+    if _SURROGATE.search(data):
+        _check_texts(value)
+    return value
 
 
 def check_depth(data: bytes, most: int) -> None:
@@ -140,6 +145,22 @@ def _check_regular(mode: int) -> None:
 
 def _no_number(name: str) -> None:
     raise Unfit(f"is not valid JSON: {name} is not a number")
+
+
+def _check_texts(value: Any) -> None:
+    """Unfit for a text, or a key, with a surrogate that stands for no byte."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise Unfit(f"has half of a character in a text: {value[:40]!r}") from error
+    elif isinstance(value, dict):
+        for key, held in value.items():
+            _check_texts(key)
+            _check_texts(held)
+    elif isinstance(value, list):
+        for held in value:
+            _check_texts(held)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -93,3 +93,5 @@ def test_a_dataclass_can_check_itself_and_take_the_shapes_that_its_fields_ask_fo
     assert (made, type(made.size), type(made.ratio)) == (Checked(2.0, 3.0, ("a",)), float, float)
     with pytest.raises(InputError, match=r"checked: names\[1\] is 1"):
         Checked(2, names=("a", 1))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="checked: ratio is too large"):
+        Checked(2, ratio=10**400)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ hash of its bytes, so that images may be deleted, renamed or mixed with photos, 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 RECORD = "synthesis.json"
 SHEET = "contact_sheet.jpg"
+_HEAVIEST = 1e6  # of a record that a person changed; ours are 0 to 1
 MOST_OF_A_PHOTO = 8.0
 """How much one photo may count beside images that were made; one alone must not be half of what is learnt."""
 
@@ -96,6 +96,6 @@ def _read(path: Path, labels: Labels) -> dict[str, tuple[int, float]]:
 
 def _weight(value: Any) -> float:
     """How much an image counts, as its record says."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _HEAVIEST:
         raise ValueError(f"a weight is {value!r}")
     return value

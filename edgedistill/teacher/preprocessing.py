@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from ..errors import InputError
 from ..targets import outside
 
 PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
+_LARGEST = 1e6  # of a mean or a spread of pixels; NaN is not below it either
 _INTERPOLATIONS = ("bicubic", "bilinear")
 _RESIZE_MODES = ("shortest", "longest", "squash")
 
@@ -59,7 +59,7 @@ def settle_preprocess(config: dict[str, Any], architecture: dict[str, Any], sour
 
 def _three_numbers(value: Any, key: str, source: str) -> list[float]:
     numbers = [value] * 3 if isinstance(value, (int, float)) else list(value) if isinstance(value, Iterable) else []
-    if len(numbers) != 3 or not all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers):
+    if len(numbers) != 3 or not all(isinstance(x, (int, float)) and abs(x) < _LARGEST for x in numbers):
         raise InputError(
             f"{source} does not say how images are normalised: preprocess_cfg.{key} is {value!r}, not three numbers",
             "Write it there, or give --teacher-preprocess JSON (mean, std, interpolation, resize_mode).",

@@ -86,5 +86,14 @@ def test_a_damaged_record_is_named(folder: Path, text: str) -> None:
         made_in(folder, LABELS)
 
 
+@pytest.mark.parametrize("weight", [-1, 10**400, 1e300, "1", True, None])
+def test_a_weight_that_no_image_can_have_is_damage(folder: Path, weight: object) -> None:
+    record = json.loads((folder / RECORD).read_text())
+    record["images"][0]["weight"] = weight
+    (folder / RECORD).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"synthesis.json is damaged: a weight is"):
+        made_in(folder, LABELS)
+
+
 def test_photos_have_no_record(tmp_path: Path) -> None:
     assert made_in(write_photos(tmp_path / "photos", 2), LABELS) is None

@@ -50,11 +50,17 @@ def test_any_bytes_are_a_value_or_unfit(data: bytes) -> None:
         (b'{"a": ', "is not valid JSON"),
         (b'"\xff"', "is not valid JSON"),
         (b"9" * 5000, "holds 5,000 bytes"),
+        (rb'{"file": "a\ud800b"}', "half of a character in a text: 'a"),
+        (rb'{"\uDFFF": 1}', "half of a character"),
     ],
 )
 def test_what_is_too_much_or_two_things_at_once_is_unfit(data: bytes, why: str) -> None:
     with pytest.raises(Unfit, match=why):
         parse_json(data, TIGHT)
+
+
+def test_whole_characters_and_bytes_that_are_no_utf8_are_read() -> None:
+    assert parse_json(rb'["\ud83d\ude00", "caf\udce9"]', TIGHT) == ["\U0001f600", "caf\udce9"]
 
 
 def test_brackets_inside_texts_are_not_counted() -> None:

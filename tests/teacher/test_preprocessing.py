@@ -28,6 +28,11 @@ def test_preprocessing_is_never_guessed(folder: Path):
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": {}}))
     with pytest.raises(InputError, match=r"preprocess_cfg\.mean"):
         find_teacher(str(folder))
+    given = PREPROCESS | {"mean": [10**400, 0.5, 0.5]}  # no float is so large
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": given}))
+    with pytest.raises(InputError, match="not three numbers"):
+        find_teacher(str(folder))
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": {}}))
     (folder / "preprocess.json").write_text(json.dumps(PREPROCESS))
     assert find_teacher(str(folder), preprocess=folder / "preprocess.json").preprocess["mean"] == [0.5] * 3
 
