@@ -3,7 +3,7 @@
     python tools/fuzz.py result --minutes 10 --json benchmarks/results/fuzz.json
     python tools/fuzz.py all --minutes 0.5
 
-READER is one of fuzz_readers.READERS, or all of them in turn. Good files lie in tools/corpus/READER (fuzz_corpus.py
+READER is one of fuzz_readers.READERS, or several, or all of them in turn. Good files lie in tools/corpus/READER (fuzz_corpus.py
 makes them); fuzz_mutations.py damages them. A crash is any other exception; a hang is more than 5 s of processor time;
 the memory of the process must stay below 500 MB. An input that crashed or hung is kept in --found. Exit 1 if any was.
 """
@@ -42,7 +42,7 @@ class Hang(BaseException):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("reader", choices=[*READERS, "all"])
+    parser.add_argument("readers", nargs="+", choices=[*READERS, "all"], metavar="READER")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="put the row of this reader into FILE")
@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable()  # what is left out of a file is told in a log
     failed = False
-    for name in READERS if options.reader == "all" else [options.reader]:
+    for name in READERS if "all" in options.readers else options.readers:
         row = fuzz(READERS[name], options.minutes * 60, random.Random(options.seed), options.found)
         print(json.dumps(row), flush=True)
         if options.json:
