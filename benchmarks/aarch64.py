@@ -29,7 +29,6 @@ from rows import Row, report
 from torch import nn
 
 from edgedistill.bundle.write import write_bundle
-from edgedistill.export import reload
 from edgedistill.export.models import TOLERANCE, reload_all
 from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT
 from edgedistill.verdict.verify import verify
@@ -109,8 +108,18 @@ def emulated(python: Path, models: list[Path], images: np.ndarray) -> list[dict[
     """As export.models.reload_all, in the emulated Python."""
     with tempfile.TemporaryDirectory() as name:
         np.save(Path(name) / "images.npy", images)
-        run(python, reload.__file__, name, *map(str, models))
+        package = as_installed(Path(name))
+        run(python, "-m", "edgedistill.export.reload", name, *map(str, models), package=package)
         return [dict(np.load(Path(name) / f"{index}.npz", allow_pickle=False)) for index in range(len(models))]
+
+
+def as_installed(folder: Path) -> Path:
+    """A folder to import edgedistill from, by links: where nothing is installed, `targets` does not lie inside it."""
+    package = folder / "package/edgedistill"
+    package.mkdir(parents=True)
+    for part in (*(ROOT / "edgedistill").iterdir(), ROOT / "targets", ROOT / "profiles"):
+        (package / part.name).symlink_to(part)
+    return package.parent
 
 
 def differences(figure: str, bar: str, here: dict[str, np.ndarray], there: dict[str, np.ndarray]) -> Row:
@@ -154,10 +163,13 @@ def versions(python: str) -> str:
     return run(Path(python), "-c", program).strip()
 
 
-def run(python: Path, *arguments: str, expected: int = 0) -> str:
+def run(python: Path, *arguments: str, expected: int = 0, package: Path | None = None) -> str:
     """What it prints. Ends this program with its last words where the exit code is another."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([str(python), *arguments], capture_output=True, text=True, errors="replace", env=environment)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **({"PYTHONPATH": str(package)} if package else {})}
+    # In the package's folder: `-m` looks in the current one first.
+    done = subprocess.run(
+        [str(python), *arguments], capture_output=True, text=True, errors="replace", env=environment, cwd=package
+    )
     if done.returncode != expected:
         sys.exit(f"{python} {' '.join(arguments)}\nended with {done.returncode}, not {expected}: {done.stderr[-2000:]}")
     return done.stdout

@@ -159,10 +159,11 @@ def verified(bundle: Path, times: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         usual, tempfile.tempdir = tempfile.tempdir, place
         try:
-            verdicts, levels = set(), []
+            answers, chosen, levels = set(), set(), []
             for _ in range(times):
                 verdict = verify(bundle, threads=1)
-                verdicts.add((verdict.selected, verdict.agreement.value))
+                answers.add(tuple((one.file, one.agreement) for one in verdict.precision_candidates))
+                chosen.add(verdict.selected)
                 levels.append(
                     (rss_mb(), len(os.listdir("/proc/self/fd")), threading.active_count(), left(place, bundle))
                 )
@@ -176,7 +177,8 @@ def verified(bundle: Path, times: int) -> list[Row]:
         row(f"{what}: more open files", [more[1]], "files", NONE),
         row(f"{what}: more threads", [more[2]], "threads", NONE),
         row(f"{what}: temporary files left", [last[3]], "files", NONE),
-        row(f"{what}: different verdicts", [len(verdicts) - 1], "verdicts", NONE),
+        row(f"{what}: other agreements of any model", [len(answers) - 1], "answers", NONE),
+        row(f"{what}: precisions selected, by latency", [len(chosen)], "precisions"),
     ]
 
 
