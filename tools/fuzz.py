@@ -5,7 +5,8 @@
 
 READER is one of fuzz_readers.READERS; several, or all, are taken in turn. Good files lie in tools/corpus/READER
 (fuzz_corpus.py makes them); fuzz_mutations.py damages them. A crash is any other exception; a hang is more than 5 s of
-processor time; the memory of the process must stay below 500 MB. An input that crashed or hung is kept in --found. Exit 1 if any was.
+processor time; the memory of the process must stay below 500 MB. An input that crashed or hung is kept in --found. Exit
+1 if any was.
 """
 
 from __future__ import annotations
