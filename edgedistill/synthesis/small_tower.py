@@ -44,7 +44,7 @@ def folded(tower: nn.Module, size: int) -> nn.Module:
     own = next(tower.parameters())
     fast = fold_batch_norms(tower, torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)))
     without_identities(fast)
-    return fast.to(own.device, own.dtype, memory_format=torch.channels_last)
+    return fast.to(own.device, own.dtype)
 
 
 def _resized(tower: VisionTransformer, asked: int) -> tuple[nn.Module, int]:
