@@ -50,7 +50,7 @@ def test_the_embedding_counts_beside_the_probabilities() -> None:
 
 
 def test_its_recipe_is_gentle_with_a_projector_that_knows_the_teacher_alone() -> None:
-    assert DataFree.recipe.rates(fitted=True) == {"head_lr": 3e-4, "norm": "held", "interpolation": 0.6}
+    assert DataFree.recipe.rates(fitted=True) == {"head_lr": 3e-4, "norm": "held", "interpolation": 0.4}
     assert DataFree.recipe.rates() == {"norm": "held"}
 
 
