@@ -24,7 +24,7 @@ from .targets.errors import TargetError
 from .targets.manifest import Manifest, read_manifest, selected_precision, selected_runtime
 from .targets.names import CPU, TENSORRT, TORCH_TENSORRT
 from .targets.preprocess import BadImage, decode, from_array, from_pil, read_file, to_pixels
-from .targets.runtimes import choose, open_session
+from .targets.runtimes import choose, measured_threads, open_session
 from .targets.session import Outputs
 
 if TYPE_CHECKING:
@@ -64,8 +64,10 @@ class BadImageError(InputError):
 class Classifier:
     """A bundle's model, loaded once.
 
-    bundle: the folder that `edgedistill build` wrote. threads: of the CPU session; None is the profile's choice, 0 the
-    physical cores, at most 8. precision: "fp32", "fp16" ...; None is the one the verdict selected, fp32 before any.
+    bundle: the folder that `edgedistill build` wrote. threads: of the CPU session; 0 is the physical cores, at most
+    8. None is, on the board that the bundle was measured on, what the selected model was measured with, elsewhere and
+    before a verdict the profile's choice. precision: "fp32", "fp16" ...; None is the one the verdict selected, fp32
+    before any.
     runtime: a name of docs/runtimes.md, or "profile" for the profile's first that works here. None is, on the board
     that the bundle was built for, the runtime that the verdict selected; on any other machine, and before a verdict,
     onnxruntime on the processor. Whichever it is, it is asserted: one that does not work here is an error, and nothing
@@ -99,7 +101,8 @@ class Classifier:
             manifest = read_manifest(Path(bundle), check_hashes=False)
             self.precision: str = manifest.model(precision or selected_precision(manifest))["precision"]
             self.runtime: str = _runtime_of(manifest, runtime)
-            self._session: _Session | None = _Session(manifest, self.precision, self.runtime, threads)
+            used = measured_threads(manifest, self.precision, self.runtime) if threads is None else threads
+            self._session: _Session | None = _Session(manifest, self.precision, self.runtime, used)
         except TargetError as error:
             raise InputError(error.wrong, error.todo) from error
         self._bundle = os.path.abspath(bundle)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -119,24 +120,46 @@ def read_manifest(bundle: str | Path, check_hashes: bool = True) -> Manifest:
 
 def selected_precision(manifest: Manifest) -> str:
     """The precision in use: verdict.json's `selected` when it was measured for this very build, else fp32."""
-    path = manifest.place("verdict.json")
-    if not path.is_file():
-        return "fp32"
-    verdict = read_json(path)
-    selected = verdict.get("selected")
-    if verdict.get("build_id") != manifest.build_id or selected not in manifest.precisions:
-        return "fp32"
-    return selected
+    selected = _verdict(manifest).get("selected")
+    return selected if selected in manifest.precisions else "fp32"
 
 
 def selected_runtime(manifest: Manifest) -> str | None:
     """The runtime that `selected_precision` was measured under; None where nothing was measured of this build."""
+    return _table(_measured(manifest), "runtime").get("name")
+
+
+def selected_threads(manifest: Manifest, device: str, choices: Sequence[int]) -> int | None:
+    """The threads that `selected_runtime` was measured with, where that was on a machine of this name and size.
+
+    choices: what a trial would compare here (thread_trial.py). One that compared others ran on another machine, or in
+    another container. None there, and where a verdict does not tell.
+    """
+    verdict = _measured(manifest)
+    runtime = _table(verdict, "runtime")
+    threads, tried = runtime.get("threads"), runtime.get("threads_tried")
+    same = tried is None or (isinstance(tried, dict) and set(tried) == set(map(str, choices)))
+    if type(threads) is not int or _table(verdict, "device").get("name") != device or not same:
+        return None
+    return threads if 1 <= threads <= max(choices) else None
+
+
+def _measured(manifest: Manifest) -> dict[str, Any]:
+    """verdict.json where it tells of a measurement of this build, else {}."""
+    verdict = _verdict(manifest)
+    return {} if verdict.get("verdict") == "unmeasured" else verdict
+
+
+def _verdict(manifest: Manifest) -> dict[str, Any]:
+    """verdict.json where it is about this very build, else {}."""
     path = manifest.place("verdict.json")
     verdict = read_json(path) if path.is_file() else {}
-    runtime = verdict.get("runtime")
-    if verdict.get("build_id") != manifest.build_id or verdict.get("verdict") == "unmeasured":
-        return None
-    return runtime.get("name") if isinstance(runtime, dict) else None
+    return verdict if verdict.get("build_id") == manifest.build_id else {}
+
+
+def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
+    value = content.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -82,12 +82,14 @@ def take_turns(
     min_queries: int,
     most_s: float = math.inf,
     turns: int = TURNS,
+    untimed: int = UNTIMED,
     between: Callable[[], object] = lambda: None,
 ) -> list[list[np.ndarray]]:
     """Nanoseconds of every query, int64 [n], of every turn of every call: [call][turn].
 
     calls: what is timed, each with its queries, which it gets again and again. See `time_in_turns`, but that nothing
-    is warmed up here. most_s: of one call; it ends there after one query a turn, however few that makes.
+    is warmed up here. most_s: of one call; it ends there after one query a turn, however few that makes. untimed:
+    queries at the beginning of a turn.
     between: called after every round.
     """
     at_least = math.ceil(min_queries / turns)
@@ -100,7 +102,7 @@ def take_turns(
         for turn in range(turns):
             for place in range(len(calls)):
                 index = (turn + place) % len(calls)
-                own = _one_turn(calls[index][0], endless[index], min_s / turns, at_least, most_s / turns)
+                own = _one_turn(calls[index][0], endless[index], min_s / turns, at_least, most_s / turns, untimed)
                 rounds[index].append(np.array(own, np.int64))
             between()
     finally:
@@ -110,11 +112,11 @@ def take_turns(
 
 
 def _one_turn(
-    run: Callable[[Any], object], queries: Iterator[Any], seconds: float, at_least: int, most_s: float
+    run: Callable[[Any], object], queries: Iterator[Any], seconds: float, at_least: int, most_s: float, untimed: int
 ) -> list[int]:
     """Nanoseconds of this turn's queries: at least so many seconds and queries, unless `most_s` are over."""
     clock = perf_counter_ns
-    for query in itertools.islice(queries, UNTIMED):
+    for query in itertools.islice(queries, untimed):
         run(query)
     times: list[int] = []
     record = times.append

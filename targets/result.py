@@ -6,7 +6,8 @@ where not known), invalid (why the run does not count: flaws.py; empty when it d
 in the same form), conditions and machine_state (state.py), drift (steadiness.py), load (load.py; null where it was too
 short to tell), end_to_end_ms (end_to_end.py), energy (power.py; null where no rail tells), cold_start_ms (of a fresh
 process: load, from the file to a session, and first, its first query), versions, mode and runs (length.py: how many
-were made, of which this is the last). A candidate that could not be run has `failed` (the error's two lines) in place
+were made, of which this is the last). Where the number of threads was found by trial, runtime.threads_tried has the
+median in ms for each (thread_trial.py). A candidate that could not be run has `failed` (the error's two lines) in place
 of everything that would have been measured; one on an emulated processor lacks what is timed.
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, cores, end_to_end, load, machine, measure, power, state, steadiness, trt
+from . import arrays, cores, end_to_end, load, machine, measure, power, state, steadiness, thread_trial, trt
 from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
@@ -34,7 +35,7 @@ from .length import Loop
 from .manifest import REBUILD, Manifest
 from .names import PRECISIONS, RUNTIMES, on_gpu
 from .outside import Unfit
-from .runtimes import Candidate, open_session
+from .runtimes import Candidate, leaves_threads, open_session
 
 SCHEMA = 2
 MOST_BYTES = 64 << 30  # of an array of the check set; that of the images is read by and by
@@ -67,11 +68,17 @@ class _Opened:
     predictions: np.ndarray
     golden: dict[str, Any]
     gpu: Gpu | None
+    tried: dict[int, float]  # thread_trial.medians
 
     def again(self, images: np.ndarray) -> Callable[[], object]:
         """A call that asks about the next image, without end."""
         queries = cycle([images[index : index + 1] for index in range(len(images))])
         return lambda: self.session.run(next(queries))
+
+    def describe(self) -> dict[str, Any]:
+        """The session's, and which threads were tried, where any were."""
+        tried = {str(count): median for count, median in self.tried.items()}
+        return self.session.describe() | ({"threads_tried": tried} if tried else {})
 
     def state(self) -> dict[str, Any]:
         """The machine's state now, as far as it matters to this candidate."""
@@ -96,7 +103,7 @@ def measure_candidates(
     with ExitStack() as closing:
         for candidate in candidates:
             try:
-                opened.append(_open(manifest, candidate, images, facts, threads, closing))
+                opened.append(_open(manifest, candidate, images, facts, threads, loop, closing))
             except TargetError as error:
                 errors.append(error)
                 found[candidate] = as_failed(_head(manifest, candidate, facts, identity), error)
@@ -143,13 +150,19 @@ def _open(
     images: np.ndarray,
     facts: machine.Facts,
     threads: int | None,
+    loop: Loop,
     closing: ExitStack,
 ) -> _Opened:
-    session = open_session(manifest, candidate.precision, candidate.runtime, threads)
+    opened = partial(open_session, manifest, candidate.precision, candidate.runtime)
+    tried: dict[int, float] = {}
+    if leaves_threads(manifest, candidate.runtime, threads) and not facts.emulated_on:
+        tried = thread_trial.medians(opened, images, min(thread_trial.SECONDS, loop.min_s))
+    session = opened(thread_trial.fewest(tried) if tried else threads)
     closing.callback(session.close)
     gpu = facts.gpus[0] if on_gpu(candidate.runtime) and facts.gpus else None
     predictions = measure.predict_all(session, images)
-    return _Opened(candidate, session, predictions, compare_golden(manifest, candidate.precision, session), gpu)
+    golden = compare_golden(manifest, candidate.precision, session)
+    return _Opened(candidate, session, predictions, golden, gpu, tried)
 
 
 def _head(manifest: Manifest, candidate: Candidate, facts: machine.Facts, identity: machine.Identity) -> dict[str, Any]:
@@ -188,7 +201,7 @@ def _measured(manifest: Manifest, one: _Opened, course: state.Course, turns: Seq
     """What was measured of a candidate, and what of itself and of the machine's state says that it does not count."""
     flaws = course.flaws(manifest.profile["measure"]["hot_c"]) + _wrong_answers(manifest, one)
     return {
-        "runtime": one.session.describe() | _model_alone(one.session),
+        "runtime": one.describe() | _model_alone(one.session),
         "predictions": one.predictions.tolist(),
         "golden": one.golden,
         "latency_ms": measure.latency_summary(np.concatenate(turns)),

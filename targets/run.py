@@ -50,6 +50,7 @@ from . import (
     state,
     stopping,
     streams,
+    thread_trial,
     torch_trt,
     trtexec,
 )  # fmt: skip
@@ -63,6 +64,10 @@ from .names import TENSORRT, TORCH_TENSORRT, on_gpu
 from .printable import line, log_lines, say, say_json
 
 INVALID = 4
+THREADS = (
+    "of a CPU runtime; 0: physical cores, at most 8 (default: the profile's; where it fixes none, verify finds out how "
+    "many are worth it, and predict takes what the verdict was measured with)"
+)
 MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
 
 
@@ -240,7 +245,8 @@ def _with_fresh(
     if "failed" in found or "memory_mb" in found:
         return found
     try:
-        fresh = _of_fresh_process(manifest, candidate.precision, candidate.runtime, options)
+        threads = found["runtime"]["threads"] if "threads_tried" in found["runtime"] else options.threads
+        fresh = _of_fresh_process(manifest, candidate.precision, candidate.runtime, threads, options)
     except TargetError as error:
         return result.as_failed(found, error)
     unknown = [Flaw("memory-unknown").to_json()] if fresh["memory_mb"]["peak"] is None else []
@@ -259,6 +265,8 @@ def _tell(candidate: runtimes.Candidate, one: dict[str, Any]) -> None:
         say(f"{'':<26} {_costs(one)}")
     if cores_in_use := one["runtime"].get("cores"):
         say(f"{'':<26} its threads stay on the fast cores {', '.join(map(str, cores_in_use))}")
+    if told := thread_trial.words(one["runtime"]["threads"], one["runtime"].get("threads_tried")):
+        say(f"{'':<26} {told}")
     for flaw in one["invalid"]:
         say(f"{'':<26} does not count: {flaws.words(_flaw(flaw))}")
     for warning in one["warnings"]:
@@ -348,7 +356,11 @@ def predict(options: argparse.Namespace) -> int:
     manifest = read_manifest(_bundle(options), check_hashes=False)
     precision = options.model or selected_precision(manifest)
     runtime = options.runtime or _measured_runtime(manifest)
-    session = runtimes.open_session(manifest, precision, runtimes.choose(manifest, runtime), options.threads)
+    runtime = runtimes.choose(manifest, runtime)
+    threads = options.threads
+    if threads is None:
+        threads = runtimes.measured_threads(manifest, precision, runtime)
+    session = runtimes.open_session(manifest, precision, runtime, threads)
     exit_code = 0
     try:
         for path in options.images:
@@ -409,12 +421,14 @@ def memory_of_serving(options: argparse.Namespace) -> int:
     return 0
 
 
-def _of_fresh_process(manifest: Manifest, precision: str, runtime: str, options: argparse.Namespace) -> dict[str, Any]:
+def _of_fresh_process(
+    manifest: Manifest, precision: str, runtime: str, threads: int | None, options: argparse.Namespace
+) -> dict[str, Any]:
     itself = ["-m", __name__] if __name__ != "__main__" else ["-m", __spec__.name] if __spec__ else [__file__]
     command = [sys.executable, *itself, "memory", "--bundle", str(manifest.path)]
     command += ["--model", precision, "--runtime", runtime, "--min-s", str(_loop(manifest, options).min_s)]
-    if options.threads is not None:
-        command += ["--threads", str(options.threads)]
+    if threads is not None:
+        command += ["--threads", str(threads)]
     done = lifeline.run(command)
     try:
         return json.loads(done.stdout)
@@ -511,7 +525,7 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--model", metavar="PRECISION", help=words, action=action)
         words = f"{', '.join(runtimes.RUNTIMES)} (default: the profile's{'; repeatable' if several else ''})"
         added.add_argument("--runtime", metavar="NAME", help=words, action=action)
-        added.add_argument("--threads", type=_count, metavar="N", help="of a CPU runtime; 0: physical cores, at most 8")
+        added.add_argument("--threads", type=_count, metavar="N", help=THREADS)
 
     def lengths(added: argparse.ArgumentParser) -> None:
         added.add_argument("--mode", choices=MODES, default=MODES[0], help=HELP.replace("%", "%%"))

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import cudart, ort, providers, torch_trt, trt, trt_build, trt_sidecar
+from . import cudart, machine, ort, providers, thread_trial, torch_trt, trt, trt_build, trt_sidecar
 from .errors import TargetError
-from .manifest import Manifest
-from .names import CPU, ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
+from .manifest import Manifest, selected_precision, selected_runtime, selected_threads
+from .names import CPU, ON_CPU, ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
+from .printable import line
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +145,25 @@ def open_session(
     )
     model = manifest.file(manifest.model(precision)["file"])
     return ort.Session(model, threads=threads, provider=runtime, settings=settings)
+
+
+def leaves_threads(manifest: Manifest, runtime: str, asked: int | None) -> bool:
+    """Whether the number of threads is to be found by trial: nobody asked for one (0: the physical cores), the profile
+    fixes none, and the processor runs it."""
+    return asked is None and not on_gpu(runtime) and not manifest.profile["runtime"].get("threads", 0)
+
+
+def measured_threads(manifest: Manifest, precision: str, runtime: str) -> int | None:
+    """The threads that this candidate was measured with, where the verdict selected it and this is the board it was
+    measured on; None elsewhere: the profile's."""
+    selected = (selected_precision(manifest), selected_runtime(manifest))
+    if runtime not in ON_CPU or (precision, runtime) != selected:
+        return None
+    # No GPU is asked: it would not tell, and what CUDA has started in a process does not outlive a fork.
+    facts = machine.read_facts(gpus=lambda: [])
+    if machine.identify(manifest.profile, facts=facts).status != machine.MATCH:
+        return None
+    return selected_threads(manifest, line(machine.device_name(facts)), thread_trial.choices())
 
 
 def _cache_of(manifest: Manifest, precision: str, runtime: str) -> Path | None:

@@ -15,12 +15,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import NAMES, SIZE, colour_model, colour_pixels, expected_probabilities, png, write_bundle
+from bundles import (
+    NAMES,
+    SIZE,
+    colour_model,
+    colour_pixels,
+    expected_probabilities,
+    png,
+    write_bundle,
+    write_verdict,
+)
 from PIL import Image
 
 from edgedistill import Classifier, Prediction
 from edgedistill.errors import InputError
 from edgedistill.runtime import BadImageError
+from edgedistill.targets import cores, machine, ort
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +124,27 @@ def test_the_precision_in_use_is_the_verdicts_choice(bundle: Path, tmp_path: Pat
     assert Classifier(measured).precision == "fp16"
     with pytest.raises(InputError, match="holds no int8 model"):
         Classifier(bundle, precision="int8")
+
+
+def threads_of(classifier: Classifier) -> int:
+    return classifier._opened()._session.describe()["threads"]
+
+
+def test_on_the_board_the_threads_are_those_that_were_measured_unless_given(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = shutil.copytree(bundle, tmp_path / "measured")
+    write_verdict(measured, "0" * 64, "fp16", "onnxruntime-cpu", threads=1)
+    for module in (cores, ort):
+        monkeypatch.setattr(module, "physical_cores", lambda: 2)
+    assert threads_of(Classifier(bundle)) == 2
+    assert threads_of(Classifier(measured)) == 1
+    assert threads_of(pickle.loads(pickle.dumps(Classifier(measured)))) == 1  # noqa: S301
+    assert threads_of(Classifier(measured, threads=0)) == 2
+    assert threads_of(Classifier(measured, threads=3)) == 3
+    assert threads_of(Classifier(measured, precision="fp32")) == 2
+    monkeypatch.setattr(machine, "device_name", lambda *_, **__: "another processor")
+    assert threads_of(Classifier(measured)) == 2
 
 
 def test_a_damaged_model_is_refused_before_it_is_loaded(bundle: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from ..targets.length import MODES
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """mode: how long (targets/length.py). threads: of a CPU session, None for the profile's."""
+    """mode: how long (targets/length.py). threads: of a CPU session, 0 for the physical cores, None for the profile's,
+    or what a trial finds."""
 
     mode: str = MODES[0]
     threads: int | None = None
@@ -23,7 +24,7 @@ class Measurement:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The words that say so to `run.py verify`."""
-        threads = ("--threads", str(self.threads)) if self.threads else ()
+        threads = ("--threads", str(self.threads)) if self.threads is not None else ()
         return ("--mode", self.mode, *threads)
 
 

@@ -291,8 +291,15 @@ def _figures(shown: Judged | None) -> dict[str, Any]:
         "costs": result.costs,
         "model": Model(bytes=result.model_bytes, precision=result.precision),
         "device": _machine(result),
-        "runtime": Runtime(name=result.runtime, version=result.runtime_version),
+        "runtime": _runtime(result),
     }
+
+
+def _runtime(result: Result) -> Runtime:
+    tried = {str(count): median for count, median in sorted(result.threads_tried.items())}
+    return Runtime(
+        name=result.runtime, version=result.runtime_version, threads=result.threads, threads_tried=tried or None
+    )
 
 
 def _machine(result: Result) -> Machine:

@@ -8,6 +8,7 @@ safe to print. Whether the numbers are good enough is decide.py's business.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ SCHEMA = 2
 MOST_BYTES = outside.SMALL.size
 LONGEST_TEXT = 200
 MANIFEST = "manifest.json"
+MOST_THREADS = 1024  # of a session: as many as a profile may fix
 PERCENTILES = ("p50", "p95", "p99")
 ENDS = ("p95_low", "p95_high")
 GIVE = "Give what `python3 run.py verify` wrote into results/ on the device."
@@ -72,11 +74,15 @@ class Result(Tried):
 
     `latency_ms`: p50, p95, p99 (each float or None); `p95_low`, `p95_high`: its interval;
     `memory_peak_mb` with its kind; `golden_diff`: largest
-    difference of a golden probability, with `golden_ok` as the device judged it; `invalid`: why the run does not count;
+    difference of a golden probability, with `golden_ok` as the device judged it; `threads`: of a session on the
+    processor; `threads_tried`: the median in ms by their number, {} where none were tried; `invalid`: why the run does
+    not count;
     `warnings`: what else to know of it.
     """
 
     runtime_version: str
+    threads: int | None
+    threads_tried: dict[int, float]
     predictions: np.ndarray  # int64 [M], -1 where the outputs were not finite
     golden_ok: bool
     golden_diff: float
@@ -179,12 +185,15 @@ def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Re
         raise _Off(f"latencies {known} are not positive and rising")
     if not (low or 0.0) <= (percentiles["p95"] or 0.0) <= (math.inf if high is None else high):
         raise _Off(f"the interval from {low} to {high} does not hold p95")
+    threads = _threads(runtime)
     golden_ok = golden.get("ok")
     if not isinstance(golden_ok, bool):
         raise _Off("golden.ok is neither true nor false")
     return Result(
         **tried,
         runtime_version=_text(runtime, "runtime.version"),
+        threads=threads,
+        threads_tried=_threads_tried(runtime, threads),
         predictions=_predictions(content.get("predictions"), images, len(manifest["labels"])),
         golden_ok=golden_ok,
         golden_diff=_number(golden, "golden.max_abs_diff"),
@@ -201,6 +210,30 @@ def _parse(content: dict[str, Any], manifest: dict[str, Any], images: int) -> Re
         runs=_count(content, "runs") if "runs" in content else 1,
         costs=_costs(content),
     )
+
+
+def _threads(runtime: dict[str, Any]) -> int | None:
+    if runtime.get("threads") is None:
+        return None
+    threads = _count(runtime, "runtime.threads")
+    if not 1 <= threads <= MOST_THREADS:
+        raise _Off(f"runtime.threads is {safe(runtime['threads'])}, expected 1 to {MOST_THREADS}")
+    return threads
+
+
+def _threads_tried(runtime: dict[str, Any], threads: int | None) -> dict[int, float]:
+    """Absent, or null, where none was tried; else the number in use is among them."""
+    if runtime.get("threads_tried") is None:
+        return {}
+    tried = _object(runtime, "runtime.threads_tried")
+    found = {}
+    for count in tried:
+        if not re.fullmatch(r"[1-9]\d{0,3}", count, re.ASCII):
+            raise _Off(f"runtime.threads_tried has {safe(count)!r}, expected numbers of threads")
+        found[int(count)] = _number(tried, f"runtime.threads_tried.{count}")
+    if threads not in found or 0.0 in found.values():
+        raise _Off("runtime.threads_tried has no positive time for the threads in use")
+    return found
 
 
 def _tried(content: dict[str, Any], manifest: dict[str, Any]) -> Tried:
@@ -297,7 +330,7 @@ def _predictions(value: Any, images: int, classes: int) -> np.ndarray:
 
 
 def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
-    value = content.get(name)
+    value = content.get(_key(name))
     if not isinstance(value, dict):
         raise _Off(f"{name} is missing or not an object")
     return value

@@ -226,10 +226,16 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """What executed the model."""
+    """What executed the model.
+
+    threads: of a session on the processor. threads_tried: the median in ms by the number of threads, where it was found
+    by trial. None: there are none, or the result does not tell.
+    """
 
     name: str
     version: str
+    threads: int | None = None
+    threads_tried: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

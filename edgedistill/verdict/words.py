@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..export.int8_facts import Int8Facts
-from ..targets import flaws
+from ..targets import flaws, thread_trial
 from ..targets.printable import say_json
 from ..work.console import Terminal
 from .verdict import (
@@ -30,6 +30,7 @@ from .verdict import (
     Obstacle,
     Over,
     Reason,
+    Runtime,
     Seed,
     Start,
     Verdict,
@@ -197,9 +198,10 @@ def notes(verdict: Verdict) -> list[str]:
     compared = [words for one in candidates if (words := comparison_words(one))]
     made = {int8_words(one.int8): None for one in candidates if one.int8}
     forced = [f"{verdict.forced} was asked for with --precision"] if verdict.forced else []
+    threads = [words] if (words := threads_words(verdict.runtime)) else []
     return [
         *([synthetic_words(verdict)] if verdict.check.synthetic else []),
-        *(f"{words}." for words in (*found, *broken, *missing, *compared, *made, *forced, *told)),
+        *(f"{words}." for words in (*found, *broken, *missing, *compared, *made, *forced, *threads, *told)),
         *([f"Budgets changed for this build: {', '.join(changed)}."] if changed else []),
         *(
             f"Not used, {what}: {', '.join(f'{count} {reason}' for reason, count in counts.items())}."
@@ -228,6 +230,11 @@ def against_fp32_words(found: AgainstFp32) -> str:
         f"{speed}, right on {100 * found.difference:+.1f} points of {found.images} images "
         f"({100 * found.low:+.1f} to {100 * found.high:+.1f})"
     )
+
+
+def threads_words(runtime: Runtime | None) -> str:
+    """How many threads were found to be enough; "" where all cores were worth it, or nothing was tried."""
+    return thread_trial.words(runtime.threads, runtime.threads_tried) if runtime else ""
 
 
 def int8_words(made: Int8Facts) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edgedistill.errors import InputError
 from edgedistill.profiles import Profile, list_profiles, load_profile
 from edgedistill.targets.errors import TargetError
-from edgedistill.targets.manifest import read_manifest, selected_precision
+from edgedistill.targets.manifest import read_manifest, selected_precision, selected_threads
 
 
 @pytest.fixture
@@ -272,3 +272,38 @@ def test_the_selected_precision_counts_only_for_this_build(bundle: Path) -> None
     assert selected_precision(manifest) == "fp32"
     verdict.write_text(json.dumps({"build_id": manifest.build_id, "selected": "int8"}))
     assert selected_precision(manifest) == "fp32"
+
+
+MEASURED = {"threads": 1, "threads_tried": {"1": 6.7, "2": 8.8}}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "changed", "threads"),
+    [
+        (MEASURED, {}, 1),
+        ({"threads": 2, "threads_tried": None}, {}, 2),  # by --threads, or the profile's
+        ({"threads": 2}, {}, 2),
+        ({}, {}, None),  # of a verdict that was made before
+        ({"threads": None}, {}, None),  # a GPU's
+        (MEASURED, {"device": {"name": "another processor"}}, None),
+        (MEASURED, {"build_id": "another"}, None),
+        (MEASURED, {"verdict": "unmeasured"}, None),
+        ({"threads": 1, "threads_tried": {"1": 4.0, "2": 5.0, "4": 6.0}}, {}, None),  # on more cores than here
+        ({"threads": 1, "threads_tried": {"1": 4.0}}, {}, None),
+        ({"threads": 1, "threads_tried": "many"}, {}, None),
+        ({"threads": 3}, {}, None),
+        ({"threads": 0}, {}, None),
+        ({"threads": True}, {}, None),
+        ({"threads": "1"}, {}, None),
+        ([], {}, None),
+        (MEASURED, {"device": "a processor"}, None),
+    ],
+)
+def test_the_measured_threads_count_only_on_a_machine_of_the_same_name_and_size(
+    bundle: Path, runtime: Any, changed: dict[str, Any], threads: int | None
+) -> None:
+    manifest = read_manifest(bundle)
+    assert selected_threads(manifest, "a processor", [1, 2]) is None
+    verdict = {"build_id": manifest.build_id, "verdict": "pass", "device": {"name": "a processor"}, "runtime": runtime}
+    (bundle / "verdict.json").write_text(json.dumps(verdict | changed))
+    assert selected_threads(manifest, "a processor", [1, 2]) == threads

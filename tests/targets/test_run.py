@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import NAMES, change_manifest, colour_model, png, write_bundle
+from bundles import NAMES, change_manifest, colour_model, png, write_bundle, write_verdict
 
 from edgedistill.profiles import load_profile
-from edgedistill.targets import machine, run
+from edgedistill.targets import machine, result, run, runtimes
+from edgedistill.targets.length import Loop
 from edgedistill.targets.manifest import read_manifest
 
 QUICK = ["--warmup-s", "0", "--min-s", "0", "--min-queries", "1"]
@@ -88,6 +89,53 @@ def test_the_fast_cores_that_threads_stay_on_are_told(
     assert "its threads stay on the fast cores 0\n" in capsys.readouterr().out
 
 
+def test_verify_finds_by_trial_how_many_threads_are_worth_it(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+    run_there = run.lifeline.run
+    monkeypatch.setattr(run.lifeline, "run", lambda command: (asked.append(command), run_there(command))[1])
+    monkeypatch.setattr(run.cores, "physical_cores", lambda: 2)
+    monkeypatch.setattr(run.thread_trial, "medians", lambda *_: {1: 6.7, 2: 8.8})
+    assert run.main(["verify", "--bundle", str(copied), "--model", "fp32", *QUICK]) == 0
+    assert "1 thread: faster here than 2\n" in capsys.readouterr().out
+    found = json.loads((copied / "results" / "fp32-onnxruntime-cpu.json").read_text())["runtime"]
+    assert (found["threads"], found["threads_tried"]) == (1, {"1": 6.7, "2": 8.8})
+    assert asked[0][-2:] == ["--threads", "1"]  # the fresh process, too
+
+
+def test_one_that_was_asked_for_is_not_tried(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run.thread_trial, "medians", lambda *_: pytest.fail("tried"))
+    assert run.main(["verify", "--bundle", str(copied), "--model", "fp32", *QUICK, "--threads", "2"]) == 0
+    found = json.loads((copied / "results" / "fp32-onnxruntime-cpu.json").read_text())["runtime"]
+    assert found["threads"] == 2
+    assert "threads_tried" not in found
+
+
+def test_a_trial_in_earnest_measures_a_session_for_each_number(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.cores, "physical_cores", lambda: 4)
+    candidate = runtimes.Candidate("fp32", "onnxruntime-cpu")
+    (found,) = result.measure_candidates(read_manifest(copied), [candidate], Loop(0, 0, 1), None)
+    assert list(found["runtime"]["threads_tried"]) == ["1", "2", "4"]
+    assert str(found["runtime"]["threads"]) in found["runtime"]["threads_tried"]
+
+
+def test_predict_takes_the_threads_that_were_measured(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_verdict(copied, read_manifest(copied).build_id, "fp16", "onnxruntime-cpu", threads=1)
+    (tmp_path / "x.png").write_bytes(png(np.zeros((20, 20, 3), np.uint8)))
+    used: list[int | None] = []
+    opened = runtimes.open_session
+    monkeypatch.setattr(runtimes, "open_session", lambda *given: (used.append(given[3]), opened(*given))[1])
+    monkeypatch.setattr(run.cores, "physical_cores", lambda: 2)
+    for flags in ([], ["--threads", "0"], ["--threads", "2"], ["--model", "fp32"]):
+        assert run.main(["predict", "--bundle", str(copied), str(tmp_path / "x.png"), *flags]) == 0
+    assert used == [1, 0, 2, None]
+
+
 def test_doctor_says_what_would_tell_of_throttling(
     copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,9 +151,9 @@ def test_verify_measures_every_candidate_and_writes_a_result_each(copied: Path) 
     assert (done.returncode, done.stderr) == (0, "")
     found = {path.stem: json.loads(path.read_text()) for path in (copied.parent / "there").iterdir()}
     assert set(found) == {"fp32-onnxruntime-cpu", "fp16-onnxruntime-cpu"}
-    for name, result in found.items():
-        assert f"{result['model']['precision']}-{result['runtime']['name']}" == name
-        assert result["memory_mb"]["peak"] > 0
+    for name, one in found.items():
+        assert f"{one['model']['precision']}-{one['runtime']['name']}" == name
+        assert one["memory_mb"]["peak"] > 0
         assert f"{name} " in done.stdout
     assert read_manifest(copied).sha256 == before
 

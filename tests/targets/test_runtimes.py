@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import fake_tensorrt
 import pytest
-from bundles import colour_model, colour_pixels, expected_probabilities, write_bundle
+from bundles import colour_model, colour_pixels, expected_probabilities, write_bundle, write_verdict
 
 from edgedistill.profiles import load_profile
-from edgedistill.targets import cudart, names, providers, runtimes, trt_sidecar
+from edgedistill.targets import cores, cudart, machine, names, providers, runtimes, trt_sidecar
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import Manifest, read_manifest
 from edgedistill.targets.runtimes import Candidate
@@ -86,6 +87,49 @@ def test_threads_are_the_profiles_unless_given(tmp_path: Path, asked: int | None
     assert session.describe()["threads"] == used
     pixels, _ = colour_pixels(3)
     assert session.run(pixels).probabilities == pytest.approx(expected_probabilities(pixels), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "fixed", "asked", "left"),
+    [
+        (names.CPU, 0, None, True),
+        (names.OPENVINO, 0, None, True),
+        (names.CPU, 0, 0, False),
+        (names.CPU, 0, 2, False),
+        (names.CPU, 4, None, False),
+        (names.CUDA, 0, None, False),
+        (names.TENSORRT, 0, None, False),
+    ],
+)
+def test_threads_are_left_to_a_trial_on_a_processor_where_nobody_fixed_them(
+    tmp_path: Path, runtime: str, fixed: int, asked: int | None, left: bool
+) -> None:
+    assert runtimes.leaves_threads(bundle(tmp_path, threads=fixed), runtime, asked) is left
+
+
+def test_the_selected_candidate_has_the_threads_it_was_measured_with_on_its_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cores, "physical_cores", lambda: 2)
+    manifest = bundle(tmp_path)
+    assert runtimes.measured_threads(manifest, "fp16", names.CPU) is None
+    write_verdict(manifest.path, manifest.build_id, "fp16", names.CPU)
+    assert runtimes.measured_threads(manifest, "fp16", names.CPU) == 1
+    assert runtimes.measured_threads(manifest, "fp32", names.CPU) is None
+    assert runtimes.measured_threads(manifest, "fp16", names.OPENVINO) is None
+    for other in ({"machine": "riscv64"}, {"cpu_model": "another", "model": ""}, {"emulated_on": "x86"}):
+        with monkeypatch.context() as elsewhere:
+            facts = dataclasses.replace(machine.read_facts(), **other)
+            elsewhere.setattr(machine, "read_facts", lambda facts=facts, **_: facts)
+            assert runtimes.measured_threads(manifest, "fp16", names.CPU) is None
+    monkeypatch.setattr(cores, "physical_cores", lambda: 4)
+    assert runtimes.measured_threads(manifest, "fp16", names.CPU) is None
+
+
+def test_a_gpus_runtime_has_no_measured_threads(tmp_path: Path) -> None:
+    manifest = bundle(tmp_path)
+    write_verdict(manifest.path, manifest.build_id, "fp16", names.CUDA)
+    assert runtimes.measured_threads(manifest, "fp16", names.CUDA) is None
 
 
 def test_a_damaged_model_is_not_opened(tmp_path: Path) -> None:

@@ -274,6 +274,17 @@ def test_a_half_precision_that_was_measured_slower_is_not_selected(judge: Judge)
     assert (verdict.latency_ms.p50, verdict.model.precision) == (1.22, "fp32")
 
 
+def test_the_threads_of_the_selected_candidate_stand_in_the_verdict(judge: Judge) -> None:
+    check = check_set(200)
+    fast, slow = measured.result(check, p95=4.0), measured.result(check, precision="fp32", p95=6.0)
+    fast["runtime"] |= {"threads": 1, "threads_tried": {"1": 6.7, "2": 8.8}}
+    slow["runtime"] |= {"threads": 2, "threads_tried": {"1": 20.0, "2": 14.0}}
+    runtime = judge(check, slow, fast).runtime
+    assert (runtime.threads, runtime.threads_tried) == (1, {"1": 6.7, "2": 8.8})
+    runtime = judge(check, measured.result(check)).runtime
+    assert (runtime.threads, runtime.threads_tried) == (None, None)
+
+
 def test_one_model_under_two_runtimes_is_two_candidates(judge: Judge) -> None:
     check = check_set(200)
     slow, fast = measured.result(check, p95=6.0), measured.result(check, p95=4.0)

@@ -60,6 +60,19 @@ def test_figures_a_device_could_not_measure_are_none(tmp_path: Path) -> None:
     assert result.matches_profile is None
 
 
+def test_threads_and_what_was_tried_are_read_where_a_result_has_them(tmp_path: Path) -> None:
+    for said, threads, tried in (
+        ({}, None, {}),
+        ({"threads": 4}, 4, {}),
+        ({"threads": 4, "threads_tried": None}, 4, {}),
+        ({"threads": 1, "threads_tried": {"1": 6.7, "2": 8.8}}, 1, {1: 6.7, 2: 8.8}),
+    ):
+        content = good()
+        content["runtime"] = {"name": "onnxruntime-cpu", "version": "1"} | said
+        found = read(measured.written(tmp_path, content))
+        assert (found.threads, found.threads_tried) == (threads, tried)
+
+
 def test_an_image_without_a_finite_answer_is_minus_one(tmp_path: Path) -> None:
     content = good()
     content["predictions"][3] = -1
@@ -130,6 +143,18 @@ WRONG = [
     (("model", "file"), "models/fp32.onnx", "another models/fp32.onnx"),
     (("model", "sha256"), "e" * 64, "another models/fp16.onnx"),
     (("runtime", "name"), "", "runtime.name"),
+    (("runtime", "threads"), "two", "runtime.threads"),
+    (("runtime", "threads"), True, "runtime.threads"),
+    (("runtime", "threads"), 0, "runtime.threads is 0"),
+    (("runtime", "threads"), 1.5, "a whole number"),
+    (("runtime", "threads"), 1e300, "runtime.threads is 1e+300, expected 1 to 1024"),
+    (("runtime", "threads_tried"), [6.7, 8.8], "runtime.threads_tried is missing or not an object"),
+    (("runtime", "threads_tried"), {}, "no positive time"),
+    (("runtime", "threads_tried"), {"1": 6.7}, "no positive time for the threads in use"),
+    (("runtime", "threads_tried"), {"one": 6.7}, "has 'one'"),
+    (("runtime", "threads_tried"), {"9" * 5000: 6.7}, "expected numbers of threads"),
+    (("runtime", "threads_tried"), {"1": -1}, "runtime.threads_tried.1 is -1"),
+    (("runtime", "threads_tried"), {"1": 10**400}, "finite"),
     (("device", "name"), 7, "device.name"),
     (("matches_profile",), "yes", "matches_profile"),
     (("matches_profile",), 1, "matches_profile"),

@@ -55,6 +55,13 @@ against_fp32 = st.builds(
     images=count,
     same=share,
 )
+runtimes = st.builds(
+    kinds.Runtime,
+    name=text,
+    version=text,
+    threads=st.none() | count,
+    threads_tried=st.none() | st.dictionaries(text, number, max_size=3),
+)
 int8 = st.builds(
     kinds.Int8Facts,
     dialect=text,
@@ -113,7 +120,7 @@ verdicts = st.builds(
     model=st.builds(kinds.Model, bytes=count, precision=text),
     precision_candidates=several(candidates),
     device=st.none() | st.builds(kinds.Machine, name=text, matches_profile=st.none() | st.booleans()),
-    runtime=st.none() | st.builds(kinds.Runtime, name=text, version=text),
+    runtime=st.none() | runtimes,
     teacher=st.builds(kinds.Teacher, id=text, hash=text),
     check=st.builds(kinds.Check, images=count, source=text, synthetic=st.booleans()),
     start=st.none() | st.builds(kinds.Start, **trained),

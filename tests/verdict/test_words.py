@@ -13,7 +13,7 @@ from rich.console import Console
 from edgedistill.targets.flaws import Flaw
 from edgedistill.verdict.decide import decide
 from edgedistill.verdict.results import read_result
-from edgedistill.verdict.verdict import Candidate, Obstacle, Over, Skipped, Verdict, read_verdict
+from edgedistill.verdict.verdict import Candidate, Obstacle, Over, Runtime, Skipped, Verdict, read_verdict
 from edgedistill.verdict.words import candidate_rows, draw, notes, rows, show
 
 
@@ -100,6 +100,14 @@ def test_the_second_table_shows_every_candidate_and_why_not(tmp_path: Path) -> N
     assert "int8 is not built: there are no photos to calibrate on." in notes(verdict)
     assert "fp16, tensorrt does not run: the engine cannot be built." in notes(verdict)
     assert found[0][1:5] == ("3.60", "4.00", "80", "1.000")
+
+
+def test_fewer_threads_than_cores_are_said_where_a_trial_found_them(verdict: Verdict) -> None:
+    tried = {"1": 6.7, "2": 8.8}
+    for threads, found, said in ((1, tried, True), (2, {"1": 9.0, "2": 5.0}, False), (1, None, False)):
+        runtime = Runtime(name="onnxruntime-cpu", version="1", threads=threads, threads_tried=found)
+        assert ("1 thread: faster here than 2." in notes(replace(verdict, runtime=runtime))) is said
+    assert not any("thread" in note for note in notes(replace(verdict, runtime=None)))
 
 
 def test_changed_budgets_and_unused_images_are_said(verdict: Verdict) -> None:
