@@ -235,7 +235,7 @@ def verify(
     results  files that `run.py verify` wrote on the board, folders of them, and bundles that were there; none: measure
     device   where to measure: "local" (this machine), "ssh://USER@BOARD", or "folder:PLACE" (what came back from there)
     mode     how long: "quick", "full" or "soak" (ten minutes a candidate)
-    threads  of a CPU session; None: the profile's choice
+    threads  of a CPU session, 0: the physical cores, at most 8; None: the profile's choice, or found by trial
 
     Returns the Verdict, which is also written into the bundle as verdict.json. Raises InputError for a damaged bundle,
     a result that does not belong to it, an unknown device and a runtime that does not start.

@@ -86,8 +86,8 @@ def _runtimes(runtime: Runtime) -> Iterator[str]:
     yield ", ".join(runtime.prefer)
     if runtime.cuda_graph:
         yield "TensorRT with a CUDA graph"
-    threads = f"{runtime.threads} threads" if runtime.threads else "a thread for each physical core, at most 8"
-    yield f"on a CPU: {threads}"
+    by_trial = "threads by trial, up to one for each physical core, at most 8"
+    yield f"on a CPU: {f'{runtime.threads} threads' if runtime.threads else by_trial}"
 
 
 def _onnxruntime(own: OnnxRuntime) -> Iterator[str]:

@@ -58,8 +58,9 @@ class Runtime:
     """What runs the model on the board.
 
     prefer: runtimes in order of preference. reference: the one that tells the agreement on a machine that is not the
-    board. threads: of a CPU runtime; 0 means the physical cores, at most 8. cuda_graph: TensorRT records its calls
-    once and replays them, and so does onnxruntime on a GPU where its io_binding is on.
+    board. threads: of a CPU runtime; 0 leaves them to be found on the device, by trial of up to one for each physical
+    core, at most 8. cuda_graph: TensorRT records its calls once and replays them, and so does onnxruntime on a GPU
+    where its io_binding is on.
     """
 
     prefer: tuple[RuntimeName, ...]

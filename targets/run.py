@@ -96,7 +96,7 @@ def doctor(options: argparse.Namespace) -> int:
     facts = machine.read_facts()
     gpu = facts.gpus[0] if facts.gpus else None
     _say("machine", f"{machine.device_name(facts)}, {facts.machine}, {facts.memory_mb} MB memory")
-    _say("python", f"{platform.python_version()}; a CPU session uses {_threads_words()}")
+    _say("python", f"{platform.python_version()}; a CPU session uses up to {_threads_words()}")
     if facts.gpus is None:
         _say("gpu", "the driver is there but refuses: check nvidia-smi, and that this user may use the GPU")
     else:
@@ -470,7 +470,7 @@ def _identity_words(identity: machine.Identity) -> str:
 
 
 def _threads_words() -> str:
-    """How many threads, and where they stay on a machine whose cores are not all alike."""
+    """How many threads at most where none are fixed, and where they stay on a machine whose cores are not all alike."""
     threads = cores.physical_cores()
     where = cores.placement(threads)
     on = f" on its fast cores {', '.join(map(str, where))}" if where else ""

@@ -1,15 +1,15 @@
 """How many threads a session on the processor is worth here, found by a short trial where nobody fixed the number.
 
 In a virtual machine the two threads of one physical core may look like two cores. Two threads are then no faster than
-one, and in int8, which keeps a core's arithmetic units busy by itself, much slower. No file tells, so it is measured:
-sessions with 1, 2, 4 ... threads, up to one for each physical core, take turns, and the fewest threads that are nearly
-as fast as the fastest are taken. Threads that bring nothing take processors from other programs.
+one, and slower in int8. The host may hide that from every file that cores.py reads, so it is measured: sessions with
+1, 2, 4 ... threads, up to one for each physical core, take turns, and the fewest threads that are nearly as fast as the
+fastest are taken. Threads that bring nothing take processors from other programs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from time import perf_counter
 from typing import Protocol
@@ -29,10 +29,10 @@ class Session(measure.Session, Protocol):
     def close(self) -> None: ...
 
 
-def choices(most: int | None = None) -> list[int]:
-    """1, 2, 4 ... and `most`, the number of physical cores unless given, at the end."""
-    most = most or cores.physical_cores()
-    return [*_powers_below(most), most]
+def choices() -> list[int]:
+    """The numbers of threads to try here: 1, 2, 4 ... and at the end that of the physical cores."""
+    most = cores.physical_cores()
+    return [count for count in (1, 2, 4) if count < most] + [most]
 
 
 def medians(opened: Callable[[int], Session], images: np.ndarray, seconds: float = SECONDS) -> dict[int, float]:
@@ -52,7 +52,7 @@ def medians(opened: Callable[[int], Session], images: np.ndarray, seconds: float
         started = perf_counter()
         for session in sessions:
             session.run(images[:1])
-        a_turn = 2 * (perf_counter() - started)  # at least: a query that is not timed, and one that is
+        a_turn = max(2 * (perf_counter() - started), 1e-6)  # at least a query that is not timed, and one that is
         queries = [images[index : index + 1] for index in range(len(images))]
         turns = max(1, min(TURNS, int(SECONDS / a_turn)))
         found = measure.take_turns(
@@ -76,14 +76,7 @@ def words(threads: int | None, tried: Mapping[str, float] | None) -> str:
     worth it, where nothing was tried, and for what is no trial of ours."""
     found = {int(count): median for count, median in (tried or {}).items() if re.fullmatch("[1-9][0-9]{0,3}", count)}
     most = max(found, default=0)
-    if threads not in found or threads >= most:
+    if threads is None or threads not in found or threads >= most:
         return ""
     how = "faster here than" if found[most] > NEARLY * found[threads] else "as fast here as"
     return f"{threads} {'thread' if threads == 1 else 'threads'}: {how} {most}"
-
-
-def _powers_below(most: int) -> Iterator[int]:
-    count = 1
-    while count < most:
-        yield count
-        count *= 2

@@ -39,7 +39,7 @@ CPU = """\
 cpu  Any CPU (x86-64 or arm64)
   known by      machine x86_64, AMD64, aarch64 or arm64
   runtimes      onnxruntime-cpu
-                on a CPU: a thread for each physical core, at most 8
+                on a CPU: threads by trial, up to one for each physical core, at most 8
   elsewhere     onnxruntime-cpu, which tells the agreement alone
   student       mobilenetv3_large_100 at 224 px, unless another is named
   graph         ONNX opset 18, one image at a time

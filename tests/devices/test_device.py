@@ -111,3 +111,9 @@ def test_another_board_by_ssh_is_the_wrong_one_and_what_ships_does_not_name_it(
     assert verdict.agreement.value == 1.0
     assert verdict.next[-1].endswith("--device ssh://USER@BOARD")
     assert "127.0.0.1" not in (bundle / "verdict.json").read_text()
+
+
+def test_no_threads_asked_for_are_left_to_the_device_and_0_are_its_physical_cores() -> None:
+    assert Measurement().arguments == ("--mode", "full")
+    assert Measurement(threads=0).arguments == ("--mode", "full", "--threads", "0")
+    assert Measurement(threads=2, mode="quick").arguments == ("--mode", "quick", "--threads", "2")

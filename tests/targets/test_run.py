@@ -19,7 +19,7 @@ from bundles import NAMES, change_manifest, colour_model, png, write_bundle, wri
 from edgedistill.profiles import load_profile
 from edgedistill.targets import machine, result, run, runtimes
 from edgedistill.targets.length import Loop
-from edgedistill.targets.manifest import read_manifest
+from edgedistill.targets.manifest import Manifest, read_manifest
 
 QUICK = ["--warmup-s", "0", "--min-s", "0", "--min-queries", "1"]
 
@@ -94,7 +94,12 @@ def test_verify_finds_by_trial_how_many_threads_are_worth_it(
 ) -> None:
     asked: list[list[str]] = []
     run_there = run.lifeline.run
-    monkeypatch.setattr(run.lifeline, "run", lambda command: (asked.append(command), run_there(command))[1])
+
+    def running(command: list[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return run_there(command)
+
+    monkeypatch.setattr(run.lifeline, "run", running)
     monkeypatch.setattr(run.cores, "physical_cores", lambda: 2)
     monkeypatch.setattr(run.thread_trial, "medians", lambda *_: {1: 6.7, 2: 8.8})
     assert run.main(["verify", "--bundle", str(copied), "--model", "fp32", *QUICK]) == 0
@@ -129,7 +134,12 @@ def test_predict_takes_the_threads_that_were_measured(
     (tmp_path / "x.png").write_bytes(png(np.zeros((20, 20, 3), np.uint8)))
     used: list[int | None] = []
     opened = runtimes.open_session
-    monkeypatch.setattr(runtimes, "open_session", lambda *given: (used.append(given[3]), opened(*given))[1])
+
+    def opening(manifest: Manifest, precision: str, runtime: str, threads: int | None) -> Any:
+        used.append(threads)
+        return opened(manifest, precision, runtime, threads)
+
+    monkeypatch.setattr(runtimes, "open_session", opening)
     monkeypatch.setattr(run.cores, "physical_cores", lambda: 2)
     for flags in ([], ["--threads", "0"], ["--threads", "2"], ["--model", "fp32"]):
         assert run.main(["predict", "--bundle", str(copied), str(tmp_path / "x.png"), *flags]) == 0
