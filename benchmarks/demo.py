@@ -121,7 +121,8 @@ def measured_on(bundle: Path, verdict: dict[str, Any]) -> str:
         ):
             device, threads = result["device"], result["runtime"]["threads"]
             memory_mb = device["evidence"].get("memory_total_mb")
-            words = [device["name"], f"{threads} threads"] + ([f"{memory_mb / 1024:.0f} GB"] if memory_mb else [])
+            words = [device["name"], "1 thread" if threads == 1 else f"{threads} threads"]
+            words += [f"{memory_mb / 1024:.0f} GB"] if memory_mb else []
             return ", ".join(words)
     sys.exit(f"{bundle}/results: the result behind verdict.json is not there")
 

@@ -79,6 +79,10 @@ def _result(folder: Path) -> None:
 
 
 def _verdict(folder: Path) -> None:
+    of_the_device = manifest.Manifest(folder, measured.MANIFEST_SHA256, measured.manifest())
+    manifest.selected_precision(of_the_device)
+    manifest.selected_runtime(of_the_device)
+    manifest.selected_threads(of_the_device, "Test Board", [1, 2])
     verdict.read_verdict(folder).to_json()
 
 
