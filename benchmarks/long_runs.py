@@ -162,7 +162,7 @@ def verified(bundle: Path, times: int) -> list[Row]:
             answers, chosen, levels = set(), set(), []
             for _ in range(times):
                 verdict = verify(bundle, threads=1)
-                answers.add(tuple((one.file, one.agreement) for one in verdict.precision_candidates))
+                answers.add(frozenset((one.file, one.agreement) for one in verdict.precision_candidates))
                 chosen.add(verdict.selected)
                 levels.append(
                     (rss_mb(), len(os.listdir("/proc/self/fd")), threading.active_count(), left(place, bundle))
