@@ -11,8 +11,8 @@ one and the same student in several precisions. The teacher looks at the photos 
 is kept under --work.
 
 "default int8" is `onnxruntime.quantization.quantize_static` as it is called with a model and photos alone: the same
-fp32 file and the same number of photos. All models are then timed in one run, in turns, one image at a time, with as
-many threads as the processor has cores. Rows, NAME being the student:
+fp32 file and the same number of photos. All models are then timed in one run, in turns, one image at a time, each with
+as many threads as the verdict measured it with (default int8: as int8). Rows, NAME being the student:
 
     NAME/bits                        of the precision that the build chose
     NAME/fp32, NAME/chosen           ms, the median over rounds
@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -126,7 +127,8 @@ def figures(name: str, manifest: Manifest, selected: str, options: argparse.Name
         pool = sorted((options.work / f"pool-{options.photos}").iterdir())[:CALIBRATING]
         quantize_static(manifest.file("models/fp32.onnx"), default, Photos(pool, manifest.size))
     paths = {one["precision"]: manifest.file(one["file"]) for one in manifest.models} | {"default": default}
-    sessions = {kind: session(path) for kind, path in paths.items()}
+    threads = {kind: threads_of(manifest, "int8" if kind == "default" else kind) for kind in paths}
+    sessions = {kind: session(path, threads[kind]) for kind, path in paths.items()}
     images = np.load(manifest.file("check/images.npy"))
     timed = timed_in_turns(sessions, images, options.rounds)
     right = {kind: right_answers(one, manifest, images) for kind, one in sessions.items()}
@@ -183,9 +185,16 @@ class Photos(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def session(path: Path) -> onnxruntime.InferenceSession:
+def threads_of(manifest: Manifest, precision: str) -> int:
+    """As many as this precision was measured with; all cores where it was not."""
+    found = sorted(manifest.place("results").glob(f"{precision}-*.json"))
+    threads = json.loads(found[0].read_text(encoding="utf-8")).get("runtime", {}).get("threads") if found else None
+    return threads or cores.physical_cores()
+
+
+def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores.physical_cores()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
@@ -200,7 +209,7 @@ def timed_in_turns(
         return lambda: one.run(None, {"image": next(queries)})
 
     calls = {kind: asking(one) for kind, one in sessions.items()}
-    return rows.interleave(calls, rounds=rounds, calls=10, warm_up=2)
+    return rows.interleave(calls, rounds=rounds, calls=20, warm_up=2, settle=3)
 
 
 def right_answers(one: onnxruntime.InferenceSession, manifest: Manifest, images: np.ndarray) -> np.ndarray:

@@ -56,12 +56,14 @@ def interleave(
     rounds: int,
     calls: int = 1,
     warm_up: int = 1,
+    settle: int = 0,
     most_s: float = math.inf,
 ) -> dict[str, np.ndarray]:
     """Seconds per call of every candidate in every round, float64 [rounds].
 
     Each round runs `calls` calls of every candidate, in an order drawn anew (a fixed neighbour would leave the same
-    one a cold cache each time); the collector is off while timing. `warm_up` rounds run before and are thrown away.
+    one a cold cache each time); the collector is off while timing. `settle` calls of a candidate come before those that
+    are timed, so that caches and sleeping threads are its own. `warm_up` rounds run before and are thrown away.
     On a slow machine there are fewer rounds, but 3 if so many were asked for: none starts after `most_s` seconds.
     """
     names = list(candidates)
@@ -77,6 +79,8 @@ def interleave(
             for index in order.permutation(len(names)):
                 name = names[index]
                 call = candidates[name]
+                for _ in range(settle):
+                    call()
                 start = perf_counter()
                 for _ in range(calls):
                     call()
