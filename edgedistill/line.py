@@ -38,6 +38,7 @@ from .distil.arithmetic import choose_device
 from .distil.config import TrainConfig, batch_for, epochs_for, patient
 from .distil.lesson import Lesson
 from .distil.pace import VIEWS
+from .distil.photo_statistics import made_alone
 from .distil.stand_in import Like
 from .export.graph import GraphFacts, GraphSpec
 from .export.models import Int8, export_models
@@ -241,6 +242,8 @@ class Line:
     def _settled(self, seed: int, lesson: Lesson, stores: Stores) -> TrainConfig:
         """How this seed trains, the epochs of --time with it."""
         config = self.config(seed, len(lesson.rows))
+        if not made_alone(lesson.store, lesson.rows):  # what photos teach need not be held back
+            config = dataclasses.replace(config, interpolation=1.0)
         if self.time is None:
             return config
         epochs, why = distil_stages.epochs_in(self.work, self.start, lesson, stores.train_stage, config, self.time)

@@ -119,9 +119,14 @@ def test_few_photos_are_joined_by_images_of_the_classes_they_lack(
 
 
 def test_photos_beside_what_was_made_move_statistics_where_it_is_asked_for(
-    built: Verdict, names: Path, tiny_teacher_folder: Path, caplog: pytest.LogCaptureFixture
+    built: Verdict,
+    names: Path,
+    tiny_teacher_folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level("INFO")
+    monkeypatch.setattr(Start, "knows_teacher", True)
     made, photos = stage(names, "synthetic"), write_photos(names / "beside", 12, classes=FOUR_CLASSES)
     both = names / "both"
     both.mkdir()
@@ -137,9 +142,11 @@ def test_photos_beside_what_was_made_move_statistics_where_it_is_asked_for(
         kept = line.training_rows(images, stores)
         classes = line.classes(bank, images, stores, kept)
         lesson = line._lesson(stores, kept, bank, classes)
-        config = line.config(0, len(lesson.rows))
+        config = line._settled(0, lesson, stores)
         before, after = (line.start.untrained(0)[0] for _ in range(2))
         meet_photos(after, lesson, config)
+    assert line.config(0, len(lesson.rows)).interpolation < 1
+    assert config.interpolation == 1  # what photos teach is not held back
     assert "BatchNorm's statistics moved towards those of" in caplog.text
     mine, theirs = dict(before.backbone.named_buffers()), dict(after.backbone.named_buffers())
     assert all(not torch.equal(mine[name], theirs[name]) for name in mine if name.endswith("running_mean"))

@@ -31,6 +31,11 @@ def photos_beside_made(store: TeacherStore, rows: np.ndarray) -> np.ndarray:
     return rows[photos] if not photos.all() else rows[:0]
 
 
+def made_alone(store: TeacherStore, rows: np.ndarray) -> bool:
+    """Whether all of these rows are images that were made."""
+    return store.facts is not None and bool((store.facts.prompt_class[rows] >= 0).all())
+
+
 def move_to_photos(
     student: Student, store: TeacherStore, photos: np.ndarray, *, prior: int, size: int, seed: int
 ) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgedistill.distil.photo_statistics import move_statistics, move_to_photos, photos_beside_made
+from edgedistill.distil.photo_statistics import made_alone, move_statistics, move_to_photos, photos_beside_made
 from edgedistill.distil.students import Student
 from edgedistill.teacher.row_facts import RowFacts
 from edgedistill.teacher.store import TeacherStore
@@ -92,6 +92,9 @@ def test_photos_are_told_from_what_was_made_and_matter_only_beside_it(store: Tea
     assert len(photos_beside_made(both, every[:MADE])) == 0
     assert len(photos_beside_made(both, every[MADE:])) == 0
     assert len(photos_beside_made(store, every)) == 0
+    assert made_alone(both, every[:MADE])
+    assert not made_alone(both, every)
+    assert not made_alone(store, every)
 
 
 def test_a_student_moves_alike_for_a_seed_and_learns_nothing_by_it(both: TeacherStore) -> None:

@@ -15,10 +15,10 @@ a class best; its λ_a is 0 unless asked for, since it did not help in the trial
 
 The recipe is gentle with a start that knows the teacher: images that were made are no photos, and a projector that
 follows them far, or takes over their statistics, forgets what it knew of photos. So what is kept lies between the
-start's weights and those of training (WiSE-FT, arXiv 2109.01903), and it matters little how long that was. Weights,
-rate and norm were chosen in rough trials that no command here repeats, by how students of such images agreed with the
-teacher on photos of the example's pool; the interpolation on these and on the pools of PACS: the closer images come to
-photos, the nearer to training it may lie.
+start's weights and those of training (WiSE-FT, arXiv 2109.01903), and it matters little how long that was; where photos
+train, too, all of what they teach is kept (line.py). Weights, rate and norm were chosen in rough trials that no command
+here repeats, by how students of such images agreed with the teacher on photos of the example's pool; the interpolation
+on these and on the pools of PACS: the closer images come to photos, the nearer to training it may lie.
 """
 
 from __future__ import annotations
