@@ -426,7 +426,7 @@ def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     runtime: Annotated[
-        Text, typer.Option("--runtime", help="onnxruntime, tensorrt, ...; default: what the verdict selected.")
+        Text, typer.Option("--runtime", help="onnxruntime-cpu, tensorrt, ...; default: what the verdict selected.")
     ] = None,
     precision: Annotated[
         Text, typer.Option("--precision", help="fp32, fp16 or int8; default: what the verdict selected.")

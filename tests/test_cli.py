@@ -113,10 +113,10 @@ def test_predict_prints_a_line_an_image(built_folder: Path) -> None:
 def test_predict_takes_the_runtime_and_the_precision_that_are_named(built_folder: Path) -> None:
     photo = sorted((built_folder / "photos").iterdir())[0]
     asked = ("predict", built_folder / "bundle", photo, "--runtime")
-    done = edgedistill(*asked, "onnxruntime", "--precision", "fp32")
+    done = edgedistill(*asked, "onnxruntime-cpu", "--precision", "fp32")
     assert done.returncode == 0, done.stderr
     assert_two_lines(edgedistill(*asked, "tensorflow"), "tensorflow")
-    assert_two_lines(edgedistill(*asked, "onnxruntime", "--precision", "fp7"), "fp7")
+    assert_two_lines(edgedistill(*asked, "onnxruntime-cpu", "--precision", "fp7"), "fp7")
 
 
 def test_an_image_that_cannot_be_read_is_exit_2(built_folder: Path, tmp_path: Path) -> None:
