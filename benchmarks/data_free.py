@@ -249,7 +249,6 @@ def report(lines: list[Line]) -> list[rows.Row]:
         for other in ("start", "plain", "photos"):
             if arm not in ("teacher", "start", other) and arms.get(other):
                 apart = study_figures.difference(own, arms[other])
-                bar = ">= 0" if other != "photos" and arm in WAYS else ""
                 found.append(
                     rows.Row(
                         figure=f"{arm}/less {other}",
@@ -257,7 +256,6 @@ def report(lines: list[Line]) -> list[rows.Row]:
                         low=apart.low,
                         high=apart.high,
                         unit="points",
-                        bar=bar,
                     )
                 )
                 for where, value in apart.sets.items():
