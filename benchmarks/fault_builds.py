@@ -108,7 +108,10 @@ class Build:
         for index, line in enumerate(lines):
             if line.startswith("error: ") or line == "interrupted":
                 told = " / ".join(lines[index : index + 2])
-                return told.replace(str(self.place), "PLACE").replace(str(self.inputs), "INPUTS")
+                # No path of this machine; a build may have the folder of another one as its own.
+                for above in (self.place, self.work.parent, self.bundle.parent.parent, self.inputs.parent):
+                    told = told.replace(f"{above}/", "")
+                return told
         return ""
 
     def at(self) -> str:

@@ -34,7 +34,7 @@ def test_a_fault_is_stood_when_every_try_was_and_nothing_is_left(
 @pytest.mark.parametrize(
     ("words", "code", "said", "clear"),
     [
-        ("  scan  160\nerror: no room for {place}/x\nFree some space.\n", 2, "no room for PLACE/x / Free some", True),
+        ("  scan  160\nerror: no room for {place}/x\nFree some space.\n", 2, "no room for x / Free some", True),
         ("\ninterrupted\nRun the same command again.\n", 2, "interrupted / Run the same", True),
         ("Traceback (most recent call last):\n  x\nValueError: y\n", 1, "a traceback: ValueError: y", False),
         ("error: torn\n", 2, "error: torn", False),
