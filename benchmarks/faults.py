@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import re
@@ -32,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from fault_builds import FINISHED, POLL_S, STAGES, Build, Fault, Reference, as_rows, frozen, is_clear, reference
-from rows import command, machine
+from rows import command, keep, machine
 
 MODES = "-dac_override,-dac_read_search"  # what lets root ignore the modes of files
 WITH_RIGHTS_THAT_COUNT = () if os.geteuid() else ("setpriv", f"--bounding-set={MODES}", f"--inh-caps={MODES}")
@@ -418,17 +417,8 @@ def main() -> None:
         held = sum(fault.held for fault in found)
         print(f"\n{held} of {len(found)} rows hold")
         if options.json is not None:
-            keep(found, options.json)
+            keep(as_rows(found, machine(), command()), options.json, lambda row: row["part"], list(PARTS))
     sys.exit(0 if held == len(found) else 1)
-
-
-def keep(found: list[Fault], path: Path) -> None:
-    """Put the rows in the place of the same parts' earlier ones."""
-    parts = {fault.part for fault in found}
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    kept = [row for row in before if row["part"] not in parts] + as_rows(found, machine(), command())
-    kept.sort(key=lambda row: list(PARTS).index(row["part"]))
-    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def line(fault: Fault) -> str:

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--check", type=int, default=0, metavar="N", help="of the check photos; default: all")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--work", type=Path, default=Path(".edgedistill/precision"), help="where all of it is kept")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="put the rows of these students there")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("edgedistill").setLevel(logging.INFO)
@@ -76,7 +76,7 @@ def main() -> None:
         if verdict.verdict == "unmeasured":
             print(f"{name}: no precision was chosen ({', '.join(verdict.reasons)}): fp32 stands for it")
         found += figures(name, read_manifest(bundle), verdict.selected, options)
-    rows.report(found, options.json)
+    rows.report(found, options.json, lambda row: row["figure"].partition("/")[0], STUDENTS)
 
 
 def built(name: str, options: argparse.Namespace) -> tuple[Path, Verdict]:

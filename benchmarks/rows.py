@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -120,8 +121,22 @@ def command() -> str:
     return shlex.join(["python", shown, *sys.argv[1:]])
 
 
-def report(rows: Sequence[Row], json_path: Path | None) -> None:
-    """Print the table on stdout; write the rows to `json_path` if given."""
+def keep(found: list[dict[str, Any]], path: Path, group: Callable[[dict[str, Any]], str], order: Sequence[str]) -> None:
+    """Put rows into the file in the place of the same groups' earlier ones; the groups stand in `order`."""
+    replaced = set(map(group, found))
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    kept = [row for row in before if group(row) not in replaced] + found
+    kept.sort(key=lambda row: order.index(group(row)) if group(row) in order else len(order))
+    _write(path, kept)
+
+
+def report(
+    rows: Sequence[Row],
+    json_path: Path | None,
+    group: Callable[[dict[str, Any]], str] | None = None,
+    order: Sequence[str] = (),
+) -> None:
+    """Print the table on stdout; write the rows to `json_path` if given, with a `group` as `keep` does."""
     print(f"{machine()}\n{command()}\n")
     width = max(len(r.figure) for r in rows)
     print(f"{'figure':<{width}}  {'value':>10}  {'quartiles':>21}  {'unit':<8}  {'bar':<12}  met")
@@ -131,10 +146,17 @@ def report(rows: Sequence[Row], json_path: Path | None) -> None:
         print(f"{r.figure:<{width}}  {_number(r.value):>10}  {spread:>21}  {r.unit:<8}  {r.bar:<12}  {kept}".rstrip())
     if json_path is not None:
         facts = {"machine": machine(), "command": command()}
-        lines = [{**asdict(r), "met": r.met, **facts} for r in rows]
-        temporary = json_path.with_name(json_path.name + ".part")
-        temporary.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(json_path)
+        found = [{**asdict(r), "met": r.met, **facts} for r in rows]
+        if group is None:
+            _write(json_path, found)
+        else:
+            keep(found, json_path, group, order)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def _number(value: float) -> str:

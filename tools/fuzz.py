@@ -55,7 +55,7 @@ def main() -> None:
         row = fuzz(READERS[name], options.minutes * 60, random.Random(options.seed), options.found)
         print(json.dumps(row), flush=True)
         if options.json:
-            keep(row, options.json)
+            rows.keep([row], options.json, lambda row: row["figure"], list(READERS))
         failed |= not row["met"]
     sys.exit(failed)
 
@@ -117,15 +117,6 @@ def once(read: Any, data: bytes, errors: tuple[type[Exception], ...]) -> tuple[s
     if what == "fine" and taken > HANG_S:
         what, place = "hang", "in one call that Python cannot interrupt"
     return what, taken, place.split("\n", 1)[-1] if place.startswith("Traceback") else place
-
-
-def keep(row: dict[str, Any], path: Path) -> None:
-    """Put `row` in the place of the same reader's earlier one."""
-    others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    order = list(READERS)
-    kept = [other for other in others if other["figure"] != row["figure"]] + [row]
-    kept.sort(key=lambda one: order.index(one["figure"]))
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def _kept(data: bytes, reader: Reader, what: str, found: Path) -> Path:

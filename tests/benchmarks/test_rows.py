@@ -76,3 +76,12 @@ def test_rows_are_written_with_machine_and_command(
     assert list(first) == ["figure", "value", "low", "high", "unit", "bar", "met", "machine", "command"]
     assert (first["met"], second["met"]) == (True, None)
     assert "2,500" in capsys.readouterr().out
+
+
+def test_rows_are_kept_in_the_place_of_the_older_ones_of_their_group(rows: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    for figure, value in (("late/a", 1), ("early/a", 2), ("late/a", 3), ("new/a", 4)):
+        found = [{"figure": figure, "value": value}]
+        rows.keep(found, path, lambda row: row["figure"].partition("/")[0], ["early", "late"])
+    kept = json.loads(path.read_text())
+    assert [(row["figure"], row["value"]) for row in kept] == [("early/a", 2), ("late/a", 3), ("new/a", 4)]

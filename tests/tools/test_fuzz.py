@@ -65,13 +65,6 @@ def test_a_crash_a_hang_and_an_error_of_one_line_are_seen(monkeypatch: pytest.Mo
     assert what(b"endless") == "hang"
 
 
-def test_a_row_is_kept_in_the_place_of_the_older_one(tmp_path: Path) -> None:
-    for figure, value in (("result", 1), ("labels", 2), ("result", 3)):
-        fuzz.keep({"figure": figure, "value": value}, tmp_path / "fuzz.json")
-    kept = fuzz.json.loads((tmp_path / "fuzz.json").read_text())
-    assert [(row["figure"], row["value"]) for row in kept] == [("labels", 2), ("result", 3)]
-
-
 def test_damage_repeats_with_its_seed_and_stays_small() -> None:
     for reader in READERS.values():
         first, second = (
