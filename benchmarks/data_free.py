@@ -80,9 +80,7 @@ def main() -> None:
     sets |= {folder.name: lay_out(folder, options.work) for folder in options.data}
     if not options.report:
         work(sets, options)
-    found = report(study_figures.read(options.out))
-    if options.json:
-        rows.report(found, options.json)
+    rows.report(report(study_figures.read(options.out)), options.json)
 
 
 def parsed() -> argparse.Namespace:
