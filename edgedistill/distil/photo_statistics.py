@@ -86,4 +86,3 @@ def move_statistics(network: nn.Module, batch: Tensor, *, photos: int, prior: in
         for hook in hooks:
             hook.remove()
     return moved
-
