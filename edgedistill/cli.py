@@ -36,7 +36,7 @@ from .choices import (
 from .distil.methods import METHODS
 from .errors import EdgeDistillError, InputError
 from .targets.length import HELP
-from .targets.names import RUNTIMES
+from .targets.names import RUNTIMES, TORCH_TENSORRT
 from .targets.printable import say, say_json
 from .targets.stopping import exit_code, stop_as_ctrl_c_does
 from .targets.streams import settle, unread
@@ -68,6 +68,7 @@ PLACES = (
 )
 LENGTHS = f"How long to measure. {HELP}"
 BENCH_MODELS = "ONNX files, bundles (each of their models), TensorRT engines that `run.py compile` built."
+OPENS_FILES = [name for name in RUNTIMES if name != TORCH_TENSORRT]  # that one builds a student itself
 BY_CTRL_C = 130  # what click ends with on every KeyboardInterrupt
 INPUT, MAKING, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = (
     "Input", "Images from class names", "Teacher", "Student", "Training", "Budgets", "Running",
@@ -520,14 +521,14 @@ def bench(
             "--threads",
             metavar="N...",
             help="Of a CPU runtime; 0: the physical cores, at most 8; several are compared.",
-            show_default="0",
+            show_default="the profile's, else as many as a trial finds worth it",
         ),
     ] = None,
     runtime: Annotated[
         Texts,
         typer.Option(
             "--runtime",
-            help=f"{', '.join(RUNTIMES)}; repeatable. Nothing falls back to another.",
+            help=f"{', '.join(OPENS_FILES)}; repeatable. Nothing falls back to another.",
             show_default="onnxruntime-cpu, of an engine tensorrt",
         ),
     ] = None,

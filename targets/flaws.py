@@ -21,8 +21,8 @@ Of one that counts, a warning has the same form.
     busy              other programs kept `value` processors busy, `limit` were to spare
     stolen            other guests of the host took `value` of the processors' time, more than `limit`
     waited            our threads had no processor for `value` of the time that they could have run, more than `limit`
-    slower            the last turn was slower than the first by `value`, more than `limit`
-    unsteady          the median may be off by `value`, more than `limit`
+    slower            the last turns were slower than the first ones by `value`, more than `limit`
+    unsteady          the median lies `value` above the quietest turns, more than `limit`
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def words(flaw: Flaw) -> str:
     if flaw.code == "waited":
         return f"its threads waited for a processor {_percent(value)} of the time, {_percent(limit)} is allowed"
     if flaw.code == "slower":
-        return f"it got slower by {_percent(value)} from its first turn to its last, {_percent(limit)} is allowed"
+        return f"its last turns were slower than its first by {_percent(value)}, {_percent(limit)} is allowed"
     if flaw.code == "unsteady":
-        return f"its median may be off by {_percent(value)}, {_percent(limit)} is allowed: something came and went"
+        return f"its median lies {_percent(value)} above its quietest turns, {_percent(limit)} is allowed"
     return f"{value:.0f} queries are too few for a 95th percentile"
 
 

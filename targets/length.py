@@ -14,6 +14,8 @@ MODES = ("full", "quick", "soak")  # the first is the default
 RUNS = 3  # of a quick or a full measurement, at most
 QUICK_S, QUICK_WARMUP_S = 1.0, 0.2
 SOAK_S = 600.0
+TURNS = 10  # that each candidate takes
+SOAK_TURNS = 60  # so that a soak looks at the machine every ten seconds of a candidate; six turns are its minute
 LONG_ENOUGH_S = 0.5  # of a candidate: below it /proc/stat's hundredths of a second tell nothing
 AGAIN = "the measurement does not count and is made again"  # how run.py tells of it on stderr
 HELP = (
@@ -25,13 +27,15 @@ HELP = (
 
 @dataclass(frozen=True)
 class Loop:
-    """Seconds before, then at least so many seconds and queries a session; runs: at most, until one counts."""
+    """Seconds before, then at least so many seconds and queries a session, in so many turns; runs: at most, until one
+    counts."""
 
     warmup_s: float
     min_s: float
     min_queries: int
     mode: str = MODES[0]
     runs: int = 1
+    turns: int = TURNS
 
     @property
     def tells_load(self) -> bool:
@@ -49,5 +53,5 @@ def loop_of(measure: Mapping[str, Any], mode: str = MODES[0]) -> Loop:
     if mode == "quick":
         return Loop(min(warmup_s, QUICK_WARMUP_S), min(min_s, QUICK_S), queries, mode, RUNS)
     if mode == "soak":
-        return Loop(warmup_s, SOAK_S, queries, mode, 1)
+        return Loop(warmup_s, SOAK_S, queries, mode, 1, SOAK_TURNS)
     return Loop(warmup_s, min_s, queries, mode, RUNS)

@@ -2,8 +2,8 @@
 
 Three things tell, each of the processors that this process may use:
 
-    others  processors that other programs kept busy: /proc/stat, less what this process took itself
-    stolen  of it the share of the processors' time that other guests of a shared host took: its "steal"
+    others  how many processors other programs kept busy: /proc/stat, less what this process took itself
+    stolen  the share of the processors' time that other guests of a shared host took: the "steal" of /proc/stat
     waited  the share of the time in which our threads could have run and had no processor: the second number of
             /proc/self/task/*/schedstat, waiting on a run queue (Linux, Documentation/scheduler/sched-stats)
 
@@ -24,10 +24,8 @@ from .flaws import Flaw
 from .system import ROOT, text
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-_IDLE, _STEAL = (
-    (3, 4),
-    7,
-)  # of the columns after the name: user nice system IDLE IOWAIT irq softirq STEAL; the rest is in
+# Of the columns after the name: user nice system IDLE IOWAIT irq softirq STEAL; what follows is counted in these.
+_IDLE, _STEAL = (3, 4), 7
 MOST_OTHERS = 0.1  # of the processors
 MOST_STOLEN = 0.02
 MOST_WAITED = 0.05
@@ -53,8 +51,8 @@ class Load:
     stolen: float
     waited: float | None
 
-    def flaws(self, room: float, cpus: int) -> list[Flaw]:
-        """Why a run beside it does not count. room: processors that others may keep busy, of `cpus`."""
+    def flaws(self, room: float) -> list[Flaw]:
+        """Why a run beside it does not count. room: processors that others may keep busy."""
         found = []
         if self.others > room:
             found.append(Flaw("busy", value=round(self.others, 2), limit=round(room, 2)))

@@ -20,11 +20,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import percentile
+from .length import TURNS
 from .session import Outputs
 
 NEEDED_ABOVE = 20  # queries above a percentile before it is given
 LEAST_QUERIES = 400  # so that p95 always has its 20
-TURNS = 10  # that each of several sessions takes
 UNTIMED = 3  # queries at the beginning of a turn
 
 
@@ -32,47 +32,6 @@ class Session(Protocol):
     """What is measured (session.py)."""
 
     def run(self, images: np.ndarray) -> Outputs: ...
-    def warm_up(self, seconds: float) -> None: ...
-
-
-def time_queries(
-    session: Session, images: np.ndarray, *, warmup_s: float, min_s: float, min_queries: int
-) -> np.ndarray:
-    """Nanoseconds of every query, int64 [n]: one session alone (see `time_in_turns`)."""
-    turns = time_in_turns([session], images, warmup_s=warmup_s, min_s=min_s, min_queries=min_queries)
-    return np.concatenate(turns[0])
-
-
-def time_in_turns(
-    sessions: Sequence[Session],
-    images: np.ndarray,
-    *,
-    warmup_s: float,
-    min_s: float,
-    min_queries: int,
-    between: Callable[[], object] = lambda: None,
-) -> list[list[np.ndarray]]:
-    """Nanoseconds of every query, int64 [n], of every turn of every session: [session][turn].
-
-    Batch 1 over `images` (uint8 [M,S,S,3]) again and again. Sessions take turns, ten each, and begin in another order
-    every round, so that what the machine does meanwhile meets all of them alike. Each gets at least `min_s` seconds,
-    `min_queries` queries and the 400 that p95 needs. A turn begins with a few queries that do not count: what the
-    session before left in caches and sleeping threads is not this one's latency. Garbage collection is off meanwhile:
-    its pauses belong to this loop, not to the model.
-    between: called after every round, for a look at the machine.
-    """
-    queries = [images[i : i + 1] for i in range(len(images))]
-    for session in sessions:
-        session.warm_up(warmup_s)
-    calls = [(session.run, queries) for session in sessions]
-    return take_turns(calls, min_s=min_s, min_queries=max(min_queries, LEAST_QUERIES), between=between)
-
-
-def single_stream(session: Session, images: np.ndarray, *, warmup_s: float, seconds: float) -> np.ndarray:
-    """Nanoseconds of every query, int64 [n], of one session alone without a pause: at least so many seconds."""
-    queries = [images[i : i + 1] for i in range(len(images))]
-    session.warm_up(warmup_s)
-    return take_turns([(session.run, queries)], min_s=seconds, min_queries=LEAST_QUERIES, turns=1)[0][0]
 
 
 def take_turns(
@@ -87,10 +46,13 @@ def take_turns(
 ) -> list[list[np.ndarray]]:
     """Nanoseconds of every query, int64 [n], of every turn of every call: [call][turn].
 
-    calls: what is timed, each with its queries, which it gets again and again. See `time_in_turns`, but that nothing
-    is warmed up here. most_s: of one call; it ends there after one query a turn, however few that makes. untimed:
-    queries at the beginning of a turn.
-    between: called after every round.
+    calls: what is timed, each with its queries, which it gets again and again. They take turns and begin in another
+    order every round, so that what the machine does meanwhile meets all of them alike. Each gets at least `min_s`
+    seconds and `min_queries` queries (p95 needs LEAST_QUERIES). A turn begins with a few queries that do not count:
+    what the call before left in caches and sleeping threads is not this one's latency. Garbage collection is off
+    meanwhile: its pauses belong to this loop, not to the model. Nothing is warmed up here.
+    most_s: of one call; it ends there after one query a turn, however few that makes. untimed: queries at the beginning
+    of a turn. between: called after every round, for a look at the machine.
     """
     at_least = math.ceil(min_queries / turns)
     endless = [itertools.cycle(queries) for _, queries in calls]

@@ -20,13 +20,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import arrays, cores, end_to_end, load, machine, measure, power, state, steadiness, thread_trial, trt
+from . import arrays, cores, end_to_end, load, machine, measure, power, steadiness, thread_trial, trt
 from .cudart import Gpu
 from .errors import TargetError
 from .flaws import Flaw
@@ -36,6 +35,7 @@ from .manifest import REBUILD, Manifest
 from .names import PRECISIONS, RUNTIMES, on_gpu
 from .outside import Unfit
 from .runtimes import Candidate, leaves_threads, open_session
+from .watched import Subject, Watched, in_turns
 
 SCHEMA = 2
 MOST_BYTES = 64 << 30  # of an array of the check set; that of the images is read by and by
@@ -70,27 +70,31 @@ class _Opened:
     gpu: Gpu | None
     tried: dict[int, float]  # thread_trial.medians
 
-    def again(self, images: np.ndarray) -> Callable[[], object]:
-        """A call that asks about the next image, without end."""
-        queries = cycle([images[index : index + 1] for index in range(len(images))])
-        return lambda: self.session.run(next(queries))
+    def subject(self, images: np.ndarray) -> Subject:
+        """What is timed: a query for each image."""
+        queries = [images[index : index + 1] for index in range(len(images))]
+        return Subject(self.session.run, queries, self.gpu, self.session.describe().get("threads"))
 
     def describe(self) -> dict[str, Any]:
         """The session's, and which threads were tried, where any were."""
         tried = {str(count): median for count, median in self.tried.items()}
         return self.session.describe() | ({"threads_tried": tried} if tried else {})
 
-    def state(self) -> dict[str, Any]:
-        """The machine's state now, as far as it matters to this candidate."""
-        return state.read_state(gpu=self.gpu, threads=self.session.describe().get("threads"))
-
 
 def measure_candidates(
-    manifest: Manifest, candidates: Sequence[Candidate], loop: Loop, threads: int | None
+    manifest: Manifest,
+    candidates: Sequence[Candidate],
+    loop: Loop,
+    threads: int | None,
+    *,
+    earlier: Sequence[dict[str, Any]] = (),
+    progress: Callable[[int], object] = lambda rounds: None,
 ) -> list[dict[str, Any]]:
     """The result of every candidate, in their order, all but memory_mb, which a fresh process measures.
 
     Quality on the whole check set; latencies side by side, so that candidates are compared in one state of the machine.
+    earlier: results of runs just before, which did not count: their turns are looks at the same latency. progress: told
+    how many of the loop's rounds are over.
     On an emulated processor nothing is timed, and memory_mb is there and unknown. One that does not run is a result
     with `failed`; TargetError where none does.
     """
@@ -115,31 +119,12 @@ def measure_candidates(
                 found[one.candidate] = _head(manifest, one.candidate, facts, identity) | answers
             return [found[candidate] for candidate in candidates]
         files = end_to_end.golden_files(manifest)
-        before = [one.state() for one in opened]
-        during: list[dict[str, Any]] = []
-        busy = load.read_cpu_time()
-        turns = measure.time_in_turns(
-            [one.session for one in opened],
-            images,
-            warmup_s=loop.warmup_s,
-            min_s=loop.min_s,
-            min_queries=loop.min_queries,
-            between=lambda: during.append(state.read_throttling()),
-        )
-        cpus = len(cores.usable_cores())
-        meanwhile = load.load_between(busy, load.read_cpu_time(), cpus) if loop.tells_load else None
-        beside = meanwhile.flaws(load.room_on(cpus), cpus) if meanwhile else []
-        for one, earlier, own in zip(opened, before, turns):
-            after = measure.under_load(partial(one.session.run, images[:1]), one.state)
-            course = state.Course(earlier, during, after, one.gpu)
-            measured = _measured(manifest, one, course, own)
-            measured["load"] = meanwhile and meanwhile.to_json()
+        subjects = [one.subject(images) for one in opened]
+        for one, subject, timed in zip(opened, subjects, in_turns(subjects, loop, progress=progress)):
+            measured = _measured(manifest, one, timed, earlier)
             alone_s = min(loop.min_s, end_to_end.SECONDS)
             measured["end_to_end_ms"] = end_to_end.from_file(one.session, files, manifest.size, alone_s)
-            measured["energy"] = power.energy(one.again(images), idle) if loop.tells_load else None
-            if loop.tells_load:
-                told = [*beside, *steadiness.flaws(own)]
-                measured["invalid"] += [flaw.to_json() for flaw in told]
+            measured["energy"] = power.energy(subject.again(), idle) if loop.tells_load else None
             found[one.candidate] = _head(manifest, one.candidate, facts, identity) | measured
     return [found[candidate] for candidate in candidates]
 
@@ -153,16 +138,36 @@ def _open(
     loop: Loop,
     closing: ExitStack,
 ) -> _Opened:
-    opened = partial(open_session, manifest, candidate.precision, candidate.runtime)
-    tried: dict[int, float] = {}
-    if leaves_threads(manifest, candidate.runtime, threads) and not facts.emulated_on:
-        tried = thread_trial.medians(opened, images, min(thread_trial.SECONDS, loop.min_s))
-    session = opened(thread_trial.fewest(tried) if tried else threads)
-    closing.callback(session.close)
+    session, tried = open_settled(manifest, candidate, images, threads, loop, closing, timed=not facts.emulated_on)
     gpu = facts.gpus[0] if on_gpu(candidate.runtime) and facts.gpus else None
     predictions = measure.predict_all(session, images)
     golden = compare_golden(manifest, candidate.precision, session)
     return _Opened(candidate, session, predictions, golden, gpu, tried)
+
+
+def open_settled(
+    manifest: Manifest,
+    candidate: Candidate,
+    images: np.ndarray,
+    threads: int | None,
+    loop: Loop,
+    closing: ExitStack,
+    *,
+    timed: bool = True,
+) -> tuple[Any, dict[int, float]]:
+    """The candidate's session, which `closing` closes, in the threads that were asked for, that the profile fixes, or
+    that a trial finds (thread_trial.py, with its medians by the number of threads; {} without one).
+
+    loop: what it will be timed by; a trial takes no longer. timed: whether anything may be timed here.
+    """
+    opened = partial(open_session, manifest, candidate.precision, candidate.runtime)
+    tried: dict[int, float] = {}
+    if timed and leaves_threads(manifest, candidate.runtime, threads):
+        queries = [image[None] for image in images]
+        tried = thread_trial.medians(opened, queries, min(thread_trial.SECONDS, loop.min_s))
+    session = opened(thread_trial.fewest(tried) if tried else threads)
+    closing.callback(session.close)
+    return session, tried
 
 
 def _head(manifest: Manifest, candidate: Candidate, facts: machine.Facts, identity: machine.Identity) -> dict[str, Any]:
@@ -197,20 +202,33 @@ def _head(manifest: Manifest, candidate: Candidate, facts: machine.Facts, identi
     }
 
 
-def _measured(manifest: Manifest, one: _Opened, course: state.Course, turns: Sequence[np.ndarray]) -> dict[str, Any]:
-    """What was measured of a candidate, and what of itself and of the machine's state says that it does not count."""
-    flaws = course.flaws(manifest.profile["measure"]["hot_c"]) + _wrong_answers(manifest, one)
+def _measured(manifest: Manifest, one: _Opened, timed: Watched, earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What was measured of a candidate, and why it does not count."""
+    runtime = one.describe()
+    room = load.room_on(len(cores.usable_cores()))
+    flaws = timed.flaws(manifest.profile["measure"]["hot_c"], room, _turns_of(one.candidate, runtime, earlier))
     return {
-        "runtime": one.describe() | _model_alone(one.session),
+        "runtime": runtime | _model_alone(one.session),
         "predictions": one.predictions.tolist(),
         "golden": one.golden,
-        "latency_ms": measure.latency_summary(np.concatenate(turns)),
-        "drift": steadiness.drift(turns),
-        "invalid": [flaw.to_json() for flaw in flaws],
-        "warnings": [warning.to_json() for warning in course.warnings()],
-        "conditions": course.conditions(),
-        "machine_state": course.to_json(),
+        "latency_ms": measure.latency_summary(np.concatenate(timed.turns)),
+        "drift": steadiness.drift(timed.turns),
+        "load": timed.load and timed.load.to_json(),
+        "invalid": [flaw.to_json() for flaw in (*flaws, *_wrong_answers(manifest, one))],
+        "warnings": [warning.to_json() for warning in timed.course.warnings()],
+        "conditions": timed.course.conditions(),
+        "machine_state": timed.course.to_json(),
     }
+
+
+def _turns_of(candidate: Candidate, runtime: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> list[float]:
+    """The medians of the turns that the same candidate took before, in as many threads, ms."""
+    found: list[float] = []
+    for one in earlier:
+        own = "failed" not in one and "drift" in one and one["model"]["precision"] == candidate.precision
+        if own and all(one["runtime"].get(key) == runtime.get(key) for key in ("name", "threads")):
+            found += one["drift"]["turns"]
+    return found
 
 
 def _of_emulated(manifest: Manifest, one: _Opened, emulated_on: str) -> dict[str, Any]:

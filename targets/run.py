@@ -15,7 +15,9 @@ import os
 import platform
 import sys
 import warnings
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
@@ -35,10 +37,12 @@ if __name__ == "__main__" and not __package__:
 import numpy as np
 
 from . import (
+    cool_down,
     cores,
     early_stopping,
     flaws,
     lifeline,
+    load,
     machine,
     measure,
     memory,
@@ -55,6 +59,7 @@ from . import (
     trtexec,
 )  # fmt: skip
 from .atomic import check_writable, write_json
+from .cudart import Gpu
 from .emulation import refuse_to_time
 from .errors import TargetError
 from .flaws import Flaw
@@ -62,11 +67,17 @@ from .length import AGAIN, HELP, MODES, Loop, loop_of
 from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
 from .names import TENSORRT, TORCH_TENSORRT, on_gpu
 from .printable import line, log_lines, say, say_json
+from .runtimes import Candidate
+from .watched import Subject, Watched, in_turns
 
 INVALID = 4
 THREADS = (
     "of a CPU runtime; 0: physical cores, at most 8 (default: the profile's; where it fixes none, verify finds out how "
     "many are worth it, and predict takes what the verdict was measured with)"
+)
+BENCH_HELP = (
+    "quick: 1 s or more a model; full: as long as the profile says, 10 s or more; soak: 10 minutes a model. One run: "
+    "below a line stands why it does not count, and the exit code is 4 then."
 )
 MEMORY_S = 2.0  # of queries in the fresh process whose memory is read
 
@@ -221,16 +232,29 @@ def _measured(
     A run that does not count for the state of the machine is made again whole, so that candidates are still compared
     side by side.
     """
-    loop = _loop(manifest, options)
+    loop, earlier = _loop(manifest, options), list[dict[str, Any]]()
     for run in range(1, loop.runs + 1):
-        found = result.measure_candidates(manifest, candidates, loop, options.threads)
-        said = {
-            flaws.words(flaw): None for one in found for flaw in map(_flaw, one.get("invalid", ())) if flaw.may_pass
-        }
-        if not said or run == loop.runs:
+        found = result.measure_candidates(
+            manifest, candidates, loop, options.threads, earlier=earlier, progress=_minutes(loop)
+        )
+        passing = [flaw for one in found for flaw in map(_flaw, one.get("invalid", ())) if flaw.may_pass]
+        if not passing or run == loop.runs:
             break
-        say(f"{AGAIN}: {'; '.join(said)}", error=True)
+        say(f"{AGAIN}: {'; '.join(dict.fromkeys(map(flaws.words, passing)))}", error=True)
+        cool_down.wait(passing, manifest.profile["measure"]["hot_c"])
+        earlier += found
     return [one if "failed" in one else {**one, "mode": loop.mode, "runs": run} for one in found]
+
+
+def _minutes(loop: Loop) -> Callable[[int], object]:
+    """Tells of each minute of a soak on stderr: it takes ten of a candidate, and nothing else would be said."""
+
+    def told(rounds: int) -> None:
+        seconds = loop.min_s * rounds / loop.turns
+        if loop.mode == "soak" and seconds and seconds % 60 < loop.min_s / loop.turns:
+            say(f"minute {seconds / 60:.0f} of {loop.min_s / 60:.0f}", error=True)
+
+    return told
 
 
 def _flaw(entry: dict[str, Any]) -> Flaw:
@@ -277,7 +301,7 @@ def _costs(one: dict[str, Any]) -> str:
     """What is reported beside the figures that decide: start, file to answer, energy."""
     cold, whole, energy, drift = (one[key] for key in ("cold_start_ms", "end_to_end_ms", "energy", "drift"))
     words = [f"cold start {cold['load']:.0f} ms, first query {cold['first']:.1f} ms"]
-    words.append(f"p50 of its first turn {drift['first_p50']:.3f} ms, of its last {drift['last_p50']:.3f} ms")
+    words.append(f"p50 of its first turns {drift['first_p50']:.3f} ms, of its last {drift['last_p50']:.3f} ms")
     if whole is not None:
         words.append(f"from file to answer {whole['p50']:.2f} ms")
     if energy is not None:
@@ -288,61 +312,104 @@ def _costs(one: dict[str, Any]) -> str:
 
 
 def bench(options: argparse.Namespace) -> int:
-    """Latency of every model, or of --model, on the check set: a table, and rows with --json."""
+    """Latency of every model, or of --model, on the check set, side by side: a table, and rows with --json.
+
+    0, or 4 where one does not count.
+    """
     facts = machine.read_facts()
     refuse_to_time(facts.machine, facts.emulated_on)
     manifest = read_manifest(_bundle(options))
     runtime = runtimes.choose(manifest, options.runtime)
-    images = result.load_check_images(manifest)
-    device = machine.device_name(gpu=on_gpu(runtime))
+    asked = _Bench(
+        manifest,
+        runtime,
+        precisions=[options.model] if options.model else runtimes.precisions(manifest),
+        images=result.load_check_images(manifest),
+        device=machine.device_name(facts, gpu=on_gpu(runtime)),
+        gpu=facts.gpus[0] if on_gpu(runtime) and facts.gpus else None,
+        threads=options.threads,
+    )
+    if options.json:
+        check_writable(options.json.absolute().parent, "Name a file in a folder that you may write.")
     if options.mlperf_like:
-        return _mlperf_like(manifest, runtime, images, device, options)
-    say(f"{device}, {runtime}, one image a query, ms")
+        loop = early_stopping.LOOP if options.min_s is None else replace(early_stopping.LOOP, min_s=options.min_s)
+        counts, rows = _single_streams(asked, loop)
+    else:
+        counts, rows = _side_by_side(asked, _loop(manifest, options))
+    if options.json:
+        write_json(options.json, rows)
+    return 0 if counts else INVALID
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What `bench` times: models of a bundle, all under one runtime."""
+
+    manifest: Manifest
+    runtime: str
+    precisions: Sequence[str]
+    images: np.ndarray
+    device: str
+    gpu: Gpu | None
+    threads: int | None
+
+    def subject(self, precision: str, loop: Loop, closing: ExitStack) -> Subject:
+        """One model with its session, which `closing` closes, in the threads asked for, or those that a trial finds."""
+        candidate = Candidate(precision, self.runtime)
+        session, _ = result.open_settled(self.manifest, candidate, self.images, self.threads, loop, closing)
+        return Subject(session.run, [image[None] for image in self.images], self.gpu, session.describe().get("threads"))
+
+    def counts(self, timed: Watched) -> bool:
+        """Whether it does; below its line, why not."""
+        room = load.room_on(len(cores.usable_cores()))
+        found = timed.flaws(self.manifest.profile["measure"]["hot_c"], room)
+        for flaw in found:
+            say(f"{'':<8} does not count: {flaws.words(flaw)}")
+        return not found
+
+    def row(
+        self, figure: str, value: float | None, low: float | None = None, high: float | None = None
+    ) -> dict[str, Any]:
+        """A row as benchmarks write them."""
+        spread = {"figure": figure, "value": value, "low": low, "high": high, "unit": "ms", "bar": "", "met": None}
+        return {**spread, "machine": self.device, "command": _command()}
+
+
+def _side_by_side(asked: _Bench, loop: Loop) -> tuple[bool, list[dict[str, Any]]]:
+    """All models timed in turns; whether all count, and their rows."""
+    with ExitStack() as closing:
+        timed = in_turns([asked.subject(one, loop, closing) for one in asked.precisions], loop)
+    say(f"{asked.device}, {asked.runtime}, one image a query, ms")
     say()
     say(f"{'model':<8} {'p50':>9} {'p95':>9} {'p99':>9} {'min':>9} {'max':>9} {'queries':>9}")
-    rows = []
-    for precision in [options.model] if options.model else runtimes.precisions(manifest):
-        session = runtimes.open_session(manifest, precision, runtime, options.threads)
-        loop = _loop(manifest, options)
-        try:
-            times = measure.time_queries(
-                session, images, warmup_s=loop.warmup_s, min_s=loop.min_s, min_queries=loop.min_queries
-            )
-        finally:
-            session.close()
+    counts, rows = True, []
+    for precision, own in zip(asked.precisions, timed):
+        times = np.concatenate(own.turns)
         latency = measure.latency_summary(times)
         numbers = " ".join(f"{_ms(latency[key]):>9}" for key in ("p50", "p95", "p99", "min", "max"))
         say(f"{precision:<8} {numbers} {latency['queries']:>9}")
-        low, high = (round(float(quartile), 4) for quartile in np.percentile(times / 1e6, [25, 75]))
-        row = {"figure": f"{precision} on {runtime}, p50", "value": latency["p50"], "low": low, "high": high}
-        rows.append({**row, "unit": "ms", "bar": "", "met": None, "machine": device, "command": _command()})
-    if options.json:
-        write_json(options.json, rows)
-    return 0
+        counts &= asked.counts(own)
+        quartiles = (round(float(end), 4) for end in np.percentile(times / 1e6, [25, 75]))
+        rows.append(asked.row(f"{precision} on {asked.runtime}, p50", latency["p50"], *quartiles))
+    return counts, rows
 
 
-def _mlperf_like(manifest: Manifest, runtime: str, images: np.ndarray, device: str, options: argparse.Namespace) -> int:
-    """A single stream of every model, or of --model, and MLPerf's estimate of its 90th percentile."""
-    say(f"{device}, {runtime}, single stream, ms; {early_stopping.SAID}")
+def _single_streams(asked: _Bench, loop: Loop) -> tuple[bool, list[dict[str, Any]]]:
+    """The models one after the other, with MLPerf's estimate of the 90th percentile; else as `_side_by_side`."""
+    say(f"{asked.device}, {asked.runtime}, single stream, ms; {early_stopping.SAID}")
     say()
     say(f"{'model':<8} {'p90 estimate':>13} {'p90 seen':>9} {'queries':>9} {'seconds':>9}")
-    seconds = early_stopping.SECONDS if options.min_s is None else options.min_s
-    rows = []
-    for precision in [options.model] if options.model else runtimes.precisions(manifest):
-        session = runtimes.open_session(manifest, precision, runtime, options.threads)
-        try:
-            warmup_s = _loop(manifest, options).warmup_s
-            found = early_stopping.summary(measure.single_stream(session, images, warmup_s=warmup_s, seconds=seconds))
-        finally:
-            session.close()
+    counts, rows = True, []
+    for precision in asked.precisions:
+        with ExitStack() as closing:
+            (timed,) = in_turns([asked.subject(precision, loop, closing)], loop, untimed=0)
+        found = early_stopping.summary(np.concatenate(timed.turns))
         shown = f"{_ms(found['estimate_ms']):>13} {_ms(found['observed_ms']):>9}"
         say(f"{precision:<8} {shown} {found['queries']:>9} {found['seconds']:>9}")
-        figure = f"{precision} on {runtime}, early-stopping estimate of p90 ({early_stopping.SAID})"
-        row = {"figure": figure, "value": found["estimate_ms"], "low": found["observed_ms"], "high": None}
-        rows.append({**row, "unit": "ms", "bar": "", "met": None, "machine": device, "command": _command()})
-    if options.json:
-        write_json(options.json, rows)
-    return 0
+        counts &= asked.counts(timed)
+        figure = f"{precision} on {asked.runtime}, early-stopping estimate of p90 ({early_stopping.SAID})"
+        rows.append(asked.row(figure, found["estimate_ms"]))
+    return counts, rows
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -527,8 +594,8 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--runtime", metavar="NAME", help=words, action=action)
         added.add_argument("--threads", type=_count, metavar="N", help=THREADS)
 
-    def lengths(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--mode", choices=MODES, default=MODES[0], help=HELP.replace("%", "%%"))
+    def lengths(added: argparse.ArgumentParser, words: str = HELP) -> None:
+        added.add_argument("--mode", choices=MODES, default=MODES[0], help=words.replace("%", "%%"))
         for name, kind in (("--warmup-s", float), ("--min-s", float), ("--min-queries", int)):
             added.add_argument(name, type=kind, help=argparse.SUPPRESS)
 
@@ -543,9 +610,9 @@ def parser() -> argparse.ArgumentParser:
     lengths(added)
     added.add_argument("--out", type=_path, metavar="DIR", help="default: results/, a file a candidate")
 
-    added = command("bench", bench, "latency of every model")
+    added = command("bench", bench, "latency of every model, side by side")
     choices(added)
-    lengths(added)
+    lengths(added, BENCH_HELP)
     words = "10 minutes of each model alone, and the 90th percentile as MLPerf estimates it; not an MLPerf result"
     added.add_argument("--mlperf-like", action="store_true", help=words)
     added.add_argument("--json", type=_path, metavar="FILE", help="write the rows there")

@@ -140,11 +140,15 @@ def open_session(
         return torch_trt.Session(torch_trt.program_of(manifest, precision), manifest.size)
     if threads is None:
         threads = manifest.profile["runtime"].get("threads", 0)
-    settings = providers.Settings.of_profile(
-        manifest.profile, precision=precision, cache=_cache_of(manifest, precision, runtime)
-    )
+    settings = settings_of(manifest, precision, runtime)
     model = manifest.file(manifest.model(precision)["file"])
     return ort.Session(model, threads=threads, provider=runtime, settings=settings)
+
+
+def settings_of(manifest: Manifest, precision: str, runtime: str) -> providers.Settings:
+    """How onnxruntime runs this model: as the profile says, and with a place for what the TensorRT providers build."""
+    cache = _cache_of(manifest, precision, runtime)
+    return providers.Settings.of_profile(manifest.profile, precision=precision, cache=cache)
 
 
 def leaves_threads(manifest: Manifest, runtime: str, asked: int | None) -> bool:

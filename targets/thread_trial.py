@@ -9,10 +9,10 @@ fastest are taken. Threads that bring nothing take processors from other program
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,9 +23,10 @@ SECONDS = 0.8  # of the turns of all sessions
 TURNS = 3
 
 
-class Session(measure.Session, Protocol):
-    """What is tried (session.py)."""
+class Session(Protocol):
+    """What is tried (session.py, or any graph)."""
 
+    def run(self, query: Any, /) -> object: ...
     def close(self) -> None: ...
 
 
@@ -35,11 +36,11 @@ def choices() -> list[int]:
     return [count for count in (1, 2, 4) if count < most] + [most]
 
 
-def medians(opened: Callable[[int], Session], images: np.ndarray, seconds: float = SECONDS) -> dict[int, float]:
+def medians(opened: Callable[[int], Session], queries: Sequence[Any], seconds: float = SECONDS) -> dict[int, float]:
     """The median in ms of a query, by the number of threads; {} where one is all there is.
 
-    opened: a session with so many threads, which is closed here. images: uint8 [M,S,S,3]. seconds: of all turns
-    together; where a model is so slow that three turns would take longer, there are fewer, but one.
+    opened: a session with so many threads, which is closed here. queries: what it runs, one after the other. seconds:
+    of all turns together; where a model is so slow that three turns would take longer, there are fewer, but one.
     """
     counts = choices()
     if len(counts) == 1:
@@ -51,10 +52,9 @@ def medians(opened: Callable[[int], Session], images: np.ndarray, seconds: float
             closing.callback(sessions[-1].close)
         started = perf_counter()
         for session in sessions:
-            session.run(images[:1])
+            session.run(queries[0])
         a_turn = max(2 * (perf_counter() - started), 1e-6)  # at least a query that is not timed, and one that is
-        queries = [images[index : index + 1] for index in range(len(images))]
-        turns = max(1, min(TURNS, int(SECONDS / a_turn)))
+        turns = max(1, min(TURNS, int(seconds / a_turn)))
         found = measure.take_turns(
             [(session.run, queries) for session in sessions],
             min_s=seconds / len(sessions),

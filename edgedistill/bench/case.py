@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..targets import ort, runtimes, trt
 from ..targets.names import CPU, ON_CPU, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
+from ..targets.providers import Settings
 from .inputs import Feed, Given, Input
 from .model import Model
 
@@ -21,12 +22,15 @@ _DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool"
     name: name for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 }
 
+DEFAULTS = Settings()
+
 
 @dataclass(frozen=True)
 class Case:
-    """threads: of a CPU runtime, 0 for the physical cores, None under another. batch: None for the model's own, or 1.
+    """threads: of a CPU runtime, 0 for the physical cores, None where a trial is to find out how many are worth it;
+    None under another. batch: None for the model's own, or 1.
 
-    file: what the runtime opens. accuracy: 0..1, where the model's bundle knows it.
+    file: what the runtime opens, and settings how. accuracy: 0..1, where the model's bundle knows it.
     """
 
     model: str
@@ -36,6 +40,7 @@ class Case:
     batch: int | None
     given: Given
     accuracy: float | None = None
+    settings: Settings = DEFAULTS
 
     @property
     def on_gpu(self) -> bool:
@@ -52,7 +57,14 @@ class Case:
         given = table["given"]
         file = None if given["file"] is None else Path(given["file"])
         shapes = {name: tuple(shape) for name, shape in given["shapes"].items()}
-        return cls(**table | {"file": Path(table["file"]), "given": Given(file, shapes)})
+        settings = table["settings"]
+        cache = None if settings["cache"] is None else Path(settings["cache"])
+        own = {
+            "file": Path(table["file"]),
+            "given": Given(file, shapes),
+            "settings": Settings(**settings | {"cache": cache}),
+        }
+        return cls(**table | own)
 
 
 class Opened(Protocol):
@@ -70,8 +82,9 @@ def cases(
 ) -> list[Case]:
     """Every model under every runtime, threads and batch, one model after the other.
 
-    asked: names of runtimes; none: an engine runs under TensorRT, anything else under onnxruntime-cpu. A runtime that
-    is not the CPU's has one case for all `threads`. Raises InputError for a runtime that is not known, TargetError for
+    asked: names of runtimes; none: an engine runs under TensorRT, anything else under onnxruntime-cpu. threads: none:
+    those of a bundle's profile, else as a trial finds. A runtime that is not the CPU's has one case for all of them.
+    Raises InputError for a runtime that is not known, TargetError for
     one that does not work here.
     """
     if unknown := [name for name in asked if name not in RUNTIMES]:
@@ -94,16 +107,13 @@ def cases(
             batch=batch,
             given=_given(model, given),
             accuracy=model.accuracy,
+            settings=model.settings_for(runtime),
         )
         for model in models
         for runtime in wanted[model.name]
-        for count in _threads(runtime, threads)
+        for count in (threads or (model.threads,) if runtime in ON_CPU else (None,))
         for batch in batches or (None,)
     ]
-
-
-def _threads(runtime: str, asked: Sequence[int]) -> Sequence[int | None]:
-    return (asked or (0,)) if runtime in ON_CPU else (None,)
 
 
 def _given(model: Model, given: Given) -> Given:
@@ -123,7 +133,7 @@ class _Graph:
     """Any ONNX graph under onnxruntime."""
 
     def __init__(self, case: Case) -> None:
-        self._graph = ort.Graph(case.file, threads=case.threads or 0, provider=case.runtime)
+        self._graph = ort.Graph(case.file, threads=case.threads or 0, provider=case.runtime, settings=case.settings)
         self.inputs = tuple(_input(name, value, case.file) for name, value in self._graph.inputs.items())
         self.describe, self.close = self._graph.describe, self._graph.close
 
@@ -136,7 +146,7 @@ class _Engine:
     """One of our engines under TensorRT (targets/trt.py)."""
 
     def __init__(self, case: Case) -> None:
-        self._session = trt.Session(case.file, trt.load_tensorrt(), cuda_graph=True)
+        self._session = trt.Session(case.file, trt.load_tensorrt(), cuda_graph=case.settings.cuda_graph)
         size, batch = self._session.size, self._session.fixed_batch
         self.inputs = (Input("image", "uint8", (batch, size, size, 3)),)
         self.describe, self.close = self._session.describe, self._session.close

@@ -19,8 +19,8 @@ from .case import Case, cases
 from .inputs import Given
 from .model import find_models
 from .side_by_side import LENGTHS, bench
+from .single_stream import exit_code, single_stream
 from .single_stream import show as show_streams
-from .single_stream import single_stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def _single_stream(wanted: Sequence[Case], asked: Asked) -> int:
     show_streams(found)
     if asked.json is not None:
         atomic.write_bytes(asked.json, (json.dumps(found, indent=1) + "\n").encode())
-    return 4 if any(row["failed"] is not None for row in found["rows"]) else 0
+    return exit_code(found)
 
 
 def _check(asked: Asked) -> None:
@@ -83,13 +83,16 @@ def _check(asked: Asked) -> None:
         raise InputError(f"--batch is {min(asked.batches)}", "A query has at least one item.")
     if any(count < 0 for count in asked.threads):
         raise InputError(f"--threads is {min(asked.threads)}", "Give 0 for the physical cores, or a number.")
+    most = max(64, 4 * (os.cpu_count() or 1))
+    if any(count > most for count in asked.threads):
+        raise InputError(f"--threads is {max(asked.threads)}", f"This machine is asked for {most} at most.")
     for file in (asked.json, asked.plot):
+        if file is not None and file.is_dir():
+            raise InputError(f"{file} is a folder", "Name a file in it.")
         if file is not None and not file.absolute().parent.is_dir():
             raise InputError(f"there is no folder {file.parent} to write {file.name} to", "Name another, or make it.")
         if file is not None and not os.access(file.absolute().parent, os.W_OK | os.X_OK):
-            raise InputError(
-                f"{file.parent} is no folder that you may write {file.name} in", "Name another."
-            )
+            raise InputError(f"{file.parent} is no folder that you may write {file.name} in", "Name another.")
     if asked.plot is not None:
         plot.check(asked.plot)
 

@@ -77,6 +77,10 @@ def _shape(one: Input, batch: int, asked: tuple[int, ...] | None) -> tuple[int |
     start = 1 if one.free_batch else 0  # the batch is --batch's
     if len(asked) != len(shape) or not all(axis in (None, n) for axis, n in zip(shape[start:], asked[start:])):
         raise InputError(f"{one.name} has the shape {_words(one.shape)}, not {_words(asked)}", "Correct --shape.")
+    if one.free_batch and asked[0] not in (1, batch):
+        raise InputError(
+            f"{one.name} has {asked[0]} items in --shape, and a query has {batch}", f"Add --batch {asked[0]}."
+        )
     return (*shape[:1], *asked[1:])
 
 

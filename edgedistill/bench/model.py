@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..targets import runtimes
 from ..targets.manifest import Manifest, read_manifest
 from ..targets.names import TENSORRT
+from ..targets.providers import Settings
 from ..verdict.verdict import Verdict, read_verdict
 
 ENGINES = (".engine", ".plan", ".trt")
@@ -45,6 +46,17 @@ class Model:
             todo = "Name an engine or a bundle, or use --runtime onnxruntime-cuda."
             raise InputError(f"{self.path} is no engine, and {TENSORRT} runs nothing else", todo)
         return runtimes.engine_of(self.bundle, self.precision)
+
+    def settings_for(self, runtime: str) -> Settings:
+        """How `runtime` runs it: a bundle's model as its profile says, so as `verify` does; else as fast as it can."""
+        if self.bundle is None or self.precision is None:
+            return Settings(cuda_graph=runtime == TENSORRT)
+        return runtimes.settings_of(self.bundle, self.precision, runtime)
+
+    @property
+    def threads(self) -> int | None:
+        """On the processor: what its profile fixes; None where a trial is to find out."""
+        return self.bundle.profile["runtime"].get("threads") or None if self.bundle else None
 
 
 def find_models(paths: Sequence[Path]) -> list[Model]:

@@ -8,14 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from ..targets import measure
+from ..targets.length import TURNS
 from .report import Latency, Ratio, Row
 
 
 def latency_of(turns: Sequence[np.ndarray]) -> Latency:
-    """The latency of one case from the nanoseconds of its queries, an array a turn."""
+    """The latency of one case from the nanoseconds of its queries, an array a turn; of a soak six turns are a round."""
     summary = measure.latency_summary(np.concatenate(turns))
     del summary["batch"]
-    rounds = [round(float(np.median(turn)) / 1e6, 5) for turn in turns]
+    each = len(turns) // TURNS
+    parts = [np.concatenate(turns[start : start + each]) for start in range(0, len(turns), each)]
+    rounds = [round(float(np.median(part)) / 1e6, 5) for part in parts]
     _, low, high = spread(rounds)
     return Latency(**summary, low=low, high=high, rounds=tuple(rounds))
 

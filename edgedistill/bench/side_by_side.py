@@ -10,19 +10,19 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import cycle
 from typing import Any
 
 import numpy as np
 
 from .. import profiles
 from ..errors import EdgeDistillError, InputError
-from ..targets import cores, load, machine, measure, result, state, steadiness
+from ..targets import cores, load, machine, measure, result, thread_trial
 from ..targets.cudart import Gpu
 from ..targets.errors import TargetError
 from ..targets.flaws import Flaw
-from ..targets.length import SOAK_S, Loop
-from ..targets.session import repeat
+from ..targets.length import SOAK_S, SOAK_TURNS, Loop
+from ..targets.names import ON_CPU
+from ..targets.watched import Subject, Watched, in_turns
 from .case import Case, Opened, open_case
 from .fresh import measure_fresh
 from .inputs import Feed, batch_of, feeds
@@ -47,7 +47,7 @@ class Length:
 
 LENGTHS = {
     "full": Length("full", Loop(warmup_s=0.5, min_s=10.0, min_queries=1000), 60.0),
-    "soak": Length("soak", Loop(warmup_s=0.5, min_s=SOAK_S, min_queries=1000, mode="soak"), SOAK_S),
+    "soak": Length("soak", Loop(warmup_s=0.5, min_s=SOAK_S, min_queries=1000, mode="soak", turns=SOAK_TURNS), SOAK_S),
     "quick": Length("quick", Loop(warmup_s=0.2, min_s=1.0, min_queries=measure.LEAST_QUERIES), 10.0),
 }
 
@@ -62,14 +62,9 @@ class _Ready:
     queries: list[Feed]
     gpu: Gpu | None
 
-    def again(self) -> Callable[[], object]:
-        """A call that runs the next query, without end."""
-        endless = cycle(self.queries)
-        return lambda: self.opened.run(next(endless))
-
-    def state(self) -> dict[str, Any]:
-        """The machine's state now, as far as it matters to this case."""
-        return state.read_state(gpu=self.gpu, threads=self.opened.describe().get("threads"))
+    def subject(self) -> Subject:
+        """What is timed."""
+        return Subject(self.opened.run, self.queries, self.gpu, self.opened.describe().get("threads"))
 
 
 _Attempt = _Ready | EdgeDistillError | TargetError
@@ -83,16 +78,17 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
     """
     facts = machine.read_facts()
     with ExitStack() as closing:
-        attempts = [_attempt(case, facts, opens, closing) for case in cases]
+        attempts = [_attempt(case, facts, length, opens, closing) for case in cases]
         ready = [one for one in attempts if isinstance(one, _Ready)]
         _check(cases, attempts, ready)
         _announce(len(ready), length)
-        busy = load.read_cpu_time()
-        rows = _timed(ready, length, _hot_c(facts))
-        meanwhile = load.load_between(busy, load.read_cpu_time(), len(cores.usable_cores()))
+        timed = in_turns([one.subject() for one in ready], length.loop, most_s=length.most_s)
+        hot_c = hot_c_of(facts)
+        rows = [_row(one, own, hot_c) for one, own in zip(ready, timed)]
     serve_s = min(SERVE_S, length.loop.min_s)
-    measured = iter([_with_fresh(one, _judged(row, meanwhile, length), serve_s) for one, row in zip(ready, rows)])
+    measured = iter([_with_fresh(one, row, serve_s) for one, row in zip(ready, rows)])
     every = [_failed(case, one) if isinstance(one, Exception) else next(measured) for case, one in zip(cases, attempts)]
+    meanwhile = timed[0].load
     return Report(
         device=_device(facts, gpu=any(case.on_gpu for case in cases)),
         mode=length.mode,
@@ -103,17 +99,34 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
     )
 
 
-def _attempt(case: Case, facts: machine.Facts, opens: Callable[[Case], Opened], closing: ExitStack) -> _Attempt:
+def _attempt(
+    case: Case, facts: machine.Facts, length: Length, opens: Callable[[Case], Opened], closing: ExitStack
+) -> _Attempt:
     """The case loaded and run once, or why that cannot be done."""
     try:
+        case = settled(case, min(thread_trial.SECONDS, length.loop.min_s), opens)
         opened = opens(case)
         closing.callback(opened.close)
         batch = batch_of(opened.inputs, case.batch)
-        ready = _Ready(case, opened, batch, feeds(opened.inputs, batch, case.given), _gpu(case, facts))
+        ready = _Ready(case, opened, batch, feeds(opened.inputs, batch, case.given), gpu_of(case, facts))
         opened.run(ready.queries[0])
     except (EdgeDistillError, TargetError) as error:
         return error
     return ready
+
+
+def settled(case: Case, seconds: float, opens: Callable[[Case], Opened] = open_case) -> Case:
+    """The case with its threads: where nobody fixed them, those that a trial of so many seconds finds, as `verify`
+    does (targets/thread_trial.py)."""
+    if case.threads is not None or case.runtime not in ON_CPU:
+        return case
+    first = opens(replace(case, threads=1))
+    try:
+        queries = feeds(first.inputs, batch_of(first.inputs, case.batch), case.given)
+    finally:
+        first.close()
+    tried = thread_trial.medians(lambda count: opens(replace(case, threads=count)), queries, seconds)
+    return replace(case, threads=thread_trial.fewest(tried) if tried else 1)
 
 
 def _announce(cases: int, length: Length) -> None:
@@ -132,64 +145,26 @@ def _check(cases: Sequence[Case], attempts: Sequence[_Attempt], ready: Sequence[
             raise InputError(f"--shape names the input {name}, which no model has", f"There are {', '.join(known)}.")
 
 
-def _timed(ready: Sequence[_Ready], length: Length, hot_c: float) -> list[Row]:
-    """A row for each, with its latency and the flaws of the machine's state."""
-    loop = length.loop
-    for one in ready:
-        repeat(one.again(), loop.warmup_s)
-    before = [one.state() for one in ready]
-    during: list[dict[str, Any]] = []
-    turns = measure.take_turns(
-        [(one.opened.run, one.queries) for one in ready],
-        min_s=loop.min_s,
-        min_queries=loop.min_queries,
-        most_s=length.most_s,
-        between=lambda: during.append(state.read_throttling()),
-    )
-    after = [measure.under_load(one.again(), one.state) for one in ready]
-    return [
-        _steady(_in_state(_row(one, own), state.Course(earlier, during, later, one.gpu), hot_c), own, length)
-        for one, own, earlier, later in zip(ready, turns, before, after)
-    ]
-
-
-def _row(one: _Ready, turns: Sequence[np.ndarray]) -> Row:
-    latency = latency_of(turns)
+def _row(one: _Ready, timed: Watched, hot_c: float) -> Row:
+    """Its latency, the machine's states, and why it does not count."""
+    latency = latency_of(timed.turns)
+    runtime = one.opened.describe()
+    room = load.room_for_others(runtime["threads"] or 1, len(cores.usable_cores()))
+    flaws = timed.flaws(hot_c, room)
+    if latency.p95 is None:
+        flaws.append(Flaw("no-p95", value=latency.queries))
     return Row(
         model=one.case.model,
         file=str(one.case.file),
-        runtime=one.opened.describe(),
+        runtime=runtime,
         batch=one.batch,
         inputs=tuple(_described(name, array) for name, array in one.queries[0].items()),
         latency_ms=latency,
         items_per_s=round(one.batch / latency.mean * 1e3, 2),
         accuracy=one.case.accuracy,
+        invalid=tuple(flaws),
+        machine_state=timed.course.to_json(),
     )
-
-
-def _in_state(row: Row, course: state.Course, hot_c: float) -> Row:
-    """The row with the machine's states, and what they say against the row."""
-    flaws = course.flaws(hot_c)
-    if row.latency_ms and row.latency_ms.p95 is None:
-        flaws.append(Flaw("no-p95", value=row.latency_ms.queries))
-    return replace(row, invalid=tuple(flaws), machine_state=course.to_json())
-
-
-def _steady(row: Row, turns: Sequence[np.ndarray], length: Length) -> Row:
-    """The row, with flaws where its turns did not measure one thing."""
-    if not length.loop.tells_load or row.latency_ms is None:
-        return row
-    found = steadiness.flaws(turns)
-    return replace(row, invalid=(*row.invalid, *found))
-
-
-def _judged(row: Row, meanwhile: load.Load | None, length: Length) -> Row:
-    """The row, with flaws where other programs took processors that it needed."""
-    if meanwhile is None or not length.loop.tells_load:
-        return row
-    cpus = len(cores.usable_cores())
-    found = meanwhile.flaws(load.room_for_others(row.runtime["threads"] or 1, cpus), cpus)
-    return replace(row, invalid=(*row.invalid, *found))
 
 
 def _with_fresh(one: _Ready, row: Row, serve_s: float) -> Row:
@@ -216,11 +191,11 @@ def _device(facts: machine.Facts, *, gpu: bool) -> dict[str, str]:
     return {"name": machine.device_name(facts, gpu=gpu), "machine": facts.machine, "system": system}
 
 
-def _gpu(case: Case, facts: machine.Facts) -> Gpu | None:
+def gpu_of(case: Case, facts: machine.Facts) -> Gpu | None:
     return facts.gpus[0] if case.on_gpu and facts.gpus else None
 
 
-def _hot_c(facts: machine.Facts) -> float:
+def hot_c_of(facts: machine.Facts) -> float:
     """Above which temperature a run does not count: that of the profile that fits this machine best."""
     fitting = profiles.fitting(facts)
     return profiles.load_profile(fitting[0]).measure.hot_c if fitting else HOT_C

@@ -9,44 +9,58 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import EdgeDistillError, InputError
-from ..targets import early_stopping, machine, measure, result
+from ..targets import cores, early_stopping, flaws, load, machine, result, thread_trial
 from ..targets.errors import TargetError
+from ..targets.flaws import Flaw
+from ..targets.length import Loop
 from ..targets.printable import say
-from ..targets.session import repeat
+from ..targets.watched import Subject, in_turns
 from .case import Case, open_case
 from .inputs import batch_of, feeds
+from .side_by_side import gpu_of, hot_c_of, settled
 from .words import ms
 
 log = logging.getLogger(__name__)
 
-WARM_UP_S = 0.5
 HEAD = ("p90 estimate", "p90 seen", "queries", "seconds")
 
 
-def single_stream(cases: Sequence[Case], seconds: float = early_stopping.SECONDS) -> dict[str, Any]:
-    """A row for each case, in their order, as JSON: `failed`, or what `early_stopping.summary` says.
+def single_stream(cases: Sequence[Case], loop: Loop = early_stopping.LOOP) -> dict[str, Any]:
+    """A row for each case, in their order, as JSON: `failed`, or what `early_stopping.summary` says with `invalid`, the
+    flaws for which it does not count (targets/flaws.py).
 
     Raises InputError where no case runs, with the first one's reason.
     """
-    log.info("%d x %.0f s, one after the other", len(cases), seconds)
-    rows = [_row(case, seconds) for case in cases]
+    log.info("%d x %.0f s, one after the other", len(cases), loop.min_s)
+    facts = machine.read_facts()
+    rows = [_row(case, facts, loop) for case in cases]
     if all(row["failed"] is not None for row in rows):
         raise InputError(f"{cases[0].model}: {rows[0]['failed']}", "A single stream asks for one item a query.")
-    device = machine.device_name(gpu=any(case.on_gpu for case in cases))
+    device = machine.device_name(facts, gpu=any(case.on_gpu for case in cases))
     return {"said": early_stopping.SAID, "device": device, "versions": result.versions(), "rows": rows}
 
 
-def _row(case: Case, seconds: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"model": case.model, "runtime": {"name": case.runtime}, "failed": None}
+def exit_code(found: dict[str, Any]) -> int:
+    """0 when every row counts, 4 when one does not."""
+    return 4 if any(row["failed"] is not None or row["invalid"] for row in found["rows"]) else 0
+
+
+def _row(case: Case, facts: machine.Facts, loop: Loop) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": case.model, "runtime": {"name": case.runtime}, "failed": None, "invalid": []}
     try:
+        case = settled(case, min(thread_trial.SECONDS, loop.min_s))
         opened = open_case(case)
         try:
-            queries = feeds(opened.inputs, batch_of(opened.inputs, 1), case.given)
-            repeat(lambda: opened.run(queries[0]), WARM_UP_S)
-            calls = [(opened.run, queries)]
-            turns = measure.take_turns(calls, min_s=seconds, min_queries=measure.LEAST_QUERIES, turns=1)
-            return row | {"runtime": opened.describe()} | early_stopping.summary(turns[0][0])
+            queries, runtime = feeds(opened.inputs, batch_of(opened.inputs, 1), case.given), opened.describe()
+            subject = Subject(opened.run, queries, gpu_of(case, facts), runtime.get("threads"))
+            (timed,) = in_turns([subject], loop, untimed=0)
+            room = load.room_for_others(runtime["threads"] or 1, len(cores.usable_cores()))
+            invalid = [flaw.to_json() for flaw in timed.flaws(hot_c_of(facts), room)]
+            summed = early_stopping.summary(np.concatenate(timed.turns))
+            return row | {"runtime": opened.describe(), "invalid": invalid} | summed
         finally:
             opened.close()
     except (EdgeDistillError, TargetError) as error:
@@ -66,3 +80,5 @@ def show(found: dict[str, Any]) -> None:
             continue
         cells = (ms(row["estimate_ms"]), ms(row["observed_ms"]), row["queries"], row["seconds"])
         say(f"{start} " + " ".join(f"{cell:>12}" for cell in cells))
+        for flaw in row["invalid"]:
+            say(f"{'':<{width}}  does not count: {flaws.words(Flaw(**flaw))}")

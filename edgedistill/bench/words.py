@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..targets import flaws
-from ..targets.names import CPU
+from ..targets.names import on_gpu
 from ..targets.temperatures import of_processor
 from ..work.console import Terminal
 from .report import Report, Row
@@ -77,16 +77,16 @@ def state(report: Report) -> str:
         )
     if mode := found.get("power_mode"):
         words.append(f"power mode {mode}")
-    hottest = _temperature(found, on_gpu=bool(measured) and measured[-1].runtime["name"] != CPU)
+    hottest = _temperature(found, gpu=bool(measured) and on_gpu(measured[-1].runtime["name"]))
     words.append("temperature not known" if hottest is None else f"{hottest:.0f} C")
     return ", ".join(words)
 
 
-def _temperature(found: dict[str, Any], *, on_gpu: bool) -> float | None:
+def _temperature(found: dict[str, Any], *, gpu: bool) -> float | None:
     """Celsius of the processor that ran the model."""
-    if on_gpu and (of_card := found.get("gpu", {}).get("temperature_c")) is not None:
+    if gpu and (of_card := found.get("gpu", {}).get("temperature_c")) is not None:
         return of_card
-    return max(of_processor(found.get("temperature_c", {}), gpu=on_gpu).values(), default=None)
+    return max(of_processor(found.get("temperature_c", {}), gpu=gpu).values(), default=None)
 
 
 def legend(report: Report) -> list[str]:
@@ -99,7 +99,10 @@ def legend(report: Report) -> list[str]:
     if _is_compared(report):
         several = len({row.model for row in report.rows}) > 1
         first = "the first model's with the same settings" if several else "the first row's"
-        lines.append(f"ratio: time an item over {first}, round by round, with its 95 % interval.")
+        lines.append(
+            f"ratio: time an item over {first}, round by round, with a 97.9 % interval: the second smallest to the "
+            "second largest of ten rounds."
+        )
     return lines
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from bundles import colour_pixels, write_bundle
+from bundles import change_manifest, colour_pixels, write_bundle
 from onnx import TensorProto, helper
 from tiny_graphs import means, saved
 
 from edgedistill.bench import case as case_module
-from edgedistill.bench.case import Case, cases, open_case
+from edgedistill.bench.case import DEFAULTS, Case, cases, open_case
 from edgedistill.bench.inputs import Given, Input, feeds
 from edgedistill.bench.model import find_models
 from edgedistill.errors import InputError
 from edgedistill.targets.errors import TargetError
+from edgedistill.targets.providers import Settings
 from edgedistill.targets.session import Outputs
 
 CPU = "onnxruntime-cpu"
@@ -37,7 +39,7 @@ def test_every_combination_is_a_case_one_model_after_the_other(tmp_path: Path) -
         (model, CPU, threads, batch) for model in "ab" for threads in (1, 2) for batch in (1, 8)
     ]
     (alone,) = cases(models[:1], [], [], [], Given())
-    assert (alone.threads, alone.batch) == (0, None)
+    assert (alone.threads, alone.batch) == (None, None)
 
 
 def test_a_bundle_runs_on_its_check_images_unless_something_is_given(tmp_path: Path) -> None:
@@ -46,6 +48,20 @@ def test_a_bundle_runs_on_its_check_images_unless_something_is_given(tmp_path: P
     assert own.given.file == tmp_path / "parts/check/images.npy"
     (other,) = cases(models, [], [], [], Given(tmp_path / "x.npy"))
     assert other.given.file == tmp_path / "x.npy"
+
+
+def test_a_bundle_runs_as_its_profile_says(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "parts")
+    (own,) = cases(find_models([bundle]), [], [], [], Given())
+    assert (own.threads, own.settings) == (None, DEFAULTS)
+    profile = json.loads((bundle / "manifest.json").read_text())["profile"]
+    profile["runtime"]["threads"], profile["onnxruntime"]["arena"] = 3, False
+    change_manifest(bundle, profile=profile)
+    (own,) = cases(find_models([bundle]), [], [], [], Given())
+    assert (own.threads, own.settings.arena) == (3, False)
+    assert Case.from_words(own.to_words()) == own
+    (asked,) = cases(find_models([bundle]), [], [1], [], Given())
+    assert asked.threads == 1
 
 
 def test_a_runtime_that_is_not_here_or_not_known_is_refused(tmp_path: Path) -> None:
@@ -122,6 +138,8 @@ class EngineSession:
 def test_an_engine_is_fed_with_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(case_module.trt, "Session", EngineSession)
     monkeypatch.setattr(case_module.trt, "load_tensorrt", object)
-    opened = open_case(case_of(tmp_path / "a.engine", runtime="tensorrt", threads=None))
+    opened = open_case(
+        case_of(tmp_path / "a.engine", runtime="tensorrt", threads=None, settings=Settings(cuda_graph=True))
+    )
     assert opened.inputs == (Input("image", "uint8", (1, 16, 16, 3)),)
     assert isinstance(opened.run({"image": colour_pixels(1)[0]}), Outputs)

@@ -86,6 +86,8 @@ def test_numbers_after_one_are_taken_for_the_same_option() -> None:
         ("good.onnx --mode fast", "--mode is 'fast'"),
         ("good.onnx --plot x.pdf", "--plot cannot write x.pdf"),
         ("good.onnx --json nowhere/x.json", "there is no folder nowhere"),
+        ("good.onnx --json .", ". is a folder"),
+        ("good.onnx --threads 9999", "--threads is 9999"),
         ("free.onnx", "free axes"),
     ],
 )
@@ -112,6 +114,7 @@ def asked(model: str, option: str = "", value: str = "") -> Asked:
         "--input": {"input": path},
         "--shape": {"shapes": [value]},
         "--batch": {"batches": [int(value or 0)] if option == "--batch" else ()},
+        "--threads": {"threads": [int(value or 0)] if option == "--threads" else ()},
         "--mode": {"mode": value},
         "--plot": {"plot": path},
         "--json": {"json": path},

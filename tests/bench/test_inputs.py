@@ -62,6 +62,14 @@ def test_free_axes_need_a_shape() -> None:
     assert feeds([free], 2, Given(shapes={"x": (1, 3, 8, 9)}))[0]["x"].shape == (2, 3, 8, 9)
 
 
+def test_a_shape_with_another_batch_is_refused_and_not_overlooked() -> None:
+    free = Input("x", "float32", (None, 3, 8, 8))
+    with pytest.raises(InputError, match="x has 8 items in --shape, and a query has 1") as caught:
+        feeds([free], 1, Given(shapes={"x": (8, 3, 8, 8)}))
+    assert caught.value.todo == "Add --batch 8."
+    assert feeds([free], 8, Given(shapes={"x": (8, 3, 8, 8)}))[0]["x"].shape == (8, 3, 8, 8)
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 8), (1, 4, 8, 8)])
 def test_a_shape_that_is_not_the_inputs_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"x has the shape \[\?,3,\?,\?\], not "):

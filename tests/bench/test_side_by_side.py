@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from tiny_graphs import means, products, saved
 
-from edgedistill.bench import side_by_side
 from edgedistill.bench.case import Case, Opened, open_case
 from edgedistill.bench.inputs import Given
 from edgedistill.bench.side_by_side import Length, bench
 from edgedistill.errors import InputError
-from edgedistill.targets import measure, state
-from edgedistill.targets.length import LONG_ENOUGH_S, Loop
+from edgedistill.targets import load, measure, state, thread_trial
+from edgedistill.targets.length import LONG_ENOUGH_S, SOAK_TURNS, Loop
 from edgedistill.targets.load import Load
 
 SHORT = Length("short", Loop(warmup_s=0, min_s=0, min_queries=measure.LEAST_QUERIES), 30.0)
@@ -87,10 +86,26 @@ def test_too_few_queries_do_not_count(graph: Path) -> None:
 
 def test_a_hot_machine_and_a_busy_one_do_not_count(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "read_state", lambda gpu, threads: {"temperature_c": {"cpu": 96.0}})
-    monkeypatch.setattr(side_by_side.load, "load_between", lambda *asked: Load(9999.0, 0.5, 0.5))
+    monkeypatch.setattr(load, "load_between", lambda *asked: Load(9999.0, 0.5, 0.5))
     told = replace(SHORT, loop=replace(SHORT.loop, min_s=LONG_ENOUGH_S))
     (row,) = bench([case_of(graph)], told).rows
     assert [flaw.code for flaw in row.invalid if flaw.code not in ("slower", "unsteady")] == [
         *("hot", "busy", "stolen", "waited")
     ]
     assert row.invalid[0].limit == 95  # of the profile that fits this machine
+
+
+def test_where_nobody_fixes_the_threads_a_trial_finds_them(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_trial, "choices", lambda: [1, 2])
+    monkeypatch.setattr(thread_trial, "fewest", max)
+    first, fixed = bench([case_of(graph, threads=None), case_of(graph, threads=1)], SHORT).rows
+    assert (first.runtime["threads"], fixed.runtime["threads"]) == (2, 1)
+    assert first.cold_start_ms is not None
+
+
+def test_a_soak_has_ten_rounds_of_six_turns(graph: Path) -> None:
+    soak = replace(SHORT, loop=replace(SHORT.loop, turns=SOAK_TURNS))
+    (row,) = bench([case_of(graph)], soak).rows
+    assert row.latency_ms is not None
+    assert len(row.latency_ms.rounds) == 10
+    assert row.latency_ms.queries >= measure.LEAST_QUERIES

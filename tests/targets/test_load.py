@@ -75,7 +75,7 @@ def test_a_system_that_does_not_tell_leaves_it_unknown(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_beside_others_does_not_count(load: Load, codes: list[str]) -> None:
-    assert [flaw.code for flaw in load.flaws(room_on(2), cpus=2)] == codes
+    assert [flaw.code for flaw in load.flaws(room_on(2))] == codes
 
 
 @pytest.mark.parametrize(("threads", "cpus", "room"), [(1, 2, 1.2), (2, 2, 0.2), (4, 64, 66.4), (8, 4, 0.4)])

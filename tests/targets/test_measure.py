@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgedistill.targets import measure
+from edgedistill.targets.length import TURNS
 from edgedistill.targets.session import Outputs
 
 
@@ -19,7 +20,6 @@ class CountingSession:
 
     def __init__(self, probabilities: np.ndarray | None = None) -> None:
         self.calls: list[int] = []
-        self.warmed: list[float] = []
         self._probabilities = probabilities
 
     def run(self, images: np.ndarray) -> Outputs:
@@ -29,28 +29,24 @@ class CountingSession:
         )
         return Outputs(probabilities, np.ones((len(images), 2), np.float32), np.ones(len(images), np.float32))
 
-    def warm_up(self, seconds: float) -> None:
-        self.warmed.append(seconds)
+
+def queries_of(count: int) -> list[np.ndarray]:
+    """So many images, each a query."""
+    return [image[None] for image in colour_pixels(count)[0]]
 
 
-def test_queries_are_single_images_after_the_warm_up() -> None:
+def test_every_call_gets_its_queries_beside_those_that_do_not_count() -> None:
     session = CountingSession()
-    images, _ = colour_pixels(7)
-    times = measure.time_queries(session, images, warmup_s=0.25, min_s=0, min_queries=900)
-    assert session.warmed == [0.25]
-    assert session.calls == [1] * (900 + measure.TURNS * measure.UNTIMED)
+    (turns,) = measure.take_turns([(session.run, queries_of(7))], min_s=0, min_queries=900)
+    assert session.calls == [1] * (900 + TURNS * measure.UNTIMED)
+    times = np.concatenate(turns)
     assert len(times) == 900
     assert (times > 0).all()
 
 
-def test_p95_always_gets_its_queries() -> None:
-    times = measure.time_queries(CountingSession(), colour_pixels(3)[0], warmup_s=0, min_s=0, min_queries=1)
-    assert measure.latency_summary(times)["p95"] is not None
-
-
 def test_it_runs_at_least_as_long_as_asked() -> None:
-    times = measure.time_queries(CountingSession(), colour_pixels(3)[0], warmup_s=0, min_s=0.05, min_queries=1)
-    assert len(times) > 400
+    (turns,) = measure.take_turns([(CountingSession().run, queries_of(3))], min_s=0.05, min_queries=1)
+    assert sum(map(len, turns)) > 400
 
 
 def test_sessions_take_turns_and_begin_in_another_order_each_time() -> None:
@@ -66,26 +62,24 @@ def test_sessions_take_turns_and_begin_in_another_order_each_time() -> None:
             return super().run(images)
 
     sessions = [Named("a"), Named("b"), Named("c")]
-    times = measure.time_in_turns(sessions, colour_pixels(3)[0], warmup_s=0, min_s=0, min_queries=1)
+    times = measure.take_turns([(one.run, queries_of(3)) for one in sessions], min_s=0, min_queries=400)
     assert [sum(map(len, own)) for own in times] == [400] * 3
     turns = [name for name, before in zip(order, [None, *order]) if name != before]
     assert "".join(turns[:9]) == "abcbcacab"
-    assert all(order.count(name) == 400 + measure.TURNS * measure.UNTIMED for name in "abc")
+    assert all(order.count(name) == 400 + TURNS * measure.UNTIMED for name in "abc")
 
 
 def test_the_machine_is_looked_at_after_every_round() -> None:
     seen: list[int] = []
     session = CountingSession()
-    measure.time_in_turns(
-        [session, CountingSession()],
-        colour_pixels(3)[0],
-        warmup_s=0,
+    measure.take_turns(
+        [(one.run, queries_of(3)) for one in (session, CountingSession())],
         min_s=0,
-        min_queries=1,
+        min_queries=400,
         between=lambda: seen.append(len(session.calls)),
     )
-    per_turn = 400 // measure.TURNS + measure.UNTIMED
-    assert seen == [per_turn * turn for turn in range(1, measure.TURNS + 1)]
+    per_turn = 400 // TURNS + measure.UNTIMED
+    assert seen == [per_turn * turn for turn in range(1, TURNS + 1)]
 
 
 def test_a_slower_session_beside_a_faster_one_is_measured_slower() -> None:
@@ -94,26 +88,25 @@ def test_a_slower_session_beside_a_faster_one_is_measured_slower() -> None:
             sleep(0.0005)
             return super().run(images)
 
-    fast, slow = measure.time_in_turns(
-        [CountingSession(), Slow()], colour_pixels(3)[0], warmup_s=0, min_s=0, min_queries=1
-    )
+    calls = [(one.run, queries_of(3)) for one in (CountingSession(), Slow())]
+    fast, slow = measure.take_turns(calls, min_s=0, min_queries=400)
     assert np.median(slow) > np.median(fast) + 400_000
 
 
 def test_what_is_slow_ends_after_its_time_however_few_queries_that_makes() -> None:
     turns = measure.take_turns([(sleep, [0.002])], min_s=0, min_queries=10_000, most_s=0.05)[0]
-    assert len(turns) == measure.TURNS
+    assert len(turns) == TURNS
     assert all(1 <= len(turn) <= 3 for turn in turns)
 
 
 def test_every_call_gets_its_own_queries_in_their_order() -> None:
     asked: dict[str, list[int]] = {"a": [], "b": []}
     calls = [(asked["a"].append, [1, 2, 3]), (asked["b"].append, [4])]
-    turns = measure.take_turns(calls, min_s=0, min_queries=measure.TURNS)
+    turns = measure.take_turns(calls, min_s=0, min_queries=TURNS)
     a_turn = measure.UNTIMED + 1
-    assert asked["a"] == ([1, 2, 3] * measure.TURNS * a_turn)[: measure.TURNS * a_turn]
-    assert asked["b"] == [4] * measure.TURNS * a_turn
-    assert [len(own) for own in turns] == [measure.TURNS] * 2
+    assert asked["a"] == ([1, 2, 3] * TURNS * a_turn)[: TURNS * a_turn]
+    assert asked["b"] == [4] * TURNS * a_turn
+    assert [len(own) for own in turns] == [TURNS] * 2
 
 
 def test_percentiles_are_nearest_rank_and_need_twenty_above() -> None:

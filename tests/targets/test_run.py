@@ -17,7 +17,7 @@ import pytest
 from bundles import NAMES, change_manifest, colour_model, png, write_bundle, write_verdict
 
 from edgedistill.profiles import load_profile
-from edgedistill.targets import machine, result, run, runtimes
+from edgedistill.targets import load, machine, result, run, runtimes, state, steadiness
 from edgedistill.targets.length import Loop
 from edgedistill.targets.manifest import Manifest, read_manifest
 
@@ -315,7 +315,45 @@ def test_a_single_stream_is_told_with_what_it_is_not(copied: Path) -> None:
     assert "not an MLPerf result" in done.stdout
     (row,) = json.loads((copied / "rows.json").read_text())
     assert row["figure"].startswith("fp32 on onnxruntime-cpu, early-stopping estimate of p90")
-    assert row["value"] >= row["low"] > 0
+    assert row["value"] > 0
+    assert (row["low"], row["high"]) == (None, None)
+
+
+@pytest.mark.parametrize("options", [[], ["--mlperf-like"]], ids=["bench", "mlperf-like"])
+def test_bench_on_a_hot_machine_does_not_count(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    monkeypatch.setattr(state, "read_state", lambda gpu, threads: {"temperature_c": {"cpu": 99.0}})
+    short = ["--model", "fp32", "--warmup-s", "0", "--min-s", "0", "--threads", "1"]
+    assert run.main(["bench", "--bundle", str(copied), *short, *options]) == 4
+    assert "does not count: too hot: cpu at 99 C" in capsys.readouterr().out
+
+
+def test_bench_says_before_it_measures_where_it_cannot_write(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "file").write_text("")
+    assert run.main(["bench", "--bundle", str(copied), *QUICK, "--json", str(copied / "file/rows.json")]) == 2
+    assert "fp32" not in capsys.readouterr().out
+
+
+def test_a_run_after_one_that_did_not_count_is_judged_by_the_turns_of_both(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run is busy and has fast turns; the second one is quiet, but all of it slower than those."""
+    loads, asked = iter([load.Load(9.0, 0.0, 0.0), *[load.Load(0.0, 0.0, 0.0)] * 2]), []
+    monkeypatch.setattr(load, "load_between", lambda *asked: next(loads))
+    judged = steadiness.flaws
+
+    def flaws_of(turns: Any, earlier: Any = ()) -> Any:
+        asked.append(len(earlier))
+        return [found for found in judged(turns, [0.0001] * len(earlier)) if earlier]
+
+    monkeypatch.setattr(steadiness, "flaws", flaws_of)
+    short = ["--model", "fp32", "--mode", "quick", "--warmup-s", "0", "--min-s", "0.5", "--threads", "1"]
+    assert run.main(["verify", "--bundle", str(copied), *short]) == 4
+    assert asked == [0, 10, 20]
+    found = json.loads((copied / "results" / "fp32-onnxruntime-cpu.json").read_text())
+    assert [flaw["code"] for flaw in found["invalid"]] == ["unsteady"]
+    assert len(found["drift"]["turns"]) == 10
 
 
 def test_predict_names_the_class_of_each_image(copied: Path, tmp_path: Path) -> None:
