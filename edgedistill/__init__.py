@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .api import build, synthesize, verify
     from .errors import EdgeDistillError, InputError
-    from .runtime import Classifier, Prediction
+    from .runtime import BadImageError, Classifier, Prediction
     from .verdict.verdict import Verdict
 
 __version__ = "0.1.0"
 __all__ = [
+    "BadImageError",
     "Classifier",
     "EdgeDistillError",
     "InputError",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "BadImageError": "runtime",
     "Classifier": "runtime",
     "EdgeDistillError": "errors",
     "InputError": "errors",

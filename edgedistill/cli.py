@@ -34,7 +34,7 @@ from .choices import (
     VIEW_TARGETS,
 )
 from .distil.methods import METHODS
-from .errors import EdgeDistillError, InputError
+from .errors import EdgeDistillError, InputError, install_extra
 from .targets.length import HELP
 from .targets.names import RUNTIMES, TORCH_TENSORRT
 from .targets.printable import say, say_json
@@ -682,7 +682,7 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if debug or missing not in WORKSHOP:
             raise
-        _tell(InputError(f"this command needs {missing}", 'Install the workshop: pip install "edgedistill[build]"'))
+        _tell(InputError(f"this command needs {missing}", install_extra("build")))
     except OSError as error:  # a path that may not be read or written, where nothing closer named it
         if debug or error.filename is None:
             raise

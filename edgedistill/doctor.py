@@ -24,7 +24,7 @@ from rich.text import Text
 
 from . import profiles
 from .choices import DEFAULT_TEACHER
-from .errors import InputError
+from .errors import InputError, install_extra
 from .targets import cores, cudart, machine, nvidia_smi, probe
 from .targets.cudart import Gpu
 from .targets.names import CPU
@@ -99,7 +99,7 @@ def _packages(wants_build: bool) -> Iterator[Finding]:
     lacking = [name for name, version in have.items() if version is None]
     if lacking:
         state = "missing" if wants_build else "note"
-        yield Finding("workshop", state, f"no {', '.join(lacking)}", 'To build: pip install "edgedistill[build]"')
+        yield Finding("workshop", state, f"no {', '.join(lacking)}", install_extra("build"))
     else:
         named = ("torch", "open_clip_torch", "timm", "onnx")
         yield Finding("workshop", "ok", ", ".join(f"{name} {have[name]}" for name in named))
@@ -130,7 +130,7 @@ def _accelerator() -> Iterator[Finding]:
     if _version("torch"):
         yield _torch(torch_probe.ask())
     if not _version("tensorrt"):
-        remedy = 'pip install "edgedistill[tensorrt]"; on a Jetson: a venv with --system-site-packages'
+        remedy = "pip install tensorrt; on a Jetson: a venv with --system-site-packages"
         yield Finding("tensorrt", "note", "not installed", remedy)
 
 

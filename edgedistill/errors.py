@@ -7,6 +7,12 @@ EdgeDistillError        exit 1   a bug of ours, where we know how to name it
 from __future__ import annotations
 
 
+def install_extra(extra: str) -> str:
+    """How to install an extra of pyproject.toml: from a checkout, as the package is on no index, where its name may
+    be another's."""
+    return f'In a checkout of edgedistill: pip install -e ".[{extra}]".'
+
+
 class EdgeDistillError(Exception):
     """What is wrong, with the value and the place, and what to do about it; the command line prints both lines.
 

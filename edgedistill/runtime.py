@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 class Prediction:
     """The answer for one image.
 
-    label: the most probable class; probability: its share, 0..1; known: how sure the model is that the image shows
-    any of the classes, 0..1; probabilities: float32 [C], in the order of `Classifier.labels`.
+    label: the most probable class; probability: its share, 0..1; probabilities: float32 [C], in the order of
+    `Classifier.labels`; known: today the same number as `probability`, kept for a score of its own. It is no test for
+    foreign objects: of whatever an image shows, one class is the most probable.
     """
 
     label: str

@@ -75,7 +75,7 @@ class BadImage(Exception):
 
     Reasons: "not a regular file", "unreadable", "not an image", "truncated", "side under 16 px",
     "over 100 megapixels", "larger than this program allows (PIL.Image.MAX_IMAGE_PIXELS)",
-    "unsupported pixel format", "HEIC needs edgedistill[heic]", "AVIF needs a newer Pillow".
+    "unsupported pixel format", "HEIC needs pillow-heif", "AVIF needs a newer Pillow".
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -154,7 +154,7 @@ def _open_heic(data: bytes) -> Any:
     """The primary image of a HEIC file as pillow-heif's HeifFile, not yet decoded. Pillow itself is not told of it."""
     heif, why_not = _pillow_heif()
     if heif is None:
-        raise BadImage("HEIC needs edgedistill[heic]", why_not)
+        raise BadImage("HEIC needs pillow-heif", why_not)
     try:
         file = heif.open_heif(data)  # 10 and 12 bit come as 8
         size = file.size

@@ -21,7 +21,8 @@ MAX_BATCH = 64  # of a graph with a dynamic batch
 
 
 class Outputs(NamedTuple):
-    """probabilities float32 [N,C], rows sum to 1; embedding float32 [N,D], unit norm; known float32 [N], 0..1."""
+    """probabilities float32 [N,C], rows sum to 1; embedding float32 [N,D], unit norm; known float32 [N]: the
+    largest probability, 0..1, no test for foreign objects."""
 
     probabilities: np.ndarray
     embedding: np.ndarray

@@ -19,7 +19,7 @@ import edgedistill
 from edgedistill import InputError, choices
 from edgedistill.settings import BuildSettings, resolve
 
-NAMES = ["Classifier", "EdgeDistillError", "InputError", "Prediction", "Verdict", "__version__"]
+NAMES = ["BadImageError", "Classifier", "EdgeDistillError", "InputError", "Prediction", "Verdict", "__version__"]
 NAMES += ["build", "synthesize", "verify"]
 
 

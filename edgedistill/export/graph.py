@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 64
 OUTPUTS = ("probabilities", "embedding", "known")
-IR_VERSION = 9  # what opset 18 needs, and the newest that onnxruntime 1.17, our oldest, reads
+IR_VERSION = 9  # what opset 18 needs, and read by every onnxruntime that we allow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ files or moving them into other folders changes neither the index nor anything m
 for reports. Check images are read the same way; only there do folder names mean something (`scan_check`).
 
 Files that only describe photos, such as a labelling tool's, are none of the pool (`DESCRIBES`).
-Only headers are looked at here. Each image is decoded once, by store.py, which is where a truncated one is found.
+Only headers are looked at here. Each image is decoded once, by teacher/fill.py, and there a truncated one is found.
 The index is packed (32 bytes a hash and the bytes of the name), so that a million photos are no burden.
 """
 

@@ -3,7 +3,7 @@
 View 0 is the centre square, unflipped. Views 1, 2, ... are random resized crops with a mirror image half of the time.
 Nothing else enters: not the file name, not the order of the pool, not the other images, not how often one asks. So a
 store can be filled today by four threads and read tomorrow by another student at another size, and both see the same
-part of the same photo. Resizing the box to a model's input is left to pixels.py.
+part of the same photo. Resizing the box to a model's input is left to crops.py.
 
 The crop is the usual random resized crop (Szegedy et al. 2015) with one change of ours: the area is drawn relative to
 the largest box of the drawn aspect ratio that fits. Every draw is then inside the image, so there is no rejection loop

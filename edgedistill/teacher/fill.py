@@ -44,7 +44,7 @@ BATCH_VIEWS = 64  # a ViT-B/32 on two cores gains nothing above this, and 64 cro
 
 
 class ImageTeacher(Protocol):
-    """What the pass needs of a teacher (teacher.py)."""
+    """What the pass needs of a teacher (tower.py)."""
 
     id: str
     dim: int

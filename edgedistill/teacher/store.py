@@ -1,6 +1,6 @@
 """The teacher store: the frozen teacher's features of every view of every photo, and the pixels it looked at.
 
-One pass over the pool (fill.py) decodes each image once and keeps, in four files:
+One pass over the pool (fill.py) decodes each image once and keeps, beside row_facts.safetensors (row_facts.py):
 
     features.f16   little-endian float16 [N, V + M, D]: unit features; view 0 through the teacher's own preprocessing,
                    the last M of mixed views (images/mixes.py)

@@ -19,7 +19,7 @@ import importlib
 import logging
 import sys
 
-from ..errors import InputError
+from ..errors import InputError, install_extra
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def ensure_torchvision() -> bool:
             raise
         raise InputError(
             f"the package {error.name!r} is not installed, and building needs it",
-            'Run pip install "edgedistill[build]" for the workshop half.',
+            install_extra("build"),
         ) from error
     except RuntimeError as error:
         if _MISSING not in str(error):

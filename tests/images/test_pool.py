@@ -107,7 +107,7 @@ def test_the_scan_changes_no_filter_of_the_program_and_names_what_reads_heic(fol
         "print(pool.skipped, list(warnings.filters) == before)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    skipped = {"HEIC needs edgedistill[heic]": ["IMG_0001.HEIC", "IMG_0002.jpg"], "not an image": ["drawing.tga"]}
+    skipped = {"HEIC needs pillow-heif": ["IMG_0001.HEIC", "IMG_0002.jpg"], "not an image": ["drawing.tga"]}
     assert done.stdout == f"{skipped} True\n"
 
 

@@ -104,4 +104,4 @@ def test_the_wheel_alone_helps_lists_its_profiles_and_verifies(alone: Path, tmp_
 def test_the_wheel_alone_names_the_extra_that_builds(alone: Path, tmp_path: Path) -> None:
     told = edgedistill(alone, "build", "--profile", "cpu", "--classes", "x", "--images", "y", cwd=tmp_path)
     assert told.returncode == 2
-    assert 'pip install "edgedistill[build]"' in told.stderr
+    assert 'pip install -e ".[build]"' in told.stderr

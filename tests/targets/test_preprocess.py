@@ -344,7 +344,7 @@ def test_without_pillow_heif_the_reason_names_the_extra() -> None:
         "    except BadImage as error: print(error.reason)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["HEIC needs edgedistill[heic]"] * 2
+    assert done.stdout.splitlines() == ["HEIC needs pillow-heif"] * 2
 
 
 def test_where_pillow_lacks_avif_the_reason_says_so() -> None:

@@ -97,7 +97,7 @@ def test_a_missing_package_names_the_extra_that_brings_it():
         "try:\n"
         "    ensure_torchvision()\n"
         "except InputError as error:\n"
-        "    assert 'torchvision' in error.wrong and 'edgedistill[build]' in error.todo\n"
+        "    assert 'torchvision' in error.wrong and '.[build]' in error.todo\n"
         "else:\n"
         "    raise SystemExit('no error')\n"
     )
