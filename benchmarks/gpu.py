@@ -31,7 +31,7 @@ import rows
 LIMIT_S = 600.0
 STUDENTS = (("tf_mobilenetv3_small_100", 160), ("mobilenetv3_large_100", 224), ("resnet18", 224), ("resnet50", 224))
 TOWERS = ("vit_b_32", "vit_b_16", "vit_l_14")
-CARD_TESTS = ("tests/images", "tests/distil", "tests/teacher")
+GPU_TESTS = ("tests/images", "tests/distil", "tests/teacher")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def main() -> None:
 def parts(options: argparse.Namespace) -> Iterator[Part]:
     """What is run, in the order of what matters most if the time is short."""
     scripts, out, on = options.root / "benchmarks", options.out.resolve(), ["--train-on", options.train_on]
-    tests = [str(options.root / folder) for folder in CARD_TESTS]
+    tests = [str(options.root / folder) for folder in GPU_TESTS]
     yield Part("tests on the card", ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *tests], 120)
     for name, size in STUDENTS[:1] if options.quick else STUDENTS:
         file = out / f"step-{name}.json"

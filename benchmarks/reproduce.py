@@ -131,7 +131,7 @@ def reproduce(options: argparse.Namespace) -> None:
     report.add("teacher", figures(teacher, photos.truth, found.base))
     del judge
     for run in runs:
-        free_card()
+        free_gpu()
         bundle = build(protocol, run, photos, templates, options)
         chosen = answers(student_scores(bundle, photos.files, options), photos.truth, found.base)
         report.add(run.title, figures(chosen, photos.truth, found.base) + beside(chosen, teacher, photos.truth))
@@ -279,7 +279,7 @@ def student_scores(bundle: Path, files: Sequence[Path], options: argparse.Namesp
     return np.asarray(features @ ClassVectors.load(bundle).baked.T)
 
 
-def free_card() -> None:
+def free_gpu() -> None:
     """Hand the GPU memory that nothing uses any more to the build, which is another process."""
     import torch
 

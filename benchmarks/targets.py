@@ -89,12 +89,12 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
     from edgedistill.distil.arithmetic import choose_device
     from edgedistill.images.pixels import short_side_for
     from edgedistill.images.pool import scan
-    from edgedistill.teacher.card import best_batch
     from edgedistill.teacher.fill import TeacherPass, build_store
+    from edgedistill.teacher.gpu_pass import best_batch
     from edgedistill.teacher.names import find_teacher
     from edgedistill.teacher.tower import Teacher
 
-    on_card = choose_device(options.train_on).type == "cuda"
+    on_gpu = choose_device(options.train_on).type == "cuda"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         name = options.teacher or f"local-dir:{_random_teacher(folder / 'teacher', options.tower, options.size)}"
@@ -102,24 +102,24 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
         teacher.free_text()
         pool = scan(_photos(folder / "photos", options.count or COUNT[options.train_on], options.images))
         size, stores = teacher.image_size, count()
-        card_batch = best_batch(teacher)[0] if on_card else None
+        gpu_batch = best_batch(teacher)[0] if on_gpu else None
 
         def target_pass() -> None:
             work = TeacherPass(
-                pool, teacher, seed=0, views=VIEWS, short_side=short_side_for(size, 224), card_batch=card_batch
+                pool, teacher, seed=0, views=VIEWS, short_side=short_side_for(size, 224), gpu_batch=gpu_batch
             )
             build_store(folder / f"store-{next(stores)}", work, workers=options.workers)
 
-        bare_batch, bare_forward = _bare_forward(teacher, len(pool) * VIEWS, on_card)
+        bare_batch, bare_forward = _bare_forward(teacher, len(pool) * VIEWS, on_gpu)
         candidates = {"pass": target_pass, "bare": bare_forward}
         most_s = MOST_S[options.train_on]
         seconds = rows.interleave(candidates, rounds=options.rounds, most_s=most_s)
-        decoded = _decoding_alone(pool) if on_card else None
+        decoded = _decoding_alone(pool) if on_gpu else None
     shape = options.teacher or options.tower
     label = f"{shape} {size} px, {teacher.dtype}"
-    bar = options.bar or (0.85 if on_card else 0.90 if shape == "vit_b_32" else 0.75)
+    bar = options.bar or (0.85 if on_gpu else 0.90 if shape == "vit_b_32" else 0.75)
     # The smallest tower is faster than any decoding: there the cores are the limit, in a row of their own.
-    bound = on_card and shape == "vit_b_32"
+    bound = on_gpu and shape == "vit_b_32"
     found = [
         rows.row(f"target pass, {label}", len(pool) / seconds["pass"], "images/s"),
         rows.row(
@@ -142,7 +142,7 @@ def _speed(options: argparse.Namespace) -> list[rows.Row]:
     return found
 
 
-def _bare_forward(teacher: Teacher, views: int, on_card: bool) -> tuple[int, Callable[[], None]]:
+def _bare_forward(teacher: Teacher, views: int, on_gpu: bool) -> tuple[int, Callable[[], None]]:
     """(batch, a call that runs the tower alone over `views` views): on a GPU at the fastest of three batches."""
     import torch
 
@@ -158,12 +158,12 @@ def _bare_forward(teacher: Teacher, views: int, on_card: bool) -> tuple[int, Cal
             with torch.inference_mode():
                 for start in range(0, views, batch):
                     teacher.model.encode_image(ready[: views - start])
-            if on_card:
+            if on_gpu:
                 torch.cuda.synchronize()
 
         return run
 
-    if not on_card:
+    if not on_gpu:
         return BATCH_VIEWS, forward(BATCH_VIEWS)
     calls = {str(batch): forward(batch) for batch in (64, 256, 1024)}
     seconds = rows.interleave(calls, rounds=3)

@@ -58,7 +58,7 @@ from .verdict.verdict import LABELLED_ENOUGH, Verdict
 from .verdict.verify import verify
 from .work.compute import Compute, torch_as_it_was
 from .work.console import SILENT, Progress
-from .work.gpu import card_failures_told
+from .work.gpu import gpu_errors_explained
 from .work.shortage import shortages_told
 from .work.stage import WorkFolder
 
@@ -98,7 +98,7 @@ def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Li
     work = WorkFolder(settings.work)
     with contextlib.ExitStack() as held:
         held.enter_context(shortages_told(settings.work, settings.bundle))
-        held.enter_context(card_failures_told())
+        held.enter_context(gpu_errors_explained())
         held.enter_context(work.locked())
         held.enter_context(alone_at(settings.bundle))
         held.enter_context(torch_as_it_was())

@@ -45,7 +45,7 @@ from .teacher.names import find_teacher
 from .teacher.stores import ViewPlan, fill_one
 from .work.compute import Compute, torch_as_it_was
 from .work.console import SILENT, Progress
-from .work.gpu import card_failures_told
+from .work.gpu import gpu_errors_explained
 from .work.stage import WorkFolder
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def synthesize(settings: SynthesizeSettings, progress: Progress = SILENT) -> Pat
     labels, templates = Labels.read(settings.classes), template_set(settings.templates)
     check_destination(settings.out)
     work = WorkFolder(settings.work)
-    with card_failures_told(), work.locked(), alone_at(settings.out), torch_as_it_was():
+    with gpu_errors_explained(), work.locked(), alone_at(settings.out), torch_as_it_was():
         compute = Compute(choose_device(settings.train_on).type, settle_threads(settings.threads, work))
         files = find_teacher(settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess)
         teacher = TeacherInUse(files, settings.teacher_dtype, compute, work)

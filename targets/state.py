@@ -99,7 +99,7 @@ class Course:
         """Why the run does not count: it ended above `hot_c`, or something slowed it down."""
         place = self.temperature()
         hot = [Flaw("hot", place[0], place[1], hot_c)] if place is not None and place[1] > hot_c else []
-        return hot + (self._die_throttled() if self._on_die else self._card_throttled())
+        return hot + (self._die_throttled() if self._on_die else self._gpu_throttled())
 
     def warnings(self) -> list[Flaw]:
         """What to know of a run that counts: peaks of current, a power cap, clocks far below what they may be."""
@@ -180,6 +180,6 @@ class Course:
             return earlier
         return (bits[0] >> raspberry_pi.SINCE_BOOT << raspberry_pi.SINCE_BOOT) if bits else 0
 
-    def _card_throttled(self) -> list[Flaw]:
+    def _gpu_throttled(self) -> list[Flaw]:
         slowed = self.after.get("gpu", {}).get("slowed", 0)
         return [Flaw("throttled", f"GPU {what}") for bit, what in nvidia_smi.SLOWED.items() if slowed & bit]

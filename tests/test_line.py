@@ -32,7 +32,7 @@ from edgedistill.bundle.checkset import read_check
 from edgedistill.bundle.content import Trained
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.distil import loop, pace
-from edgedistill.distil.card_run import CardRun
+from edgedistill.distil.gpu_run import GpuRun
 from edgedistill.distil.methods.base import Recipe
 from edgedistill.distil.students import Plan
 from edgedistill.errors import InputError
@@ -423,15 +423,15 @@ def test_headers_and_broken_photos_are_counted_together(
             line.store(line.gather())
 
 
-def test_a_card_that_is_lost_ends_in_two_lines_and_the_next_build_goes_on(
+def test_a_gpu_that_is_lost_ends_in_two_lines_and_the_next_build_goes_on(
     inputs: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose_the_card(*_: object) -> None:
+    def lose_the_gpu(*_: object) -> None:
         raise torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for `cudaErrorLaunchFailure'")
 
     before, asked = stages(inputs), settings(inputs, tiny_teacher_folder)
     with monkeypatch.context() as lost:
-        lost.setattr(Line, "check_set", lose_the_card)
+        lost.setattr(Line, "check_set", lose_the_gpu)
         with pytest.raises(InputError) as error:
             build(asked)
     assert error.value.wrong == "the GPU failed: CUDA error: unspecified launch failure"
@@ -443,8 +443,8 @@ def test_a_build_as_on_a_gpu_is_as_good_as_the_cpus(
     inputs: Path, built: dict[str, Any], tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Processes decode, views are cut in batches, the step has a fixed shape: all but the recording, on a CPU."""
-    monkeypatch.setattr(TeacherInUse, "card_batch", lambda self, dtype: 64)
-    monkeypatch.setattr(loop, "begin", CardRun)
+    monkeypatch.setattr(TeacherInUse, "gpu_batch", lambda self, dtype: 64)
+    monkeypatch.setattr(loop, "begin", GpuRun)
     changed = {"work": tmp_path / "work", "out": tmp_path / "out"}
     verdict = build(settings(inputs, tiny_teacher_folder, **changed))
     found, agreement = verdict.agreement, built["agreement"]

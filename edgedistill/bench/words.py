@@ -84,8 +84,8 @@ def state(report: Report) -> str:
 
 def _temperature(found: dict[str, Any], *, gpu: bool) -> float | None:
     """Celsius of the processor that ran the model."""
-    if gpu and (of_card := found.get("gpu", {}).get("temperature_c")) is not None:
-        return of_card
+    if gpu and (of_gpu := found.get("gpu", {}).get("temperature_c")) is not None:
+        return of_gpu
     return max(of_processor(found.get("temperature_c", {}), gpu=gpu).values(), default=None)
 
 

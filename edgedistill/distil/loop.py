@@ -26,8 +26,8 @@ import torch
 from ..errors import EdgeDistillError
 from ..work.console import SILENT, Progress
 from .arithmetic import choose_device, choose_dtype, reproducible
-from .card_run import CardRun
 from .config import TrainConfig, batch_for
+from .gpu_run import GpuRun
 from .lesson import Lesson
 from .run import Run
 from .students import Student
@@ -79,7 +79,7 @@ def train(
 
 def begin(student: Student, lesson: Lesson, config: TrainConfig, folder: Path) -> Run:
     """A run as the config's device trains."""
-    kind = CardRun if choose_device(config.train_on).type == "cuda" else Run
+    kind = GpuRun if choose_device(config.train_on).type == "cuda" else Run
     return kind(student, lesson, config, folder)
 
 

@@ -23,8 +23,8 @@ import torch
 
 from ..errors import InputError
 from .arithmetic import choose_device, reproducible
-from .card_run import IN_FLIGHT
 from .config import TrainConfig, batch_for
+from .gpu_run import IN_FLIGHT
 from .lesson import Lesson
 from .loop import begin, smaller
 from .students import Student

@@ -1,7 +1,7 @@
 """One training under way: the learner and its lesson, the epochs done, and what is written of them.
 
 Here is what every device has in common; as it stands, it is how a CPU trains. A GPU does some of it otherwise
-(card_run.py). What drives a run to its end is loop.py.
+(gpu_run.py). What drives a run to its end is loop.py.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .plan import Plan, Step
 from .schedule import Schedule
 from .step import Learner
 from .students import CARD, WEIGHTS, Student, save_student
-from .sums import Steps, SumsAtOnce, SumsOnCard
+from .sums import Steps, SumsAtOnce, SumsOnGpu
 
 log = logging.getLogger(__name__)
 
@@ -148,11 +148,11 @@ class Run:
         """What `Learner.step` returns of this batch at the rates of `step`, counted from 0 over all epochs."""
         return self.learner.step(batch, self.schedule.at(step))
 
-    def sums(self, steps: Steps) -> SumsAtOnce | SumsOnCard:
+    def sums(self, steps: Steps) -> SumsAtOnce | SumsOnGpu:
         """Where the numbers of these steps add up."""
         return SumsAtOnce(steps=steps)
 
-    def agreement(self, sums: SumsAtOnce | SumsOnCard) -> float | None:
+    def agreement(self, sums: SumsAtOnce | SumsOnGpu) -> float | None:
         """What the progress bar shows of an epoch under way; None: nothing is known yet."""
         return sums.means()["agreement"]
 

@@ -47,7 +47,7 @@ class SumsAtOnce:
 
 
 @dataclass(kw_only=True)
-class SumsOnCard:
+class SumsOnGpu:
     """Kept as tensors beside what they are sums of; read by `means` alone."""
 
     steps: Steps

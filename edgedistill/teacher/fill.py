@@ -4,8 +4,8 @@ The pool is worked through in its order, by content hash, in blocks of 64 images
 batches, whatever the number of decoding threads. Mixed views come last in a block, whose images they are blended of.
 A block is a shard of the three data files: it exists when its line, with its SHA-256 sums, stands in store.jsonl. A
 killed pass goes on after the last block whose sums hold, so a resumed store equals an unbroken one, on a CPU byte for
-byte; nothing needs an fsync on the way, because a sum tells a torn write. What a GPU does otherwise stands in card.py:
-without mixed views its batches need not end where blocks do.
+byte; nothing needs an fsync on the way, because a sum tells a torn write. What a GPU does otherwise stands in
+gpu_pass.py: without mixed views its batches need not end where blocks do.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from ..work import atomic
 from ..work.console import SILENT, Progress
 from ..work.tally import Tally
 from . import decoders
-from .card import CardEncoder, CardPass
 from .decoding import Preparation, Prepared
+from .gpu_pass import GpuEncoder, GpuPass
 from .journal import FORMAT, JOURNAL, RECORD, Journal
 from .shards import Shards
 
@@ -70,8 +70,8 @@ class TeacherPass:
     views       V >= 1; view 0 is the centre view, so a check set takes V = 1
     seed        of the other views' crops
     short_side  of the cached pixels; `pixels.short_side_for(teacher size, student size)`
-    card_batch  views that a GPU takes at once (card.best_batch); then photos are decoded by processes and crops are cut
-                there. None: a CPU, which decodes and cuts in threads
+    gpu_batch   views that a GPU takes at once (gpu_pass.best_batch); then photos are decoded by processes and crops are
+                cut there. None: a CPU, which decodes and cuts in threads
     mix         M, mixed views of each image behind the others (images/mixes.py)
     """
 
@@ -80,7 +80,7 @@ class TeacherPass:
     views: int
     seed: int
     short_side: int
-    card_batch: int | None = None
+    gpu_batch: int | None = None
     mix: int = 0
 
     def inputs(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def build_store(
     progress.advance(min(done, total))
     try:
         with Shards(folder, journal) as shards:
-            fill = _by_cpu if work.card_batch is None else _by_card
+            fill = _by_cpu if work.gpu_batch is None else _by_gpu
             fill(work, shards, _Rest(range(done, total), tally, journal, workers, progress))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -188,13 +188,13 @@ class _Rest:
         self.tally.losing(self.journal.skipped()).refuse_mostly_bad()
 
 
-def _by_card(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
-    part = work.card_batch if work.mix else None
-    encoder = CardEncoder(work.teacher, work.views, work.seed, work.mix, part)  # type: ignore[arg-type]  # it has a card
+def _by_gpu(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
+    part = work.gpu_batch if work.mix else None
+    encoder = GpuEncoder(work.teacher, work.views, work.seed, work.mix, part)  # type: ignore[arg-type]  # it has a card
     images = decoders.decoded(work.pool, rest.rows, work.preparation, rest.workers)
-    batch_images = None if work.mix else max(1, (work.card_batch or 1) // work.views)
+    batch_images = None if work.mix else max(1, (work.gpu_batch or 1) // work.views)
     with contextlib.closing(images):
-        CardPass(shards, work.pool.hashes, BLOCK_IMAGES, rest.progress.advance, rest.check).run(
+        GpuPass(shards, work.pool.hashes, BLOCK_IMAGES, rest.progress.advance, rest.check).run(
             rest.rows, images, encoder, batch_images
         )
 

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from ..work.compute import Compute
 from ..work.stage import WorkFolder
-from .card import best_batch
 from .files import TeacherFiles
+from .gpu_pass import best_batch
 from .tower import Teacher
 
 
@@ -45,7 +45,7 @@ class TeacherInUse:
             return self._asked
         return self.compute.choice(self._work, "teacher-dtype", {"teacher": self.files.weight_hash}, decide)
 
-    def card_batch(self, dtype: str) -> int | None:
+    def gpu_batch(self, dtype: str) -> int | None:
         """Views a batch on a GPU: what a short measurement chose when this work folder first met this teacher.
 
         None on a CPU.

@@ -115,7 +115,7 @@ class _Fill:
     work: WorkFolder
     teacher: TeacherInUse
     dtype: str
-    card_batch: int | None
+    gpu_batch: int | None
     short_side: int
     progress: Progress
 
@@ -123,7 +123,7 @@ class _Fill:
     def of(cls, work: WorkFolder, teacher: TeacherInUse, plan: ViewPlan, progress: Progress) -> _Fill:
         dtype = teacher.dtype
         short_side = short_side_for(teacher.files.image_size, plan.size)
-        return cls(work, teacher, dtype, teacher.card_batch(dtype), short_side, progress)
+        return cls(work, teacher, dtype, teacher.gpu_batch(dtype), short_side, progress)
 
     def store(
         self,
@@ -153,7 +153,7 @@ class _Fill:
                 "views": plan.views,
                 "short_side": self.short_side,
                 # Named only where there are any: stores from before stay valid.
-                **({} if self.card_batch is None else {"card_batch": self.card_batch}),
+                **({} if self.gpu_batch is None else {"card_batch": self.gpu_batch}),
                 **({} if prompts is None else {"prompts": prompts.digest}),
                 **({} if made is None else {"made": made.digest(pool.hashes)}),
                 **({"mix": plan.mix} if plan.mix else {}),
@@ -168,7 +168,7 @@ class _Fill:
         teacher = self.teacher.load(self.dtype)
         teacher.free_text()
         teacher.image_prompts = None if prompts is None else prompts.image.to(teacher.device, teacher.torch_dtype)
-        work = TeacherPass(pool, teacher, plan.views, plan.seed, self.short_side, self.card_batch, plan.mix)
+        work = TeacherPass(pool, teacher, plan.views, plan.seed, self.short_side, self.gpu_batch, plan.mix)
         build_store(stage.begin(), work, tally=tally, progress=self.progress)
         if made is not None:
             RowFacts(*made.row_facts(stored_hashes(stage.partial))).save(stage.partial)

@@ -27,7 +27,7 @@ _NO_KERNEL = "no kernel image"
 
 
 @contextlib.contextmanager
-def card_failures_told() -> Iterator[None]:
+def gpu_errors_explained() -> Iterator[None]:
     """Raises InputError in place of torch's RuntimeError (AcceleratorError and OutOfMemoryError are kinds of it) where
     the card or its driver failed or its memory was full; torch's own stays as the cause. Other errors pass."""
     try:

@@ -28,7 +28,7 @@ from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.methods.queue import Queue
 from edgedistill.distil.schedule import Schedule
 from edgedistill.distil.step import Learner, groups
-from edgedistill.distil.sums import Steps, SumsOnCard
+from edgedistill.distil.sums import Steps, SumsOnGpu
 from edgedistill.teacher.store import TeacherStore
 
 from .colours import SIZE, VIEWS, config, fresh_student, lesson
@@ -133,7 +133,7 @@ def test_a_warm_up_leaves_the_learner_as_it_was_at_the_start_and_in_the_middle(
 def test_a_step_with_rates_in_tensors_reads_no_value(store: TeacherStore, method: Method) -> None:
     """torch's fake tensors have shape and dtype, but no values: to read one is an error."""
     learner, given = Learner(fresh_student(), lesson(store, method), config(dtype="bfloat16"), CPU), batch(store)
-    sums = SumsOnCard(steps=Steps(0, 1))
+    sums = SumsOnGpu(steps=Steps(0, 1))
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         faked = given.map(fake.from_tensor)
         found = learner.step(faked, schedule("blend").in_tensors(3, CPU))
@@ -153,7 +153,7 @@ def test_a_step_makes_no_tensor_beside_its_device(
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     learner = Learner(fresh_student(), lesson(store, method), config(), META)
     learner.optimiser = NoStep(groups(learner.live, learner.config, learner.lr))
-    rates, sums = schedule("blend").in_tensors(3, META), SumsOnCard(steps=Steps(0, 1))
+    rates, sums = schedule("blend").in_tensors(3, META), SumsOnGpu(steps=Steps(0, 1))
     given, beside = batch(store).map(lambda x: x.to(META)), Devices()
     with beside:
         for step in range(2):

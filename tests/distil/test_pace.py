@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgedistill.distil import loop, pace
-from edgedistill.distil.card_run import CardRun
+from edgedistill.distil.gpu_run import GpuRun
 from edgedistill.distil.pace import Pace, measure, settle, views_for
 from edgedistill.errors import InputError
 from edgedistill.teacher.store import TeacherStore
@@ -26,7 +26,7 @@ def ticking(second: float = 1.0) -> Callable[[], float]:
     return lambda: next(ticks) * second
 
 
-@pytest.mark.parametrize("kind", [loop.Run, CardRun])
+@pytest.mark.parametrize("kind", [loop.Run, GpuRun])
 def test_an_epoch_takes_as_long_as_its_steps(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[loop.Run]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgedistill.distil import loop
-from edgedistill.distil.card_run import CardRun
+from edgedistill.distil.gpu_run import GpuRun
 from edgedistill.distil.methods.data_free import DataFree
 from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.methods.prg import PRG
@@ -31,7 +31,7 @@ def test_a_run_can_be_taken_apart_step_by_step(store: TeacherStore, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", [Run, CardRun])
+@pytest.mark.parametrize("kind", [Run, GpuRun])
 def test_a_training_with_mixed_views_shows_every_view_and_learns(
     mixed_store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Run]
 ) -> None:
@@ -87,7 +87,7 @@ def with_facts(tmp_path: Path) -> TeacherStore:
     return TeacherStore.open(tmp_path / "store")
 
 
-@pytest.mark.parametrize("kind", [Run, CardRun])
+@pytest.mark.parametrize("kind", [Run, GpuRun])
 def test_what_a_store_knows_of_its_rows_reaches_the_method(
     with_facts: TeacherStore, tmp_path: Path, kind: type[Run]
 ) -> None:

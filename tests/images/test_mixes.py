@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_images import make_photo
 
-from edgedistill.images.card import CardPixels
 from edgedistill.images.crops import spare, write_crop
+from edgedistill.images.gpu_pixels import GpuPixels
 from edgedistill.images.mixes import WHOLE, Blends, Mixing, blend
 from edgedistill.images.pixels import PixelCache
 
@@ -122,7 +122,7 @@ def test_on_cuda_blends_are_the_cpus_within_a_grey_level(cache: PixelCache, cuda
 
 def compare(cache: PixelCache, device: torch.device) -> None:
     for room in (0, len(cache.flat) + spare(cache.widest)):
-        pixels = CardPixels.of(cache, device, room)
+        pixels = GpuPixels.of(cache, device, room)
         found = pixels.crops(pixels.page(ROWS, VIEWS), 32).cpu()
         assert found.shape == (len(ROWS), 32, 32, 3)
         assert (found.int() - cache.crops(ROWS, VIEWS, 32).int()).abs().max() <= 1

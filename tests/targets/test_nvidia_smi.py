@@ -101,7 +101,7 @@ def test_free_memory_is_a_number_or_not_told(said: str, code: int, free: float |
     assert gpu_free_mb(H200) == free
 
 
-def test_what_a_whole_card_has_free_is_not_taken_for_that_of_a_slice() -> None:
+def test_what_a_whole_gpu_has_free_is_not_taken_for_that_of_a_slice() -> None:
     assert parse_free_mb("143771, 120000\n", 17_000) is None
 
 

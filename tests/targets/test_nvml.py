@@ -14,7 +14,7 @@ from edgedistill.targets import cudart, memory, nvml
 from edgedistill.targets.cudart import Gpu
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler for the stand-in driver library")
-CARD = Gpu("NVIDIA L4", "8.9", 58, 23_034, False, "0000:3b:00.0")
+GPU = Gpu("NVIDIA L4", "8.9", 58, 23_034, False, "0000:3b:00.0")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def card(library: str) -> Iterator[ctypes.CDLL]:
+def driver(library: str) -> Iterator[ctypes.CDLL]:
     """The switches of the stand-in."""
     switches = ctypes.CDLL(library)
     switches.fake_set_free_mb(1000)
@@ -34,31 +34,31 @@ def card(library: str) -> Iterator[ctypes.CDLL]:
     switches.fake_refuse(0)
 
 
-def test_the_free_memory_is_the_drivers(library: str, card: ctypes.CDLL) -> None:
-    gpu = nvml.GpuMemory(CARD.bus_id, library)
+def test_the_free_memory_is_the_drivers(library: str, driver: ctypes.CDLL) -> None:
+    gpu = nvml.GpuMemory(GPU.bus_id, library)
     assert gpu.free_mb() == 1000
-    card.fake_set_free_mb(640)
+    driver.fake_set_free_mb(640)
     assert gpu.free_mb() == 640
 
 
-def test_a_driver_that_does_not_tell_is_an_os_error(library: str, card: ctypes.CDLL) -> None:
-    for bus_id, name in (("0000:00:00.0", library), (CARD.bus_id, "libnothing.so"), (CARD.bus_id, "libm.so.6")):
+def test_a_driver_that_does_not_tell_is_an_os_error(library: str, driver: ctypes.CDLL) -> None:
+    for bus_id, name in (("0000:00:00.0", library), (GPU.bus_id, "libnothing.so"), (GPU.bus_id, "libm.so.6")):
         with pytest.raises(OSError, match=r"answered 6|cannot open|nvmlInit_v2"):
             nvml.GpuMemory(bus_id, name)
-    card.fake_refuse(4)  # NVML_ERROR_NO_PERMISSION, as in a slice of a shared GPU
+    driver.fake_refuse(4)  # NVML_ERROR_NO_PERMISSION, as in a slice of a shared GPU
     with pytest.raises(OSError, match="nvmlDeviceGetMemoryInfo answered 4"):
-        nvml.GpuMemory(CARD.bus_id, library)
+        nvml.GpuMemory(GPU.bus_id, library)
 
 
-def test_what_a_card_loses_is_counted_with_its_context(
-    library: str, card: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+def test_what_a_gpu_loses_is_counted_with_its_context(
+    library: str, driver: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = nvml.GpuMemory
-    monkeypatch.setattr(cudart, "gpus", lambda: [CARD])
+    monkeypatch.setattr(cudart, "gpus", lambda: [GPU])
     monkeypatch.setattr(nvml, "GpuMemory", lambda bus_id: real(bus_id, library))
 
     def serve() -> None:
-        card.fake_set_free_mb(1000 - 300 - 150)  # a context, then a model
+        driver.fake_set_free_mb(1000 - 300 - 150)  # a context, then a model
 
     taken = memory.taken_by(serve, on_gpu=True)
     assert (taken["peak"], taken["kind"]) == (450, "gpu_free_drop")
@@ -69,7 +69,7 @@ def test_where_only_cuda_tells_the_kind_says_that_the_context_is_left_out(monkey
         def memory(self) -> tuple[int, int]:
             return 1000 << 20, 2000 << 20
 
-    monkeypatch.setattr(cudart, "gpus", lambda: [CARD])
+    monkeypatch.setattr(cudart, "gpus", lambda: [GPU])
     monkeypatch.setattr(cudart, "Cudart", Cudart)
     monkeypatch.setattr(nvml, "GpuMemory", lambda bus_id: nvml_is_missing())
     assert memory.taken_by(lambda: None, on_gpu=True)["kind"] == "gpu_free_drop_without_context"

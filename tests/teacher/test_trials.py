@@ -76,7 +76,7 @@ def test_no_memory_for_the_fewest_images_is_an_error() -> None:
         choose_dtype(Full(), IMAGES, CPU)
 
 
-class Card:
+class Gpu:
     """Pretends to run views: a launch takes `launch_s`, a view `view_s`, and more than `most` do not fit."""
 
     def __init__(self, launch_s: float, view_s: float, most: int = 10_000) -> None:
@@ -92,22 +92,22 @@ class Card:
         return choose_batch(self.run, clock=clock)
 
 
-def test_the_smallest_batch_that_keeps_the_card_busy_is_chosen() -> None:
-    chosen, reason = Card(launch_s=0.02, view_s=0.0001).choose()  # full from 200 views on
+def test_the_smallest_batch_that_keeps_the_gpu_busy_is_chosen() -> None:
+    chosen, reason = Gpu(launch_s=0.02, view_s=0.0001).choose()  # full from 200 views on
     assert chosen == 256
     assert reason == "views a second by the batch: 64: 3,200, 128: 6,400, 256: 10,000, 512: 10,000, 1024: 10,000"
 
 
 def test_a_small_tower_takes_the_largest_batch() -> None:
-    assert Card(launch_s=1.0, view_s=0.0001).choose()[0] == 1024
+    assert Gpu(launch_s=1.0, view_s=0.0001).choose()[0] == 1024
 
 
 def test_a_batch_that_does_not_fit_ends_the_trial() -> None:
-    chosen, reason = Card(launch_s=1.0, view_s=0.0001, most=200).choose()
+    chosen, reason = Gpu(launch_s=1.0, view_s=0.0001, most=200).choose()
     assert chosen == 128
     assert "256" not in reason
 
 
-def test_a_card_too_small_for_the_smallest_batch_says_so() -> None:
+def test_a_gpu_too_small_for_the_smallest_batch_says_so() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        Card(launch_s=1.0, view_s=0.0001, most=32).choose()
+        Gpu(launch_s=1.0, view_s=0.0001, most=32).choose()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgedistill.errors import InputError
-from edgedistill.work.gpu import card_failures_told
+from edgedistill.work.gpu import gpu_errors_explained
 
 ADVICE = (
     "\nSearch for `cudaErrorIllegalAddress' in https://docs.nvidia.com for more information."
@@ -22,7 +22,7 @@ FULL = (
 
 
 def told(error: Exception) -> InputError:
-    with pytest.raises(InputError) as caught, card_failures_told():
+    with pytest.raises(InputError) as caught, gpu_errors_explained():
         raise error
     assert caught.value.__cause__ is error
     return caught.value
@@ -37,7 +37,7 @@ def told(error: Exception) -> InputError:
         "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
     ],
 )
-def test_a_lost_card_is_named_and_the_build_can_go_on(message: str) -> None:
+def test_a_lost_gpu_is_named_and_the_build_can_go_on(message: str) -> None:
     for kind in (RuntimeError, torch.AcceleratorError):
         error = told(kind(message + ADVICE))
         assert error.wrong == f"the GPU failed: {message}"
@@ -67,7 +67,7 @@ def test_memory_that_the_libraries_lack_is_memory_too(message: str) -> None:
     assert told(RuntimeError(message + ADVICE)).wrong == f"the GPU's memory is full: {message}"
 
 
-def test_a_card_that_torch_was_not_built_for_has_its_own_remedy() -> None:
+def test_a_gpu_that_torch_was_not_built_for_has_its_own_remedy() -> None:
     error = told(torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device"))
     assert "Install a build of torch" in error.todo
 
@@ -82,14 +82,14 @@ def test_a_card_that_torch_was_not_built_for_has_its_own_remedy() -> None:
     ],
     ids=["shapes", "assert", "another type", "interrupt"],
 )
-def test_what_is_not_the_cards_fault_passes_as_it_is(error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, card_failures_told():
+def test_what_is_not_the_gpus_fault_passes_as_it_is(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, gpu_errors_explained():
         raise error
     assert caught.value is error
 
 
 def test_an_input_error_from_within_is_not_wrapped() -> None:
-    with pytest.raises(InputError, match="no photos") as caught, card_failures_told():
+    with pytest.raises(InputError, match="no photos") as caught, gpu_errors_explained():
         raise InputError("no photos", "Add some.")
     assert caught.value.__cause__ is None
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from .batches import Batch, prefetch
 from .captured import CapturedStep
-from .card import CardReader, free_half
+from .gpu_batches import GpuReader, free_half
 from .plan import Step
 from .run import Run
-from .sums import Steps, SumsAtOnce, SumsOnCard
+from .sums import Steps, SumsAtOnce, SumsOnGpu
 
 AHEAD = 2
 """Batches that are read before they are needed."""
@@ -22,7 +22,7 @@ IN_FLIGHT = 8
 """Steps that may wait for the GPU: enough to keep it busy, few enough for the progress bar to tell the truth."""
 
 
-class CardRun(Run):
+class GpuRun(Run):
     """Works on a CPU, too, where nothing is recorded: so it is tested."""
 
     fixed = True
@@ -30,7 +30,7 @@ class CardRun(Run):
     def prepare(self) -> None:
         """The first batch, the warm-up and the recording: this is when it shows whether the memory is enough."""
         began = time.perf_counter()
-        self._card = CardReader(
+        self._gpu_reader = GpuReader(
             self.lesson.store,
             self.config.size,
             with_mean=self.needs_mean,
@@ -43,21 +43,21 @@ class CardRun(Run):
         self._warm_up_s: float | None = time.perf_counter() - began
 
     def first_batch(self) -> Batch:
-        return self._card.place(self._card.read(*self.plan.epoch(self.epoch)[0]))
+        return self._gpu_reader.place(self._gpu_reader.read(*self.plan.epoch(self.epoch)[0]))
 
     def batches(self, steps: Sequence[Step]) -> Iterator[Batch]:
         sent = _InFlight(self.device)
-        for ready in prefetch(self._card.read, steps, AHEAD):
-            yield self._card.place(ready)
+        for ready in prefetch(self._gpu_reader.read, steps, AHEAD):
+            yield self._gpu_reader.place(ready)
             sent.one_more()
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         return self._step(batch, self.schedule.at(step))
 
-    def sums(self, steps: Steps) -> SumsAtOnce | SumsOnCard:
-        return SumsOnCard(steps=steps)
+    def sums(self, steps: Steps) -> SumsAtOnce | SumsOnGpu:
+        return SumsOnGpu(steps=steps)
 
-    def agreement(self, sums: SumsAtOnce | SumsOnCard) -> float | None:
+    def agreement(self, sums: SumsAtOnce | SumsOnGpu) -> float | None:
         """The last epoch's: this one's is not read before its end."""
         return self.metrics[-1]["agreement"] if self.metrics else None
 
@@ -75,11 +75,11 @@ class _InFlight:
     """Waits where more than IN_FLIGHT steps have been sent to the GPU and are not done."""
 
     def __init__(self, device: torch.device) -> None:
-        self._on_card = device.type == "cuda"
+        self._on_gpu = device.type == "cuda"
         self._marks: deque[torch.cuda.Event] = deque()
 
     def one_more(self) -> None:
-        if not self._on_card:
+        if not self._on_gpu:
             return
         mark = torch.cuda.Event(blocking=True)
         mark.record()

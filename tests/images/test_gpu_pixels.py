@@ -10,9 +10,9 @@ import torch
 from tiny_cache import cache_of
 from tiny_images import make_photo
 
-from edgedistill.images import card
-from edgedistill.images.card import CardPixels
+from edgedistill.images import gpu_pixels
 from edgedistill.images.crops import spare
+from edgedistill.images.gpu_pixels import GpuPixels
 from edgedistill.images.pixels import PixelCache
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def room_for(cache: PixelCache) -> int:
 
 @pytest.mark.parametrize("size", [16, 48])
 def test_crops_are_those_of_the_cache_to_the_same_bytes_in_both_forms(cache: PixelCache, size: int) -> None:
-    whole, paged = CardPixels.of(cache, CPU, room_for(cache)), CardPixels.of(cache, CPU, 0)
+    whole, paged = GpuPixels.of(cache, CPU, room_for(cache)), GpuPixels.of(cache, CPU, 0)
     assert (whole.paged, paged.paged) == (False, True)
     found = whole.crops(whole.page(ROWS, VIEWS), size)
     assert torch.equal(paged.crops(paged.page(ROWS, VIEWS), size), found)
@@ -40,26 +40,26 @@ def test_crops_are_those_of_the_cache_to_the_same_bytes_in_both_forms(cache: Pix
 
 def test_all_pixels_lie_on_the_device_where_they_and_the_spare_bytes_fit(cache: PixelCache) -> None:
     needed = len(cache.flat) + spare(cache.widest)
-    assert not CardPixels.of(cache, CPU, needed).paged
-    assert CardPixels.of(cache, CPU, needed - 1).paged
+    assert not GpuPixels.of(cache, CPU, needed).paged
+    assert GpuPixels.of(cache, CPU, needed - 1).paged
 
 
 def test_a_cache_is_copied_slice_by_slice(cache: PixelCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(card, "_SLICE_BYTES", 1000)
+    monkeypatch.setattr(gpu_pixels, "_SLICE_BYTES", 1000)
     assert len(cache.flat) % 1000  # so that the last slice is a short one
-    page = CardPixels.of(cache, CPU, room_for(cache)).page(ROWS, VIEWS)
+    page = GpuPixels.of(cache, CPU, room_for(cache)).page(ROWS, VIEWS)
     assert np.array_equal(page.pixels[: len(cache.flat)], cache.flat)
 
 
 def test_a_page_is_the_boxes_pixels_and_nothing_else(cache: PixelCache) -> None:
-    page = CardPixels.of(cache, CPU, 0).page(ROWS, VIEWS)
+    page = GpuPixels.of(cache, CPU, 0).page(ROWS, VIEWS)
     left, top, right, bottom = cache.boxes(ROWS, VIEWS).corners.T
     area = int(((right - left) * (bottom - top)).sum())
     assert len(page.pixels) == 3 * area + spare(int((right - left).max()))
 
 
 def test_pages_made_ahead_by_several_threads_are_the_same(cache: PixelCache) -> None:
-    paged = CardPixels.of(cache, CPU, 0)
+    paged = GpuPixels.of(cache, CPU, 0)
     expected = paged.crops(paged.page(ROWS, VIEWS), 24)
     with ThreadPoolExecutor(3) as ahead, ThreadPoolExecutor(3) as packers:
         pages = [ahead.submit(paged.page, ROWS, VIEWS, packers) for _ in range(6)]
@@ -70,14 +70,14 @@ def test_pages_made_ahead_by_several_threads_are_the_same(cache: PixelCache) -> 
 def test_rows_and_views_of_unequal_number_are_refused(cache: PixelCache) -> None:
     for room in (0, room_for(cache)):
         with pytest.raises(ValueError, match="shorter"):
-            CardPixels.of(cache, CPU, room).page(np.array([0, 1]), np.array([0]))
+            GpuPixels.of(cache, CPU, room).page(np.array([0, 1]), np.array([0]))
 
 
 @pytest.mark.parametrize("room", [0, 10**9], ids=["paged", "whole"])
 def test_on_cuda_crops_are_those_of_the_cache_within_a_grey_level(
     cache: PixelCache, cuda: torch.device, room: int
 ) -> None:
-    pixels = CardPixels.of(cache, cuda, room)
+    pixels = GpuPixels.of(cache, cuda, room)
     assert pixels.paged == (room == 0)
     for size in (16, 48, 224):
         found = pixels.crops(pixels.page(ROWS, VIEWS), size).cpu()

@@ -50,7 +50,7 @@ def best_batch(teacher: Teacher) -> tuple[int, str]:
     return trials.choose_batch(run, trials.BATCHES)
 
 
-class CardEncoder:
+class GpuEncoder:
     """Runs `teacher` over batches of images in `views` views each, whose crops come from `seed`.
 
     `mix`: as many mixed views are behind them; then a batch is a block of the store, and goes through the tower in
@@ -102,10 +102,10 @@ class CardEncoder:
 
     def _on_their_way(self, features: Tensor) -> Features:
         """Features [n * V, D] start back for the host."""
-        on_card = self._device.type == "cuda"
-        back = torch.empty(features.shape, dtype=features.dtype, pin_memory=on_card)
+        on_gpu = self._device.type == "cuda"
+        back = torch.empty(features.shape, dtype=features.dtype, pin_memory=on_gpu)
         back.copy_(features, non_blocking=True)
-        arrived = torch.cuda.current_stream(self._device).record_event() if on_card else None
+        arrived = torch.cuda.current_stream(self._device).record_event() if on_gpu else None
 
         def wait() -> np.ndarray:
             if arrived is not None:
@@ -136,7 +136,7 @@ class _Group:
         return np.array([row for row in self.rows if row not in self.bad], np.int64)
 
 
-class CardPass:
+class GpuPass:
     """Fills `shards` in blocks of `block` rows of a pool with these `hashes`; `done(images)` is told after each batch,
     `block_done()` after each block. A thread writes while the card works."""
 
@@ -153,7 +153,7 @@ class CardPass:
         self._failed = False
 
     def run(
-        self, rows: range, images: Iterable[Prepared | BadImage], encoder: CardEncoder, batch_images: int | None
+        self, rows: range, images: Iterable[Prepared | BadImage], encoder: GpuEncoder, batch_images: int | None
     ) -> None:
         """Take the images of these rows, in order, in batches of `batch_images`, or None: of a block each.
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from edgedistill.distil.batches import BatchReader
-from edgedistill.distil.card import CardReader
+from edgedistill.distil.gpu_batches import GpuReader
 from edgedistill.teacher.store import TeacherStore
 
 from .colours import MIX, SIZE, VIEWS
@@ -16,10 +16,10 @@ TAKEN = ROWS * 3 % VIEWS
 
 
 @pytest.mark.parametrize("with_mean", [False, True])
-@pytest.mark.parametrize("room", [0, 10**9], ids=["all on the host", "all on the card"])
+@pytest.mark.parametrize("room", [0, 10**9], ids=["all on the host", "all on the GPU"])
 def test_a_gpus_batch_is_that_of_a_cpu(store: TeacherStore, room: int, with_mean: bool) -> None:
-    card = CardReader(store, SIZE, with_mean=with_mean, device=CPU, room=room)
-    batch = card.place(card.read(ROWS, TAKEN))
+    reader = GpuReader(store, SIZE, with_mean=with_mean, device=CPU, room=room)
+    batch = reader.place(reader.read(ROWS, TAKEN))
     expected = BatchReader(store=store, size=SIZE, with_mean=with_mean).read(ROWS, TAKEN)
     assert (batch.teacher.u_mean is not None) == with_mean
     for mine, theirs in zip(batch.tensors(), expected.tensors(), strict=True):
@@ -29,12 +29,12 @@ def test_a_gpus_batch_is_that_of_a_cpu(store: TeacherStore, room: int, with_mean
 
 
 @pytest.mark.parametrize("with_mean", [False, True])
-@pytest.mark.parametrize("room", [0, 10**9], ids=["all on the host", "all on the card"])
+@pytest.mark.parametrize("room", [0, 10**9], ids=["all on the host", "all on the GPU"])
 def test_mixed_views_too_are_those_of_a_cpu(mixed_store: TeacherStore, room: int, with_mean: bool) -> None:
     views = ROWS % (VIEWS + MIX)
     assert (views >= VIEWS).any()
-    card = CardReader(mixed_store, SIZE, with_mean=with_mean, device=CPU, room=room)
-    batch = card.place(card.read(ROWS, views))
+    reader = GpuReader(mixed_store, SIZE, with_mean=with_mean, device=CPU, room=room)
+    batch = reader.place(reader.read(ROWS, views))
     expected = BatchReader(store=mixed_store, size=SIZE, with_mean=with_mean).read(ROWS, views)
     for mine, theirs in zip(batch.tensors(), expected.tensors(), strict=True):
         atol = 1 if mine.dtype == torch.uint8 else 1e-6
@@ -49,7 +49,7 @@ def test_features_that_fit_are_not_read_from_the_store_again(
     store: TeacherStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits, too_large = (
-        CardReader(store, SIZE, with_mean=True, device=CPU, room=room)
+        GpuReader(store, SIZE, with_mean=True, device=CPU, room=room)
         for room in (store.halves.nbytes, store.halves.nbytes - 1)
     )
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from edgedistill.distil import loop
 from edgedistill.distil.captured import WARM_UP_STEPS
-from edgedistill.distil.card_run import CardRun
+from edgedistill.distil.gpu_run import GpuRun
 from edgedistill.distil.loop import OutOfMemory, train
 from edgedistill.distil.methods.base import NonFiniteLoss
 from edgedistill.distil.run import TIMES
@@ -28,7 +28,7 @@ BATCH = 20  # 48 images: epochs end within a step
 
 @pytest.fixture(autouse=True)
 def as_a_gpu_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "Run", CardRun)
+    monkeypatch.setattr(loop, "Run", GpuRun)
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -65,8 +65,8 @@ def test_a_run_learns_as_on_a_cpu(store: TeacherStore, tmp_path: Path) -> None:
 def test_on_cuda_a_run_learns_and_says_what_memory_it_took(
     store: TeacherStore, tmp_path: Path, cuda: torch.device
 ) -> None:
-    on_card = config(batch=BATCH, epochs=10, lr=3e-3, train_on=cuda.type)
-    result = train(fresh_student(), lesson(store), on_card, tmp_path)
+    on_gpu = config(batch=BATCH, epochs=10, lr=3e-3, train_on=cuda.type)
+    result = train(fresh_student(), lesson(store), on_gpu, tmp_path)
     assert result.metrics[-1]["agreement"] >= 0.9
     assert all(row["gpu_mb"] > 0 for row in result.metrics)
 
@@ -94,7 +94,7 @@ def test_a_run_that_goes_on_ends_as_an_unbroken_one(
 def test_a_loss_that_is_not_finite_names_part_and_step_when_the_epoch_ends(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = CardRun(fresh_student(), lesson(store), config(batch=BATCH), tmp_path)
+    run = GpuRun(fresh_student(), lesson(store), config(batch=BATCH), tmp_path)
     run.prepare()
     step, seen = run.step, []
 
@@ -109,7 +109,7 @@ def test_a_loss_that_is_not_finite_names_part_and_step_when_the_epoch_ends(
     assert seen == [0, 1, 2]
 
 
-class SmallCard:
+class SmallGpu:
     """Steps of a learner on a GPU whose memory holds `images` of a batch, and which fails at its step number `last`."""
 
     def __init__(
@@ -136,10 +136,10 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(
     for name in ("asked", "found"):
         (tmp_path / name).mkdir()
     asked = train(fresh_student(), lesson(store), config(batch=10, epochs=2), tmp_path / "asked")
-    card = SmallCard(monkeypatch, images=12)
+    gpu = SmallGpu(monkeypatch, images=12)
     found = train(fresh_student(), lesson(store), config(batch=40, epochs=2), tmp_path / "found")
-    assert list(dict.fromkeys(card.tried)) == [40, 20, 10]
-    assert card.tried.count(40) == 1
+    assert list(dict.fromkeys(gpu.tried)) == [40, 20, 10]
+    assert gpu.tried.count(40) == 1
     assert found.batch == asked.batch == 10
     assert metrics(tmp_path / "found") == metrics(tmp_path / "asked")  # the header's key of the run, too
     for file in ("student.safetensors", "student.json"):
@@ -148,12 +148,12 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(
     assert [line.split(": ")[1] for line in said] == [f"training begins anew with {n}" for n in (20, 10)]
 
 
-def test_a_run_on_a_small_card_goes_on_where_it_was(
+def test_a_run_on_a_small_gpu_goes_on_where_it_was(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    SmallCard(monkeypatch, images=12)
+    SmallGpu(monkeypatch, images=12)
     arguments = (fresh_student(), lesson(store), config(batch=20), tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(*arguments, StopAfterImages(2 * IMAGES + 15))
@@ -164,10 +164,10 @@ def test_a_run_on_a_small_card_goes_on_where_it_was(
 def test_memory_for_not_even_two_images_ends_in_two_lines(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = SmallCard(monkeypatch, images=1)
+    gpu = SmallGpu(monkeypatch, images=1)
     with pytest.raises(OutOfMemory, match="a training step of 2 images") as caught:
         train(fresh_student(), lesson(store), config(batch=12), tmp_path)
-    assert card.tried == [12, 6, 3, 2]
+    assert gpu.tried == [12, 6, 3, 2]
     assert "nvidia-smi" in caught.value.todo
 
 
@@ -177,13 +177,13 @@ IN_EPOCH_2 = WARM_UP_STEPS + 3 + 1
 def test_memory_that_runs_out_after_an_epoch_is_not_the_batchs_fault(
     store: TeacherStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    SmallCard(monkeypatch, last=IN_EPOCH_2)
+    SmallGpu(monkeypatch, last=IN_EPOCH_2)
     with pytest.raises(OutOfMemory, match="ran out in epoch 2") as caught:
         train(fresh_student(), lesson(store), config(batch=BATCH), tmp_path)
     assert "run the same command" in caught.value.todo
 
 
 def test_fixed_batches_are_no_larger_than_the_pool(store: TeacherStore, tmp_path: Path) -> None:
-    run = CardRun(fresh_student(), lesson(store), config(batch=1000), tmp_path)
+    run = GpuRun(fresh_student(), lesson(store), config(batch=1000), tmp_path)
     assert (run.batch, run.header["train_batch"], run.plan.steps) == (IMAGES, IMAGES, 4)
     assert np.array_equal(np.sort(run.plan.epoch(0)[0][0]), run.lesson.rows)

@@ -16,8 +16,8 @@ from tiny_teacher import DIM
 from edgedistill.errors import InputError
 from edgedistill.images.pool import Pool, scan
 from edgedistill.teacher import shards
-from edgedistill.teacher.card import CardEncoder, best_batch
 from edgedistill.teacher.fill import BLOCK_IMAGES, TeacherPass, build_store
+from edgedistill.teacher.gpu_pass import GpuEncoder, best_batch
 from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.store import TeacherStore
 from edgedistill.teacher.tower import Teacher
@@ -46,11 +46,11 @@ def by_cpu(tmp_path_factory: pytest.TempPathFactory, pool: Pool, tiny_teacher: T
     return folder
 
 
-@pytest.mark.parametrize("card_batch", [1, 7 * VIEWS, 1024])
-def test_a_store_made_as_on_a_card_is_the_cpus_but_for_the_last_digits(
-    tmp_path: Path, pool: Pool, tiny_teacher: Teacher, by_cpu: Path, card_batch: int
+@pytest.mark.parametrize("gpu_batch", [1, 7 * VIEWS, 1024])
+def test_a_store_made_as_on_a_gpu_is_the_cpus_but_for_the_last_digits(
+    tmp_path: Path, pool: Pool, tiny_teacher: Teacher, by_cpu: Path, gpu_batch: int
 ) -> None:
-    build_store(tmp_path, work(pool, tiny_teacher, card_batch=card_batch), workers=2)
+    build_store(tmp_path, work(pool, tiny_teacher, gpu_batch=gpu_batch), workers=2)
     assert filecmp.cmpfiles(tmp_path, by_cpu, SAME, shallow=False)[0] == list(SAME)
     mine, theirs = TeacherStore.open(tmp_path), TeacherStore.open(by_cpu)
     assert mine.skipped == theirs.skipped
@@ -62,14 +62,14 @@ def test_a_store_made_as_on_a_card_is_the_cpus_but_for_the_last_digits(
 
 
 def test_a_check_store_has_the_centre_view_alone(tmp_path: Path, pool: Pool, tiny_teacher: Teacher) -> None:
-    build_store(tmp_path, work(pool, tiny_teacher, views=1, card_batch=16), workers=1)
+    build_store(tmp_path, work(pool, tiny_teacher, views=1, gpu_batch=16), workers=1)
     assert TeacherStore.open(tmp_path).views == 1
 
 
 def test_a_batch_that_cannot_be_written_ends_the_pass_and_the_next_run_goes_on(
     tmp_path: Path, pool: Pool, tiny_teacher: Teacher, by_cpu: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, card = shards.Shards.close_block, work(pool, tiny_teacher, card_batch=8 * VIEWS)
+    first, by_gpu = shards.Shards.close_block, work(pool, tiny_teacher, gpu_batch=8 * VIEWS)
 
     def full(self: shards.Shards) -> None:
         if self._journal.blocks:
@@ -78,10 +78,10 @@ def test_a_batch_that_cannot_be_written_ends_the_pass_and_the_next_run_goes_on(
 
     monkeypatch.setattr(shards.Shards, "close_block", full)
     with pytest.raises(InputError, match="no room for"):
-        build_store(tmp_path, card, workers=1)
+        build_store(tmp_path, by_gpu, workers=1)
     monkeypatch.undo()
     assert len((tmp_path / "store.jsonl").read_text().splitlines()) == 2  # what it is made from, and one block
-    build_store(tmp_path, card, workers=2)
+    build_store(tmp_path, by_gpu, workers=2)
     assert filecmp.cmpfiles(tmp_path, by_cpu, SAME, shallow=False)[0] == list(SAME)
     assert json.loads((tmp_path / "store.jsonl").read_text().splitlines()[-1]).keys() == {"end"}
 
@@ -89,7 +89,7 @@ def test_a_batch_that_cannot_be_written_ends_the_pass_and_the_next_run_goes_on(
 def test_a_folder_of_bad_files_is_refused(tmp_path: Path, pool: Pool, tiny_teacher: Teacher) -> None:
     tally = Tally("photos", PHOTOS, {"not an image": PHOTOS})
     with pytest.raises(InputError, match=f"{PHOTOS + 1} of the {2 * PHOTOS} files in photos"):
-        build_store(tmp_path, work(pool, tiny_teacher, card_batch=64), tally=tally, workers=1)
+        build_store(tmp_path, work(pool, tiny_teacher, gpu_batch=64), tally=tally, workers=1)
 
 
 def test_a_feature_that_is_not_finite_is_an_error(
@@ -97,7 +97,7 @@ def test_a_feature_that_is_not_finite_is_an_error(
 ) -> None:
     monkeypatch.setattr(tiny_teacher, "image_features", lambda images: torch.full((len(images), DIM), torch.nan))
     images = [work(pool, tiny_teacher).preparation(pool.read(row)) for row in (0, 1)]
-    wait = CardEncoder(tiny_teacher, VIEWS, 1).start(images, pool.hashes[:2])
+    wait = GpuEncoder(tiny_teacher, VIEWS, 1).start(images, pool.hashes[:2])
     with pytest.raises(InputError, match="non-finite image feature"):
         wait()
 
@@ -113,21 +113,21 @@ def test_on_cuda_a_store_is_the_cpus_but_for_the_last_digits(
     tmp_path: Path, pool: Pool, tiny_teacher_folder: Path, by_cpu: Path, cuda: torch.device
 ) -> None:
     teacher = Teacher(find_teacher(f"local-dir:{tiny_teacher_folder}"), cuda.type, "float32")
-    build_store(tmp_path, work(pool, teacher, card_batch=best_batch(teacher)[0]))
+    build_store(tmp_path, work(pool, teacher, gpu_batch=best_batch(teacher)[0]))
     mine, theirs = TeacherStore.open(tmp_path), TeacherStore.open(by_cpu)
     assert filecmp.cmpfiles(tmp_path, by_cpu, SAME, shallow=False)[0] == list(SAME)
     rows = np.arange(len(mine))
     assert (mine.all_views(rows) * theirs.all_views(rows)).sum(axis=-1).min() > 0.999
 
 
-@pytest.mark.parametrize("card_batch", [1, 100, 4096])
-def test_mixed_views_made_as_on_a_card_are_the_cpus_but_for_the_last_digits(
-    tmp_path: Path, pool: Pool, tiny_teacher: Teacher, card_batch: int
+@pytest.mark.parametrize("gpu_batch", [1, 100, 4096])
+def test_mixed_views_made_as_on_a_gpu_are_the_cpus_but_for_the_last_digits(
+    tmp_path: Path, pool: Pool, tiny_teacher: Teacher, gpu_batch: int
 ) -> None:
     """However few views the tower takes at once: a batch is a block, or its partners would not be there."""
-    for name, changes in (("cpu", {}), ("card", {"card_batch": card_batch})):
+    for name, changes in (("cpu", {}), ("gpu", {"gpu_batch": gpu_batch})):
         build_store(tmp_path / name, work(pool, tiny_teacher, mix=2, **changes), workers=2)
-    mine, theirs = (TeacherStore.open(tmp_path / name) for name in ("card", "cpu"))
-    assert filecmp.cmpfiles(tmp_path / "card", tmp_path / "cpu", SAME, shallow=False)[0] == list(SAME)
+    mine, theirs = (TeacherStore.open(tmp_path / name) for name in ("gpu", "cpu"))
+    assert filecmp.cmpfiles(tmp_path / "gpu", tmp_path / "cpu", SAME, shallow=False)[0] == list(SAME)
     assert mine.halves.shape == theirs.halves.shape == (PHOTOS - 1, VIEWS + 2, DIM)
     assert (mine.halves.astype(np.float64) * theirs.halves).sum(axis=-1).min() > 0.999

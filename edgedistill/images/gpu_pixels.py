@@ -36,7 +36,7 @@ class Page:
     arrived: torch.cuda.Event | None = None
 
 
-class CardPixels:
+class GpuPixels:
     """The pixels of a PixelCache for `device`. `page` and `crops` may be called by different threads."""
 
     def __init__(self, cache: PixelCache, device: torch.device, whole: Tensor | None) -> None:
@@ -46,7 +46,7 @@ class CardPixels:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" and whole is None else None
 
     @classmethod
-    def of(cls, cache: PixelCache, device: torch.device, room: int) -> CardPixels:
+    def of(cls, cache: PixelCache, device: torch.device, room: int) -> GpuPixels:
         """All pixels are copied to `device` now if they take at most `room` bytes of it, else page by page."""
         fits = len(cache.flat) + spare(cache.widest) <= room
         return cls(cache, device, _copied(cache, device) if fits else None)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..images.card import CardPixels, Page
+from ..images.gpu_pixels import GpuPixels, Page
 from .batches import Batch, read_teacher
 from .methods.base import TeacherOut
 
@@ -36,7 +36,7 @@ class Ready:
     teacher: TeacherOut | None
 
 
-class CardReader:
+class GpuReader:
     """Reads batches of a store: crops at `size`, u and, `with_mean`, u_mean, on `device`.
 
     `room` bytes of the device may be filled: with the features, then with the pixels. What does not fit is sent batch
@@ -51,7 +51,7 @@ class CardReader:
             name: torch.from_numpy(values).to(device) for name, values in vars(facts).items()
         }  # fmt: skip
         left = room - (0 if self._features is None else store.halves.nbytes)
-        self._pixels = CardPixels.of(store.pixels, device, left)
+        self._pixels = GpuPixels.of(store.pixels, device, left)
         self._threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pages")
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
         if self._side is not None:
