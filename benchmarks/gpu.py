@@ -1,4 +1,4 @@
-"""Everything that is promised of a GPU: one table from step_time.py, targets.py, the tests on the card and a build.
+"""Everything that is promised of a GPU: one table from step_time.py, targets.py, the tests on the GPU and a build.
 
     sh benchmarks/gpu.sh                    where nothing can be installed; it calls this
     python benchmarks/gpu.py --out .edgedistill/gpu
@@ -6,7 +6,7 @@
 Each part is a process with a time limit of its own and writes OUT/PART.log; one that fails or runs out of time is a
 line of the table that says so, and the others go on. All of it is cut off after ten minutes. Rows go to OUT/gpu.json.
 
-    tests      tests that have a `cuda` case: what the card gives is what the CPU gives
+    tests      tests that have a `cuda` case: what the GPU gives is what the CPU gives
     step       epoch / captured step of four students, bfloat16, batch 128 (step_time.py)
     pass       teacher's pass / bare tower at its best batch, 8 views, for three towers (targets.py)
     build      labels and photos of the example to a verdict, twice, each time from nothing; the second one counts
@@ -75,7 +75,7 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
     """What is run, in the order of what matters most if the time is short."""
     scripts, out, on = options.root / "benchmarks", options.out.resolve(), ["--train-on", options.train_on]
     tests = [str(options.root / folder) for folder in GPU_TESTS]
-    yield Part("tests on the card", ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *tests], 120)
+    yield Part("tests on the GPU", ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *tests], 120)
     for name, size in STUDENTS[:1] if options.quick else STUDENTS:
         file = out / f"step-{name}.json"
         command = [str(scripts / "step_time.py"), *on, "--student", name, "--sizes", str(size), "--no-live"]

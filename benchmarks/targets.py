@@ -11,7 +11,7 @@ The bare forward runs the same network, in the dtype and with the threads the pr
 already decoded, cropped and normalised. Both do the same number of forwards in turn, round after round: seven rounds,
 fewer (but three) on a machine where they would take more than three minutes.
 
-On a GPU the bare forward runs at whichever batch of 64, 256 and 1,024 views is fastest there: the limit of the card. A
+On a GPU the bare forward runs at whichever batch of 64, 256 and 1,024 views is fastest there: the limit of the GPU. A
 further row compares the pass with what all cores could decode, which bounds it when the tower is small.
 
 Photos are JPEGs of short side 256, generated, or made from `--images DIR`.

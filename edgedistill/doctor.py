@@ -151,7 +151,7 @@ def _torch(asked: TorchGpu) -> Finding:
         remedy = "Install a CUDA build: without constraints-cpu.txt; on a Jetson the one of its JetPack."
     else:
         major = asked.cuda.partition(".")[0]
-        remedy = f"Run nvidia-smi: the driver has to know CUDA {major}, and the card needs free memory."
+        remedy = f"Run nvidia-smi: the driver has to know CUDA {major}, and the GPU needs free memory."
     return Finding("torch", "note", f"cannot use the GPU: {asked.problem}", remedy)
 
 

@@ -93,7 +93,7 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
 def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Line]:
     """The line of a build, alone in its work folder. Until the folder is held, files are read and none is written, no
     hub is asked and no thread count is set. Raises InputError, also while another build is at work there or writes
-    to the destination, where the graphics card fails, and where memory or a disk is full."""
+    to the destination, where the GPU fails, and where memory or a disk is full."""
     request = Request.read(settings)
     work = WorkFolder(settings.work)
     with contextlib.ExitStack() as held:

@@ -6,7 +6,7 @@ Of one that counts, a warning has the same form.
     hot               `what` is the thermal zone, `value` and `limit` are degrees Celsius
     throttled         `what` says how
     over-current      `value` events of the Jetson's counter `what` during the run
-    power-cap         `what` drew as much power as it may; a warning, as cards of little power always do
+    power-cap         `what` drew as much power as it may; a warning, as GPUs of little power always do
     slow-clock        `what` ran at `value` MHz under load and may reach `limit`; a warning
     non-finite        `value` check images had an output that is NaN or infinite
     golden            a golden probability is off by `value`, more than `limit`

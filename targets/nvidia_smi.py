@@ -1,6 +1,6 @@
 """What nvidia-smi tells of a discrete GPU: clocks, temperature, power, what slows it down, free memory.
 
-Its errors are sentences on stdout as often as an exit code, and what a card does not tell is "[N/A]": only an answer
+Its errors are sentences on stdout as often as an exit code, and what a GPU does not tell is "[N/A]": only an answer
 with exit code 0 counts, and of it only what has the form of the value asked for. A Jetson's nvidia-smi knows next to
 nothing and is not asked.
 """
@@ -22,7 +22,7 @@ SLOWED = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
-POWER_CAP = 0x4  # how a card of 70 W always works under load: it warns
+POWER_CAP = 0x4  # how a GPU of 70 W always works under load: it warns
 _FIELDS = {
     "pstate": "pstate",
     "temperature.gpu": "temperature_c",
@@ -47,7 +47,7 @@ def gpu_state(gpu: Gpu) -> dict[str, Any]:
 
 
 def gpu_free_mb(gpu: Gpu) -> float | None:
-    """Free memory of a GPU in MiB. None where it does not tell: a Jetson, a slice of a card (MIG)."""
+    """Free memory of a GPU in MiB. None where it does not tell: a Jetson, a slice of a GPU (MIG)."""
     done = run("nvidia-smi", f"--id={gpu.bus_id}", "--query-gpu=memory.total,memory.free", _CSV)
     if done is None or done.returncode != 0:
         return None
@@ -74,7 +74,7 @@ def parse_state(said: str) -> dict[str, Any]:
 
 def parse_free_mb(said: str, memory_mb: int) -> float | None:
     """Free MiB from a line "total, free". None without numbers, and where the total is far above the driver's
-    `memory_mb`: of a slice of a card nvidia-smi tells what the whole card has free."""
+    `memory_mb`: of a slice of a GPU nvidia-smi tells what the whole GPU has free."""
     found = re.fullmatch(r"(\d+), *(\d+)", said.strip())
     if found is None or int(found.group(1)) > 1.1 * memory_mb:
         return None

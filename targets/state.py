@@ -53,7 +53,7 @@ def read_state(root: Path = ROOT, *, gpu: Gpu | None = None, threads: int | None
 def read_throttling(root: Path = ROOT) -> dict[str, Any]:
     """The part of the state that tells of throttling, fast enough to be read between the turns of a measurement.
 
-    A GPU's own reasons are not in it: nvidia-smi takes so long that the card would fall asleep over it.
+    A GPU's own reasons are not in it: nvidia-smi takes so long that the GPU would fall asleep over it.
     """
     state = {
         "temperature_c": temperatures.temperatures(root),
@@ -83,7 +83,7 @@ class Course:
 
     @property
     def _on_die(self) -> bool:
-        """Whether a processor of the board itself did the work, and not a card with a power supply of its own."""
+        """Whether a processor of the board itself did the work, and not a GPU with a power supply of its own."""
         return self.gpu is None or self.gpu.integrated
 
     def temperature(self) -> tuple[str, float] | None:

@@ -1,6 +1,6 @@
-"""A GPU's batches: the teacher's features lie on the card, pixels come to it ahead of use.
+"""A GPU's batches: the teacher's features lie on the GPU, pixels come to it ahead of use.
 
-What the host does for a batch (`read`) may run in a thread ahead of use. What the card does (`place`) runs beside the
+What the host does for a batch (`read`) may run in a thread ahead of use. What the GPU does (`place`) runs beside the
 step before: on a stream of its own, which the step's stream waits for.
 """
 
@@ -28,7 +28,7 @@ CHUNK_ROWS = 4096  # of features copied at once
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """The host's part of a batch: `teacher` is None where the features lie on the card."""
+    """The host's part of a batch: `teacher` is None where the features lie on the GPU."""
 
     page: Page
     row: Tensor

@@ -35,7 +35,7 @@ class GpuRun(Run):
             self.config.size,
             with_mean=self.needs_mean,
             device=self.device,
-            room=free_half(self.device),  # with the student on the card already
+            room=free_half(self.device),  # with the student on the GPU already
         )
         step = self.plan.end(self.epoch - 1)
         rates = self.schedule.in_tensors(step, self.device)

@@ -64,7 +64,7 @@ class SumsOnGpu:
             self._kept = torch.cat([now.new_zeros(2 * len(now)), now.new_full((1,), -1.0)])
         sums, wrong, step = self._kept.split([len(now), len(now), 1])
         first = (step < 0) & ~now.isfinite().all()
-        this = step.new_full((1,), k)  # made on the card: `where` copies a plain number to it, and waits
+        this = step.new_full((1,), k)  # made on the GPU: `where` copies a plain number to it, and waits
         self._kept = torch.cat([sums + images * now, torch.where(first, now, wrong), torch.where(first, this, step)])
         self._images += images
 

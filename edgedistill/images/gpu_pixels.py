@@ -1,7 +1,7 @@
-"""A cache's pixels where a GPU can cut views from them: all on the card where they fit, else page by page.
+"""A cache's pixels where a GPU can cut views from them: all on the GPU where they fit, else page by page.
 
 A page is what one batch needs. In the paged form it holds the pixels of the batch's boxes and nothing else, and is on
-its way to the card, on a stream of its own, while the batch before it is worked on. Both forms give the same bytes. On
+its way to the GPU, on a stream of its own, while the batch before it is worked on. Both forms give the same bytes. On
 a CPU they work as well, without streams or pinned memory.
 """
 

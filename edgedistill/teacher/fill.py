@@ -190,7 +190,7 @@ class _Rest:
 
 def _by_gpu(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
     part = work.gpu_batch if work.mix else None
-    encoder = GpuEncoder(work.teacher, work.views, work.seed, work.mix, part)  # type: ignore[arg-type]  # it has a card
+    encoder = GpuEncoder(work.teacher, work.views, work.seed, work.mix, part)  # type: ignore[arg-type]  # it has a GPU
     images = decoders.decoded(work.pool, rest.rows, work.preparation, rest.workers)
     batch_images = None if work.mix else max(1, (work.gpu_batch or 1) // work.views)
     with contextlib.closing(images):

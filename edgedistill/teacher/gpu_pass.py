@@ -1,6 +1,6 @@
 """The teacher's pass on a GPU: views cut there, large batches, the next one on its way while one is worked on.
 
-A batch is some whole images. Their pixels, as they are kept, and their centre views go to the card in two copies; views
+A batch is some whole images. Their pixels, as they are kept, and their centre views go to the GPU in two copies; views
 1 to V - 1 are cut there (images/crops.py), the tower runs, and the features come back when they are asked for. Batches
 need not end where blocks do, but where there are mixed views a batch is a block, so that partners are together. So a
 store made on a GPU holds what one made on a CPU holds, but for the last digits.
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from .tower import Teacher
 
 UNDER_WAY = 2
-"""Batches that the card may have before it while the features of an earlier one are written."""
+"""Batches that the GPU may have before it while the features of an earlier one are written."""
 
 Features = Callable[[], np.ndarray]
-"""Waits for the card, then gives float32 [n, V, D]. Raises InputError where one is not finite."""
+"""Waits for the GPU, then gives float32 [n, V, D]. Raises InputError where one is not finite."""
 
 
 def best_batch(teacher: Teacher) -> tuple[int, str]:
@@ -89,7 +89,7 @@ class GpuEncoder:
         return self._on_their_way(parts[0] if len(parts) == 1 else torch.cat(parts))
 
     def _sent(self, *tensors: Tensor) -> list[Tensor]:
-        """The tensors on the card, copied beside what it is doing; what comes next there waits for them."""
+        """The tensors on the GPU, copied beside what it is doing; what comes next there waits for them."""
         if self._copies is None:
             return list(tensors)
         current = torch.cuda.current_stream(self._device)
@@ -138,7 +138,7 @@ class _Group:
 
 class GpuPass:
     """Fills `shards` in blocks of `block` rows of a pool with these `hashes`; `done(images)` is told after each batch,
-    `block_done()` after each block. A thread writes while the card works."""
+    `block_done()` after each block. A thread writes while the GPU works."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class GpuPass:
     ) -> None:
         """Take the images of these rows, in order, in batches of `batch_images`, or None: of a block each.
 
-        Raises what writing, the card or `images` raises.
+        Raises what writing, the GPU or `images` raises.
         """
         group, under_way = _Group(), deque[Future[None]]()
         with ThreadPoolExecutor(1, thread_name_prefix="store") as writer:

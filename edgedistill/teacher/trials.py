@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPE_IMAGES = {"cpu": 8, "cuda": 256}
-"""A GPU with eight images waits for Python, whatever they are computed in: there the trial fills the card."""
+"""A GPU with eight images waits for Python, whatever they are computed in: there the trial fills it."""
 
 SAME = 0.999  # lowest cosine with the float32 features
 ALIKE = 1.05  # two half precisions whose times are within this are as fast as one another
@@ -30,9 +30,9 @@ def choose_dtype(tower: torch.nn.Module, images: torch.Tensor, device: torch.dev
 
     "The same" is a cosine of at least SAME with the float32 features for every image, which NaN never is. A half
     precision has to be LEAST_GAIN times as fast as float32; of two that are as fast as one another the closer one is
-    taken. float16 is tried on a GPU alone, where it computes as fast as bfloat16, is there on older cards, and keeps
+    taken. float16 is tried on a GPU alone, where it computes as fast as bfloat16, is there on older GPUs, and keeps
     three bits more. float32 is what torch takes for it: without TF32, unless the calling program allows that.
-    Where the card has not enough memory, half the images are tried. `tower` stays as it was.
+    Where the GPU has not enough memory, half the images are tried. `tower` stays as it was.
     """
     import torch
 
@@ -99,7 +99,7 @@ def choose_batch(
     """(the smallest of `sizes` that is nearly as good as the best, why); good is views a second.
 
     `run(n)` works through n views and waits until the device is done. The best of `rounds` runs counts, after one that
-    warms up. The trial ends at the first size that does not fit in the card's memory: raises what that raised,
+    warms up. The trial ends at the first size that does not fit in the GPU's memory: raises what that raised,
     torch.OutOfMemoryError, where it is the smallest.
     """
     import torch

@@ -1,6 +1,6 @@
-"""What torch raises when the graphics card fails, as two lines for the person in front of it.
+"""What torch raises when the GPU fails, as two lines for the person in front of it.
 
-Known by the message alone, so torch is not imported. And nothing here asks the card: after a failed kernel every
+Known by the message alone, so torch is not imported. And nothing here asks the GPU: after a failed kernel every
 further CUDA call of the process fails as well.
 """
 
@@ -22,14 +22,14 @@ _BEGINNINGS = (
     "NVML_SUCCESS == ",
 )
 _NO_MEMORY = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "CUDACachingAllocator")
-_ASSERTED = "device-side assert triggered"  # an index that is too large or the like: a bug of ours, not the card's
+_ASSERTED = "device-side assert triggered"  # an index that is too large or the like: a bug of ours, not the GPU's
 _NO_KERNEL = "no kernel image"
 
 
 @contextlib.contextmanager
 def gpu_errors_explained() -> Iterator[None]:
     """Raises InputError in place of torch's RuntimeError (AcceleratorError and OutOfMemoryError are kinds of it) where
-    the card or its driver failed or its memory was full; torch's own stays as the cause. Other errors pass."""
+    the GPU or its driver failed or its memory was full; torch's own stays as the cause. Other errors pass."""
     try:
         yield
     except RuntimeError as error:
@@ -40,14 +40,14 @@ def gpu_errors_explained() -> Iterator[None]:
 
 
 def told_of(message: str) -> InputError | None:
-    """Two lines for a message of torch, None where it is not about a card that failed."""
+    """Two lines for a message of torch, None where it is not about a GPU that failed."""
     said = _first_words(message)
     if not said.startswith(_BEGINNINGS) or _ASSERTED in said:
         return None
     if any(sign in said for sign in _NO_MEMORY):
         return InputError(
             f"the GPU's memory is full: {said}",
-            "Close other programs on the card (nvidia-smi lists them) or lower --batch, then run it again: what is "
+            "Close other programs on the GPU (nvidia-smi lists them) or lower --batch, then run it again: what is "
             "finished stays.",
         )
     if _NO_KERNEL in said:

@@ -44,7 +44,7 @@ def ask() -> TorchGpu:
 
 
 def look() -> TorchGpu:
-    """Compute one sum on the GPU: whatever is in the way, a driver that is too old, a card that this build does not
+    """Compute one sum on the GPU: whatever is in the way, a driver that is too old, a GPU that this build does not
     know or a full memory, torch says so. Loads torch."""
     import torch
 

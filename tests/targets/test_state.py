@@ -108,7 +108,7 @@ ALERT = {"cooling": {"gpu-throttle-alert": 1}}
         (course(bits(None, None), bits(None, None)), []),
         (course({}, {}, ALERT, gpu=ORIN), [Flaw("throttled", "gpu-throttle-alert is active")]),
         (course({}, ALERT), []),  # of a model on the CPU
-        (course({}, ALERT, gpu=H200), []),  # of the machine around the card
+        (course({}, ALERT, gpu=H200), []),  # of the machine around the GPU
         (course(counts(oc1=1, oc2=0), counts(oc1=3, oc2=0)), [Flaw("over-current", "OC1, under-voltage", 2)]),
         (course(counts(oc3=0), counts(oc3=9), gpu=ORIN), []),
         (course(counts(oc2=5), counts(oc2=5), gpu=ORIN), []),

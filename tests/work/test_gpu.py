@@ -1,4 +1,4 @@
-"""A card that failed is told in two lines; an error of any other kind is left as it was."""
+"""A GPU that failed is told in two lines; an error of any other kind is left as it was."""
 
 from __future__ import annotations
 
