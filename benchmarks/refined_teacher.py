@@ -31,7 +31,7 @@ from study_sets import VIEWS, Set
 
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.refine import prototypes
-from edgedistill.classes.stages import steadiness
+from edgedistill.classes.stages import view_consistency
 from edgedistill.verdict.intervals import wilson
 
 STEPS, EVENED, PRIORS = (2, 3, 10), (0.0, 1.0), (0.1, 10.0)
@@ -59,8 +59,8 @@ def figures(prepared: Set) -> Iterator[rows.Row]:
     yield right(prepared, "words", words.text)
     yield right(prepared, "prototypes", refined.baked)
     yield right(prepared, "visual", prepared.classes("zero-shot", "visual").baked)
-    yield plain(prepared, "steadiness, words", steadiness(store, prepared.rows, words))
-    yield plain(prepared, "steadiness, prototypes", steadiness(store, prepared.rows, refined))
+    yield plain(prepared, "steadiness, words", view_consistency(store, prepared.rows, words))
+    yield plain(prepared, "steadiness, prototypes", view_consistency(store, prepared.rows, refined))
     centre = store.centre(prepared.rows)
     same = (centre @ words.text.T).argmax(axis=1) == (centre @ refined.baked.T).argmax(axis=1)
     yield plain(prepared, "keep their class", float(same.mean()))

@@ -40,7 +40,7 @@ from .targets.names import RUNTIMES, TORCH_TENSORRT
 from .targets.printable import say, say_json
 from .targets.stopping import exit_code, stop_as_ctrl_c_does
 from .targets.streams import settle, unread
-from .work.shortage import shortages_told
+from .work.shortage import shortages_explained
 
 app = typer.Typer(
     name="edgedistill",
@@ -575,7 +575,7 @@ def bench(
     from .work import console
 
     console.show_log()
-    asked = command.Asked(
+    options = command.BenchOptions(
         models=[_here(model) for model in models],
         batches=batch or (),
         threads=threads or (),
@@ -587,7 +587,7 @@ def bench(
         json=_path(json_file),
         plot=_path(plot),
     )
-    raise typer.Exit(command.run(asked))
+    raise typer.Exit(command.run(options))
 
 
 @profiles_app.command("list")
@@ -667,7 +667,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     _prepare_process()
     try:
-        with shortages_told():
+        with shortages_explained():
             code = app(standalone_mode=False)
         sys.exit(exit_code() if code == BY_CTRL_C else code)
     except ClickException as error:

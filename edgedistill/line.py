@@ -20,10 +20,10 @@ from typing import Literal, cast
 
 import numpy as np
 
-from .bundle.alone import alone_at
 from .bundle.check_images import check_set
 from .bundle.checkset import CheckSet
 from .bundle.content import Content, Draft, StudentFacts, TeacherFacts, Trained
+from .bundle.destination_lock import destination_lock
 from .bundle.manifest import GOLDEN_IMAGES
 from .bundle.write import holds, write_bundle
 from .classes import stages as classes_stages
@@ -39,7 +39,7 @@ from .distil.config import TrainConfig, batch_for, epochs_for, patient
 from .distil.lesson import Lesson
 from .distil.pace import VIEWS
 from .distil.photo_statistics import made_alone
-from .distil.stand_in import Like
+from .distil.stand_in import LessonShape
 from .export.graph import GraphFacts, GraphSpec
 from .export.models import Int8, export_models
 from .export.stages import Shipped
@@ -59,7 +59,7 @@ from .verdict.verify import verify
 from .work.compute import Compute, torch_as_it_was
 from .work.console import SILENT, Progress
 from .work.gpu import gpu_errors_explained
-from .work.shortage import shortages_told
+from .work.shortage import shortages_explained
 from .work.stage import WorkFolder
 
 log = logging.getLogger(__name__)
@@ -97,10 +97,10 @@ def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Li
     request = Request.read(settings)
     work = WorkFolder(settings.work)
     with contextlib.ExitStack() as held:
-        held.enter_context(shortages_told(settings.work, settings.bundle))
+        held.enter_context(shortages_explained(settings.work, settings.bundle))
         held.enter_context(gpu_errors_explained())
         held.enter_context(work.locked())
-        held.enter_context(alone_at(settings.bundle))
+        held.enter_context(destination_lock(settings.bundle))
         held.enter_context(torch_as_it_was())
         yield Line(request, work, progress)
 
@@ -204,8 +204,8 @@ class Line:
         settings = self.settings
         if settings.select is None:
             return kept
-        how = selected.How(settings.select, settings.select_by or "threshold", settings.seed)
-        return selected.select(self.work, images.train, stores, kept, classes, nouns, how)
+        options = selected.SelectionOptions(settings.select, settings.select_by or "threshold", settings.seed)
+        return selected.select(self.work, images.train, stores, kept, classes, nouns, options)
 
     def tuned(self, classes: ClassVectors, tuning: Tuning) -> ClassVectors:
         """With --few-shot, what is baked is tuned; the teacher of every comparison keeps the text vectors."""
@@ -355,7 +355,7 @@ class Line:
         if self.time is None:
             return VIEWS
         files, request = self.teacher.files, self.request
-        like = Like(
+        shape = LessonShape(
             pool=images.train,
             tally=images.tally,
             short_side=short_side_for(files.image_size, self.size),
@@ -365,7 +365,7 @@ class Line:
             mix=self.settings.mix,
         )
         config = self.config(self.settings.seed, len(images.train))
-        return distil_stages.views_in(self.work, self.start, like, request.method, config, self.time)
+        return distil_stages.views_in(self.work, self.start, shape, request.method, config, self.time)
 
     def _settle_student(self) -> students.Plan:
         """--student and its weights; what "auto" found, once for a work folder (distil/stages.py)."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bundle.alone import alone_at
+from .bundle.destination_lock import destination_lock
 from .choices import Diversify
 from .classes import stages as classes_stages
 from .classes.templates import Templates, template_set
@@ -65,7 +65,7 @@ def synthesize(settings: SynthesizeSettings, progress: Progress = SILENT) -> Pat
     labels, templates = Labels.read(settings.classes), template_set(settings.templates)
     check_destination(settings.out)
     work = WorkFolder(settings.work)
-    with gpu_errors_explained(), work.locked(), alone_at(settings.out), torch_as_it_was():
+    with gpu_errors_explained(), work.locked(), destination_lock(settings.out), torch_as_it_was():
         compute = Compute(choose_device(settings.train_on).type, settle_threads(settings.threads, work))
         files = find_teacher(settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess)
         teacher = TeacherInUse(files, settings.teacher_dtype, compute, work)

@@ -15,9 +15,9 @@ from tiny_build import settings, write_profile
 from tiny_images import FOUR_CLASSES, write_check, write_photos
 
 import edgedistill
-from edgedistill.bundle.alone import alone_at
+from edgedistill.bundle.destination_lock import destination_lock
 from edgedistill.distil import students
-from edgedistill.distil.stages import Start, meet_photos
+from edgedistill.distil.stages import Start, move_batchnorm_to_photos
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
 from edgedistill.images.synthetic import RECORD, SHEET
@@ -144,7 +144,7 @@ def test_photos_beside_what_was_made_move_statistics_where_it_is_asked_for(
         lesson = line._lesson(stores, kept, bank, classes)
         config = line._settled(0, lesson, stores)
         before, after = (line.start.untrained(0)[0] for _ in range(2))
-        meet_photos(after, lesson, config)
+        move_batchnorm_to_photos(after, lesson, config)
     assert line.config(0, len(lesson.rows)).interpolation < 1
     assert config.interpolation == 1  # what photos teach is not held back
     assert "BatchNorm's statistics moved towards those of" in caplog.text
@@ -192,7 +192,7 @@ def test_synthesize_writes_a_folder_to_look_at_and_never_over_one(names: Path, t
     assert len(scan(folder)) == before
     with pytest.raises(InputError, match="out is missing"):
         edgedistill.synthesize(classes=names / "labels.txt")
-    with alone_at(names / "other"), pytest.raises(InputError, match=r"writes to .*other"):
+    with destination_lock(names / "other"), pytest.raises(InputError, match=r"writes to .*other"):
         edgedistill.synthesize(**asked, out=names / "other")
 
 

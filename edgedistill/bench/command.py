@@ -24,7 +24,7 @@ from .single_stream import show as show_streams
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class BenchOptions:
     """The words of the command line. Empty: the default."""
 
     models: Sequence[Path]
@@ -39,62 +39,62 @@ class Asked:
     plot: Path | None = None
 
 
-def run(asked: Asked) -> int:
+def run(options: BenchOptions) -> int:
     """Measure, print, and write the files asked for; the exit code. TF32 is off from here on (targets/providers.py).
 
     Raises InputError, before anything is measured where it can be known then.
     """
-    _check(asked)
+    _check(options)
     providers.turn_tf32_off()
     facts = machine.read_facts()
     try:
         emulation.refuse_to_time(facts.machine, facts.emulated_on)
-        models = find_models(asked.models)
-        given = Given(asked.input, dict(_shape(text) for text in asked.shapes))
-        wanted = cases(models, asked.runtimes, asked.threads, asked.batches, given)
-        if asked.mlperf_like:
-            return _single_stream(wanted, asked)
-        report = bench(wanted, LENGTHS[asked.mode])
+        models = find_models(options.models)
+        given = Given(options.input, dict(_shape(text) for text in options.shapes))
+        wanted = cases(models, options.runtimes, options.threads, options.batches, given)
+        if options.mlperf_like:
+            return _single_stream(wanted, options)
+        report = bench(wanted, LENGTHS[options.mode])
     except TargetError as error:
         raise InputError(error.wrong, error.todo) from error
     words.show(report)
-    if asked.json is not None:
-        atomic.write_bytes(asked.json, (json.dumps(report.to_json(), indent=1) + "\n").encode())
-    if asked.plot is not None:
-        plot.write(report, asked.plot)
+    if options.json is not None:
+        atomic.write_bytes(options.json, (json.dumps(report.to_json(), indent=1) + "\n").encode())
+    if options.plot is not None:
+        plot.write(report, options.plot)
     return report.exit_code
 
 
-def _single_stream(wanted: Sequence[Case], asked: Asked) -> int:
+def _single_stream(wanted: Sequence[Case], options: BenchOptions) -> int:
     found = single_stream(wanted)
     show_streams(found)
-    if asked.json is not None:
-        atomic.write_bytes(asked.json, (json.dumps(found, indent=1) + "\n").encode())
+    if options.json is not None:
+        atomic.write_bytes(options.json, (json.dumps(found, indent=1) + "\n").encode())
     return exit_code(found)
 
 
-def _check(asked: Asked) -> None:
-    if asked.mode not in MODES:
-        raise InputError(f"--mode is {asked.mode!r}", f"Use one of: {', '.join(MODES)}.")
-    if asked.mlperf_like and (asked.plot is not None or asked.batches):
-        other = "--plot" if asked.plot is not None else "--batch"
+def _check(options: BenchOptions) -> None:
+    if options.mode not in MODES:
+        raise InputError(f"--mode is {options.mode!r}", f"Use one of: {', '.join(MODES)}.")
+    if options.mlperf_like and (options.plot is not None or options.batches):
+        other = "--plot" if options.plot is not None else "--batch"
         raise InputError(f"--mlperf-like and {other} exclude each other", "A single stream is one item a query.")
-    if any(batch < 1 for batch in asked.batches):
-        raise InputError(f"--batch is {min(asked.batches)}", "A query has at least one item.")
-    if any(count < 0 for count in asked.threads):
-        raise InputError(f"--threads is {min(asked.threads)}", "Give 0 for the physical cores, or a number.")
+    if any(batch < 1 for batch in options.batches):
+        raise InputError(f"--batch is {min(options.batches)}", "A query has at least one item.")
+    if any(count < 0 for count in options.threads):
+        raise InputError(f"--threads is {min(options.threads)}", "Give 0 for the physical cores, or a number.")
     most = max(64, 4 * (os.cpu_count() or 1))
-    if any(count > most for count in asked.threads):
-        raise InputError(f"--threads is {max(asked.threads)}", f"This machine is asked for {most} at most.")
-    for file in (asked.json, asked.plot):
+    if any(count > most for count in options.threads):
+        raise InputError(f"--threads is {max(options.threads)}", f"This machine is asked for {most} at most.")
+    for file in (options.json, options.plot):
         if file is not None and file.is_dir():
             raise InputError(f"{file} is a folder", "Name a file in it.")
         if file is not None and not file.absolute().parent.is_dir():
             raise InputError(f"there is no folder {file.parent} to write {file.name} to", "Name another, or make it.")
         if file is not None and not os.access(file.absolute().parent, os.W_OK | os.X_OK):
             raise InputError(f"{file.parent} is no folder that you may write {file.name} in", "Name another.")
-    if asked.plot is not None:
-        plot.check(asked.plot)
+    if options.plot is not None:
+        plot.check(options.plot)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

@@ -47,7 +47,7 @@ def tuned(classes: ClassVectors, features: np.ndarray, labels: np.ndarray, keep:
             "Give a folder for each class, with a few photos in it.",
         )
     baked = tuned_vectors(features, labels, classes.text, classes.scale, keep)
-    before, after = (share_right(features, labels, vectors) for vectors in (classes.text, baked))
+    before, after = (accuracy(features, labels, vectors) for vectors in (classes.text, baked))
     log.info(
         "class vectors tuned on %d labelled photos of %d classes: of these very photos %.1f %% were right, now %.1f %%",
         len(labels),
@@ -89,6 +89,6 @@ def objective(moved: Tensor, u: Tensor, labels: Tensor, start: Tensor, scale: fl
     return ce + keep / 2 * moved.square().sum(1).mean()
 
 
-def share_right(features: np.ndarray, labels: np.ndarray, vectors: np.ndarray) -> float:
+def accuracy(features: np.ndarray, labels: np.ndarray, vectors: np.ndarray) -> float:
     """Share of photos whose centre view is nearest to the vector of its class."""
     return float(((features[:, 0] @ vectors.T).argmax(1) == labels).mean())

@@ -181,7 +181,7 @@ def fitted(
     found = refined(vectors, "prototypes" if refinement == "auto" else refinement, store.mean_views(rows))
     centre = store.centre(rows)
     kept = float(((centre @ found.baked.T).argmax(1) == (centre @ vectors.text.T).argmax(1)).mean())
-    lost = steadiness(store, rows, vectors) - steadiness(store, rows, found)
+    lost = view_consistency(store, rows, vectors) - view_consistency(store, rows, found)
     if refinement == "auto" and lost > LESS_STEADY:
         log.info(
             "class vectors stay at the words: by refined ones %.0f in 100 views more are classed otherwise than their "
@@ -200,7 +200,7 @@ def fitted(
     return found
 
 
-def steadiness(store: TeacherStore, rows: np.ndarray, vectors: ClassVectors, chunk: int = 4096) -> float:
+def view_consistency(store: TeacherStore, rows: np.ndarray, vectors: ClassVectors, chunk: int = 4096) -> float:
     """The share of views of these rows that what is baked classes as it does the mean over the photo's views."""
     same = []
     for start in range(0, len(rows), chunk):

@@ -110,11 +110,11 @@ def read_texts(teacher: Teacher, texts: Sequence[str], progress: Progress = SILE
 
 def _prompts_of(label: Label, templates: Sequence[str]) -> tuple[str, ...]:
     """Every template with the name, then with each synonym."""
-    words = spoken(label)
+    words = prompt_words(label)
     return tuple(template.replace("{}", word) for template in templates for word in words)
 
 
-def spoken(label: Label) -> tuple[str, ...]:
+def prompt_words(label: Label) -> tuple[str, ...]:
     """The name, then the synonyms, as they stand in a prompt: `hex_bolt` is two words."""
     return tuple(word.replace("_", " ") for word in label.words)
 

@@ -49,7 +49,7 @@ class Device(Protocol):
         unstable: it was measured where it should be, and the measurement was not sound.
         """
 
-    def anyones(self) -> Device:
+    def anonymous(self) -> Device:
         """The same with nothing in `next_steps` that names a machine, a user or a path: for what ships."""
 
 

@@ -96,7 +96,7 @@ class Folder:
             f"# or all of it from here, where ssh reaches it: edgedistill verify {bundle} --device ssh://USER@BOARD",
         )
 
-    def anyones(self) -> Folder:
+    def anonymous(self) -> Folder:
         """With no path of this machine in it."""
         return Folder()
 

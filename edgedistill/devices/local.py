@@ -68,7 +68,7 @@ class Local:
             f"edgedistill verify {shlex.quote(str(manifest.path))}",
         )
 
-    def anyones(self) -> Local:
+    def anonymous(self) -> Local:
         """There is nothing of this machine in it."""
         return self
 

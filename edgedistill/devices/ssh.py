@@ -85,7 +85,7 @@ class Ssh:
             )
         return (f"# here: name the {manifest.profile['title']}", f"{verify} {SCHEME}USER@BOARD")
 
-    def anyones(self) -> Ssh:
+    def anonymous(self) -> Ssh:
         """With no name of a machine or a user in it."""
         return Ssh(Address("BOARD", "USER"), f"{SCHEME}USER@BOARD")
 

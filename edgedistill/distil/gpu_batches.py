@@ -45,12 +45,12 @@ class GpuReader:
 
     def __init__(self, store: TeacherStore, size: int, *, with_mean: bool, device: torch.device, room: int) -> None:
         self._store, self._size, self._with_mean, self._device = store, size, with_mean, device
-        self._features = _copied(store.halves, device) if store.halves.nbytes <= room else None
+        self._features = _copied(store.stored_features, device) if store.stored_features.nbytes <= room else None
         facts = store.facts
         self._facts = {} if facts is None else {
             name: torch.from_numpy(values).to(device) for name, values in vars(facts).items()
         }  # fmt: skip
-        left = room - (0 if self._features is None else store.halves.nbytes)
+        left = room - (0 if self._features is None else store.stored_features.nbytes)
         self._pixels = GpuPixels.of(store.pixels, device, left)
         self._threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pages")
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -118,10 +118,12 @@ def free_half(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] // 2
 
 
-def _copied(halves: np.ndarray, device: torch.device) -> Tensor:
-    found = torch.empty(halves.shape, dtype=torch.float16, device=device)
-    for start in range(0, len(halves), CHUNK_ROWS):
-        part = np.array(halves[start : start + CHUNK_ROWS])  # out of the memory-mapped file, which is read-only
+def _copied(stored_features: np.ndarray, device: torch.device) -> Tensor:
+    found = torch.empty(stored_features.shape, dtype=torch.float16, device=device)
+    for start in range(0, len(stored_features), CHUNK_ROWS):
+        part = np.array(
+            stored_features[start : start + CHUNK_ROWS]
+        )  # out of the memory-mapped file, which is read-only
         found[start : start + len(part)].copy_(torch.from_numpy(part))
     return found
 

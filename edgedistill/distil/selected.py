@@ -47,7 +47,7 @@ _TOLD = 20  # classes that the log names
 
 
 @dataclass(frozen=True)
-class How:
+class SelectionOptions:
     """--select (a share up to 1, or a number), --select-by and --seed."""
 
     amount: float
@@ -78,14 +78,14 @@ def select(
     kept: Kept,
     classes: ClassVectors,
     nouns: TextBank | None,
-    how: How,
+    options: SelectionOptions,
 ) -> Kept:
     """`kept` with the chosen rows alone. `pool`: that of the train store, for file names; `nouns`: only for `known`.
 
     `known` puts classes and nouns side by side, so it takes the class vectors as the prompts alone give them, and
     weighs the prompts of a noun as those of a class.
     """
-    limit = selection.wanted(how.amount, len(kept.rows))
+    limit = selection.wanted(options.amount, len(kept.rows))
     vectors = classes.baked if nouns is None else classes.text
     weighed = None if nouns is None else class_vectors(nouns, classes.prompt_weights, weighting=classes.weighting).text
     columns = vectors if weighed is None else np.concatenate([vectors, weighed])
@@ -96,21 +96,21 @@ def select(
             "rows": atomic.digest(kept.rows.tolist()),
             "columns": hashlib.sha256(columns.tobytes()).hexdigest(),
             "classes": list(classes.names),
-            "by": how.by,
+            "by": options.by,
             "limit": limit,
-            "seed": how.seed,
+            "seed": options.seed,
         },
         version=SELECT,
     )
     if not stage.ready():
         features = MeanViews(stores.train, kept.rows)
-        made = selection.select(features, vectors, classes.scale, how.by, limit, seed=how.seed, nouns=weighed)
+        made = selection.select(features, vectors, classes.scale, options.by, limit, seed=options.seed, nouns=weighed)
         folder = stage.begin()
         write_tensors(folder / _ARRAYS, vars(made))
         _write_csv(folder / SELECTION_CSV, made, pool, stores.train, kept.rows, classes.names)
         stage.finish()
     found = Selection(**read_tensors(stage.path / _ARRAYS, {"score": 1, "pseudo_class": 1, "why": 1})[0])
-    _tell(found, how.by, limit, classes.names)
+    _tell(found, options.by, limit, classes.names)
     log.info("why each photo was kept or dropped: %s", stage.path / SELECTION_CSV)
     return dataclasses.replace(kept, rows=kept.rows[found.rows], not_selected=found.dropped)
 

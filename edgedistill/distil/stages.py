@@ -27,7 +27,7 @@ from .lesson import Lesson
 from .methods.base import Method
 from .methods.data_free import DataFree
 from .photo_statistics import move_to_photos, photos_beside_made
-from .stand_in import Like, stand_in
+from .stand_in import LessonShape, stand_in
 from .unfold import is_folded
 
 # Versions of the two stages; when to raise them: work/stage.py.
@@ -131,13 +131,15 @@ def epochs_in(
     return work.decision("epochs", {**described, **dataclasses.asdict(time)}, decide, kind=int)
 
 
-def views_in(work: WorkFolder, start: Start, like: Like, method: Method, config: TrainConfig, time: Time) -> int:
+def views_in(
+    work: WorkFolder, start: Start, shape: LessonShape, method: Method, config: TrainConfig, time: Time
+) -> int:
     """How many views to store for a training that `time` is enough for: measured, on photos with features that mean
     nothing, when this work folder first met this training. Raises InputError as `epochs_in` does."""
     config = dataclasses.replace(config, epochs=None, seed=0)
     inputs = {
-        "pool": like.pool.fingerprint,
-        "mix": like.mix,
+        "pool": shape.pool.fingerprint,
+        "mix": shape.mix,
         "student": start.plan.key,
         "method": [method.name, methods.options(method)],
         "config": dataclasses.asdict(config),
@@ -146,7 +148,7 @@ def views_in(work: WorkFolder, start: Start, like: Like, method: Method, config:
 
     def decide() -> tuple[int, str]:
         with work.scratch() as folder:
-            lesson = stand_in(folder, like, method)
+            lesson = stand_in(folder, shape, method)
             if lesson is None:
                 return pace.VIEWS, "none of the photos that were tried can be read"
             epochs = _settled(work, start, lesson, config, time).epochs
@@ -181,13 +183,13 @@ def train(
     stage = work.stage("distil", _described(start, lesson, store, config), version=DISTIL)
     if not stage.ready():
         student, _ = start.untrained(config.seed)
-        meet_photos(student, lesson, config)
+        move_batchnorm_to_photos(student, lesson, config)
         loop.train(student, lesson, config, stage.begin(), progress)
         stage.finish()
     return stage
 
 
-def meet_photos(student: students.Student, lesson: Lesson, config: TrainConfig) -> None:
+def move_batchnorm_to_photos(student: students.Student, lesson: Lesson, config: TrainConfig) -> None:
     """Photos beside images that were made: where it is asked for, the statistics that training would keep as they came
     are moved to them."""
     prior = lesson.method.photos_prior if isinstance(lesson.method, DataFree) else 0

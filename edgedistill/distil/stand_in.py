@@ -29,7 +29,7 @@ SCALE = 100.0  # OpenAI CLIP's
 
 
 @dataclass(frozen=True, eq=False)
-class Like:
+class LessonShape:
     """What the lesson to come will look like: of these photos (a Pool and its Tally), kept at `short_side`; of a
     teacher with `dim` dimensions; of so many class `names` and these templates; and with `mix` mixed views."""
 
@@ -42,27 +42,29 @@ class Like:
     mix: int = 0
 
 
-def stand_in(folder: Path, like: Like, method: Method) -> Lesson | None:
+def stand_in(folder: Path, shape: LessonShape, method: Method) -> Lesson | None:
     """A lesson whose store is made in `folder`; None where none of the photos that it tried can be read."""
-    some = _Some(like.pool, np.unique(np.linspace(0, len(like.pool) - 1, PHOTOS).astype(np.int64)))
-    look = TeacherPass(some, _NoTeacher(like.dim), views=VIEWS, seed=0, short_side=like.short_side, mix=like.mix)
-    build_store(folder, look, tally=like.tally)
+    some = _Some(shape.pool, np.unique(np.linspace(0, len(shape.pool) - 1, PHOTOS).astype(np.int64)))
+    look = TeacherPass(some, _NoTeacher(shape.dim), views=VIEWS, seed=0, short_side=shape.short_side, mix=shape.mix)
+    build_store(folder, look, tally=shape.tally)
     store = TeacherStore.open(folder, verify=False)
     if not len(store):
         return None
-    templates = like.templates.templates
+    templates = shape.templates.templates
     bank = TextBank(
-        vectors=_random(len(like.names) * len(templates), like.dim).reshape(len(like.names), len(templates), like.dim),
+        vectors=_random(len(shape.names) * len(templates), shape.dim).reshape(
+            len(shape.names), len(templates), shape.dim
+        ),
         scale=SCALE,
-        names=like.names,
-        prompts=(templates,) * len(like.names),
-        templates=like.templates,
+        names=shape.names,
+        prompts=(templates,) * len(shape.names),
+        templates=shape.templates,
         teacher_id=_NoTeacher.id,
         teacher_hash="",
     )
     return Lesson(
         store=store,
-        rows=np.resize(np.arange(len(store)), len(like.pool)),
+        rows=np.resize(np.arange(len(store)), len(shape.pool)),
         method=method,
         classes=class_vectors(bank, np.full(len(templates), 1 / len(templates)), weighting="W1"),
         bank=bank,

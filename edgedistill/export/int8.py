@@ -86,7 +86,7 @@ def make_int8(
             if not worth(path, fp32):
                 return best
     if not best.likeness.enough:
-        best = max(best, search.rescued(best), key=_closeness)
+        best = max(best, search.with_float_layers(best), key=_closeness)
     if not best.likeness.enough and fine_tune is not None:
         tuned = fine_tune()
         again = _Search(tuned.graph, photos, dialect, search.answers).best()
@@ -133,7 +133,7 @@ class _Search:
         tried = {method: one.likeness.agreement for method, one in found.items()}
         return replace(found[best], facts=replace(found[best].facts, tried=tried))
 
-    def rescued(self, whole: Int8Graph) -> Int8Graph:
+    def with_float_layers(self, whole: Int8Graph) -> Int8Graph:
         """With as few of the costliest layers in float as make it close enough: 1, 2, 4 ... up to half of them. The
         closest of these where none is."""
         method = whole.facts.calibration
@@ -143,11 +143,11 @@ class _Search:
         for layer in self.layers:
             alone = self._graph(method, [name for name in self.layers if name != layer])
             costs[layer] = self._likeness(alone, few).cosine
-        dearest = sorted(self.layers, key=lambda layer: costs[layer])
+        costliest = sorted(self.layers, key=lambda layer: costs[layer])
         tried = [whole]
         count = 1
         while count <= MOST_FLOATING * len(self.layers) and not tried[-1].likeness.enough:
-            made = self.made(method, dearest[:count])
+            made = self.made(method, costliest[:count])
             tried.append(replace(made, facts=replace(made.facts, tried=whole.facts.tried)))
             log.info("int8 with %d layers in float: same class on %.3f", count, made.likeness.agreement)
             count *= 2

@@ -20,7 +20,7 @@ from ..targets import lifeline
 from ..targets.golden import OWN_ANSWERS
 from ..targets.names import PRECISIONS
 from ..work import atomic
-from ..work.shortage import memory_is_full, told_of
+from ..work.shortage import explained, memory_is_full
 from .graph import OUTPUTS, BakedClassifier, GraphFacts, GraphSpec, check_graph, to_onnx
 from .int8 import FineTuned, flaw_of, make_int8
 from .int8_facts import Int8Facts
@@ -249,8 +249,8 @@ def reload_all(models: Sequence[Path], images: np.ndarray) -> list[dict[str, np.
             raise memory_is_full("the process that checks the exported graphs was ended by signal 9")
         if ran.returncode != 0:
             last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
-            if told := told_of(RuntimeError(last), (folder,)):
-                raise told
+            if explanation := explained(RuntimeError(last), (folder,)):
+                raise explanation
             raise EdgeDistillError(
                 f"an exported graph does not load in a fresh process: {last}",
                 "This is a bug in the export: please report it with the student's name.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from ..classes.text_bank import TextBank, spoken, unit
+from ..classes.text_bank import TextBank, prompt_words, unit
 from ..labels import Labels
 from ..work.console import SILENT, Progress
 
@@ -45,7 +45,7 @@ class Subject:
     @cached_property
     def words(self) -> tuple[tuple[str, ...], ...]:
         """For each class its name, then its synonyms."""
-        return tuple(spoken(label) for label in self.labels.entries)
+        return tuple(prompt_words(label) for label in self.labels.entries)
 
     @property
     def names(self) -> tuple[str, ...]:

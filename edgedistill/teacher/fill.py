@@ -163,7 +163,7 @@ def build_store(
     try:
         with Shards(folder, journal) as shards:
             fill = _by_cpu if work.gpu_batch is None else _by_gpu
-            fill(work, shards, _Rest(range(done, total), tally, journal, workers, progress))
+            fill(work, shards, _RemainingRows(range(done, total), tally, journal, workers, progress))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             left = work.bytes_needed(len(journal.blocks) * BLOCK_IMAGES)
@@ -174,7 +174,7 @@ def build_store(
 
 
 @dataclass(frozen=True, eq=False)
-class _Rest:
+class _RemainingRows:
     """What is left of a pass: these rows."""
 
     rows: range
@@ -188,7 +188,7 @@ class _Rest:
         self.tally.losing(self.journal.skipped()).refuse_mostly_bad()
 
 
-def _by_gpu(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
+def _by_gpu(work: TeacherPass, shards: Shards, rest: _RemainingRows) -> None:
     part = work.gpu_batch if work.mix else None
     encoder = GpuEncoder(work.teacher, work.views, work.seed, work.mix, part)  # type: ignore[arg-type]  # it has a GPU
     images = decoders.decoded(work.pool, rest.rows, work.preparation, rest.workers)
@@ -199,7 +199,7 @@ def _by_gpu(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
         )
 
 
-def _by_cpu(work: TeacherPass, shards: Shards, rest: _Rest) -> None:
+def _by_cpu(work: TeacherPass, shards: Shards, rest: _RemainingRows) -> None:
     with contextlib.closing(_in_order(work, rest.rows, rest.workers)) as images:
         for start in range(rest.rows.start, rest.rows.stop, BLOCK_IMAGES):
             _fill(shards, images, work.pool.hashes[start : start + BLOCK_IMAGES], work, rest)
@@ -222,7 +222,7 @@ def _in_order(work: TeacherPass, rows: range, workers: int | None) -> Generator[
             threads.shutdown(cancel_futures=True)
 
 
-def _fill(shard: Shards, images: Iterator[Looked], hashes: np.ndarray, work: TeacherPass, rest: _Rest) -> None:
+def _fill(shard: Shards, images: Iterator[Looked], hashes: np.ndarray, work: TeacherPass, rest: _RemainingRows) -> None:
     """Take one block's images, run the teacher over them in batches of whole images, and append what comes out.
 
     Where there are mixed views, features wait for the end of the block: before it, not every partner is there.

@@ -104,7 +104,7 @@ class TeacherStore:
         return narrow
 
     @property
-    def halves(self) -> np.ndarray:
+    def stored_features(self) -> np.ndarray:
         """float16 [N, V + M, D], memory-mapped: the features as they are kept, unit once they are normalised again."""
         return self._features
 

@@ -164,7 +164,7 @@ class _Fill:
             try:
                 return stage, TeacherStore.open(stage.path)
             except StoreDamaged as error:
-                stage.unmake(error.wrong, mend=_keep_sound_blocks)
+                stage.discard(error.wrong, repair=_keep_sound_blocks)
         teacher = self.teacher.load(self.dtype)
         teacher.free_text()
         teacher.image_prompts = None if prompts is None else prompts.image.to(teacher.device, teacher.torch_dtype)

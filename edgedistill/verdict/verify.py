@@ -67,7 +67,7 @@ def _record(manifest: Manifest, verdict: Verdict, device: Device) -> Verdict:
     Where it cannot be written, a warning says so.
     """
     name = Path(manifest.path.resolve().name)
-    written = replace(verdict, next=next_steps(verdict, replace(manifest, path=name), device.anyones()))
+    written = replace(verdict, next=next_steps(verdict, replace(manifest, path=name), device.anonymous()))
     try:
         atomic.write_json(manifest.path / "verdict.json", written.to_json())
     except (OSError, InputError) as error:  # read-only, full or gone: what was found is still said

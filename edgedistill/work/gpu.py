@@ -33,13 +33,13 @@ def gpu_errors_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        told = told_of(str(error))
-        if told is None:
+        explanation = explained(str(error))
+        if explanation is None:
             raise
-        raise told from error
+        raise explanation from error
 
 
-def told_of(message: str) -> InputError | None:
+def explained(message: str) -> InputError | None:
     """Two lines for a message of torch, None where it is not about a GPU that failed."""
     said = _first_words(message)
     if not said.startswith(_BEGINNINGS) or _ASSERTED in said:

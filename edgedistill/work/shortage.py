@@ -32,7 +32,7 @@ _MEMORY = re.compile(
 
 
 @contextlib.contextmanager
-def shortages_told(*places: Path) -> Iterator[None]:
+def shortages_explained(*places: Path) -> Iterator[None]:
     """Raises InputError in place of an error that says the memory or a disk is full; the cause stays. `places`: where
     is written, for the words. Other errors pass."""
     try:
@@ -40,13 +40,13 @@ def shortages_told(*places: Path) -> Iterator[None]:
     except EdgeDistillError:
         raise
     except (OSError, RuntimeError, MemoryError, ImportError) as error:
-        told = told_of(error, places)
-        if told is None:
+        explanation = explained(error, places)
+        if explanation is None:
             raise
-        raise told from error
+        raise explanation from error
 
 
-def told_of(error: BaseException, places: tuple[Path, ...] = ()) -> InputError | None:
+def explained(error: BaseException, places: tuple[Path, ...] = ()) -> InputError | None:
     """Two lines for an error that is one of these, else None."""
     number = error.errno if isinstance(error, OSError) else None
     words = str(error).partition("\n")[0]

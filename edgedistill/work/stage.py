@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 SCRATCH = ".scratch-"
 
-Mend = Callable[[Path, Sequence[str]], None]
+Repair = Callable[[Path, Sequence[str]], None]
 """Takes what must be made again from the folder of a damaged stage, whose files of these names are not as sealed."""
 
 
@@ -65,10 +65,10 @@ class Stage:
         """Whether it is there; `ready` looks at its files as well."""
         return self.path.is_dir()
 
-    def ready(self, mend: Mend | None = None) -> bool:
+    def ready(self, repair: Repair | None = None) -> bool:
         """Whether it is there as it was sealed; reads all of its files but those that were sealed apart.
 
-        One that is not is taken away, with a warning, so that it is made again: as it is begun again with what `mend`
+        One that is not is taken away, with a warning, so that it is made again: as it is begun again with what `repair`
         leaves of it, or from nothing.
         """
         if not self.done:
@@ -76,19 +76,19 @@ class Stage:
         wrong = seal.differing(self.path)
         if wrong:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            self.unmake(f"{wrong[0]}{more} is not as it was written", wrong, mend)
+            self.discard(f"{wrong[0]}{more} is not as it was written", wrong, repair)
         return not wrong
 
-    def unmake(self, why: str, wrong: Sequence[str] = (), mend: Mend | None = None) -> None:
+    def discard(self, why: str, wrong: Sequence[str] = (), repair: Repair | None = None) -> None:
         """Take away a finished stage that cannot be used, with a warning that says why; see `ready`."""
         log.warning("%s is damaged (%s): it is made again", self.path, why)
-        if mend is None:
+        if repair is None:
             left = self.path.with_name(f"{SCRATCH}{self.path.name}")  # never half a stage under a stage's name
             shutil.rmtree(left, ignore_errors=True)
             self.path.rename(left)
             shutil.rmtree(left, ignore_errors=True)
         else:
-            mend(self.path, wrong)
+            repair(self.path, wrong)
             shutil.rmtree(self.partial, ignore_errors=True)
             self.path.rename(self.partial)
 

@@ -13,7 +13,7 @@ import pytest
 from bundles import write_bundle
 from tiny_graphs import means, saved
 
-from edgedistill.bench.command import Asked, run
+from edgedistill.bench.command import BenchOptions, run
 from edgedistill.cli import _repeated
 from edgedistill.errors import InputError
 
@@ -105,7 +105,7 @@ def test_a_mistake_is_two_lines_before_anything_is_timed(
     assert caught.value.todo
 
 
-def asked(model: str, option: str = "", value: str = "") -> Asked:
+def asked(model: str, option: str = "", value: str = "") -> BenchOptions:
     """What the command line makes of `MODEL --option value`."""
     path = Path(value)
     options: dict[str, dict[str, Any]] = {
@@ -119,7 +119,7 @@ def asked(model: str, option: str = "", value: str = "") -> Asked:
         "--plot": {"plot": path},
         "--json": {"json": path},
     }
-    return Asked(models=[Path(model)], **options[option])
+    return BenchOptions(models=[Path(model)], **options[option])
 
 
 def test_the_program_itself_ends_with_two_lines_and_2(tmp_path: Path) -> None:

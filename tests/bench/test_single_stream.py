@@ -43,11 +43,11 @@ def test_the_command_prints_it_and_writes_it(
     streams = single_stream.single_stream
     monkeypatch.setattr(command, "single_stream", lambda cases: streams(cases, SHORT))
     model, json_file = saved(tmp_path / "one.onnx", products(16, 2)), tmp_path / "found.json"
-    assert command.run(command.Asked(models=[model], threads=[1], mlperf_like=True, json=json_file)) == 0
+    assert command.run(command.BenchOptions(models=[model], threads=[1], mlperf_like=True, json=json_file)) == 0
     assert "not an MLPerf result" in capsys.readouterr().out
     assert json.loads(json_file.read_text())["rows"][0]["percentile"] == 90
     with pytest.raises(InputError, match="--plot"):
-        command.run(command.Asked(models=[model], mlperf_like=True, plot=tmp_path / "found.svg"))
+        command.run(command.BenchOptions(models=[model], mlperf_like=True, plot=tmp_path / "found.svg"))
 
 
 def test_a_stream_on_a_hot_machine_does_not_count(

@@ -8,7 +8,7 @@ import torch
 from tiny_bank import make_bank, unit
 
 from edgedistill.classes.class_vectors import ClassVectors, class_vectors
-from edgedistill.classes.few_shot import KEEP, objective, share_right, tuned, tuned_vectors
+from edgedistill.classes.few_shot import KEEP, accuracy, objective, tuned, tuned_vectors
 from edgedistill.errors import InputError
 
 C, D, K, V, SCALE = 4, 12, 14, 3, 20.0
@@ -64,8 +64,8 @@ def test_photos_that_the_text_gets_wrong_are_learned_and_others_like_them_gain()
     unseen, of_them, _ = shots()
     unseen = unit(unseen + 0.1 * np.random.default_rng(5).normal(size=unseen.shape)).astype(np.float32)
     found = tuned_vectors(features, labels, start, SCALE)
-    assert share_right(features, labels, start) < share_right(features, labels, found)
-    assert share_right(unseen, of_them, start) < share_right(unseen, of_them, found)
+    assert accuracy(features, labels, start) < accuracy(features, labels, found)
+    assert accuracy(unseen, of_them, start) < accuracy(unseen, of_them, found)
 
 
 def test_held_hard_nothing_moves_and_the_answer_does_not_depend_on_order_or_shots_given_twice() -> None:

@@ -52,7 +52,7 @@ def test_what_to_do_next_names_the_device_here_and_no_machine_in_what_ships(
 ) -> None:
     manifest = read_manifest(bundles.write_bundle(tmp_path / "bundle"))
     here = find_device(name).next_steps(manifest, unstable=unstable)
-    ships = "\n".join(find_device(name).anyones().next_steps(manifest, unstable=unstable))
+    ships = "\n".join(find_device(name).anonymous().next_steps(manifest, unstable=unstable))
     assert here
     assert "stick" not in ships
     assert "board:2222" not in ships
@@ -82,7 +82,7 @@ class Cupboard:
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         return ("# open the cupboard",)
 
-    def anyones(self) -> Cupboard:
+    def anonymous(self) -> Cupboard:
         return self
 
 

@@ -60,7 +60,7 @@ def test_the_lines_say_what_to_type_there_and_here(bundle: Manifest, stick: Fold
     assert str(stick.place) in lines[0]
     assert lines[1] == "python3 run.py verify"
     assert shlex.split(lines[-1]) == ["edgedistill", "verify", str(bundle.path), "--device", stick.name]
-    assert not any(str(stick.place) in line for line in stick.anyones().next_steps(bundle, unstable=False))
+    assert not any(str(stick.place) in line for line in stick.anonymous().next_steps(bundle, unstable=False))
     assert stick.named
     assert not Folder().named
 

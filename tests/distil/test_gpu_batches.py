@@ -50,7 +50,7 @@ def test_features_that_fit_are_not_read_from_the_store_again(
 ) -> None:
     fits, too_large = (
         GpuReader(store, SIZE, with_mean=True, device=CPU, room=room)
-        for room in (store.halves.nbytes, store.halves.nbytes - 1)
+        for room in (store.stored_features.nbytes, store.stored_features.nbytes - 1)
     )
 
     def no_more(*_: object) -> None:

@@ -14,7 +14,7 @@ from edgedistill.targets.manifest import read_manifest
 from edgedistill.targets.session import Outputs
 
 
-class Asked:
+class RecordingSession:
     """Remembers the pixels of each query."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ def test_every_file_of_the_golden_set_is_decoded_resized_and_asked_about(tmp_pat
     files = golden_files(read_manifest(write_bundle(tmp_path / "bundle")))
     pixels, _ = colour_pixels(60)
     assert files == [png(image) for image in pixels[:4]]
-    asked = Asked()
+    asked = RecordingSession()
     found = from_file(asked, files, SIZE, seconds=0)
     assert found is not None
     assert found["queries"] == len(asked.pixels) == 8
@@ -42,8 +42,8 @@ def test_every_file_of_the_golden_set_is_decoded_resized_and_asked_about(tmp_pat
 
 
 def test_where_a_file_cannot_be_decoded_there_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert from_file(Asked(), [b"no image"], SIZE) is None
+    assert from_file(RecordingSession(), [b"no image"], SIZE) is None
     file = png(colour_pixels(1)[0][0])
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.delitem(sys.modules, "edgedistill.targets.preprocess", raising=False)
-    assert from_file(Asked(), [file], SIZE) is None
+    assert from_file(RecordingSession(), [file], SIZE) is None

@@ -129,5 +129,5 @@ def test_mixed_views_made_as_on_a_gpu_are_the_cpus_but_for_the_last_digits(
         build_store(tmp_path / name, work(pool, tiny_teacher, mix=2, **changes), workers=2)
     mine, theirs = (TeacherStore.open(tmp_path / name) for name in ("gpu", "cpu"))
     assert filecmp.cmpfiles(tmp_path / "gpu", tmp_path / "cpu", SAME, shallow=False)[0] == list(SAME)
-    assert mine.halves.shape == theirs.halves.shape == (PHOTOS - 1, VIEWS + 2, DIM)
-    assert (mine.halves.astype(np.float64) * theirs.halves).sum(axis=-1).min() > 0.999
+    assert mine.stored_features.shape == theirs.stored_features.shape == (PHOTOS - 1, VIEWS + 2, DIM)
+    assert (mine.stored_features.astype(np.float64) * theirs.stored_features).sum(axis=-1).min() > 0.999

@@ -392,7 +392,7 @@ def test_the_teachers_feature_of_a_blend_is_that_of_its_pixels_and_not_the_blend
 def test_plain_views_and_pixels_of_a_store_are_the_same_with_mixed_views_and_without(mixed, mixed_pool, tmp_path):
     """To the last digit of float16: the tower sees them in the same batches."""
     plain, store = TeacherStore.open(make(tmp_path / "plain", mixed_pool)), TeacherStore.open(mixed)
-    assert np.array_equal(store.halves[:, :VIEWS], plain.halves)
+    assert np.array_equal(store.stored_features[:, :VIEWS], plain.stored_features)
     for name in ("images.bin", "pixels.u8"):
         assert filecmp.cmp(mixed / name, tmp_path / "plain" / name, shallow=False)
     assert "mix" not in plain.inputs
@@ -405,7 +405,7 @@ def test_the_mean_is_over_plain_views_and_a_mixed_view_is_its_own(mixed):
     u, u_mean = store.view_targets(rows, views)
     assert np.array_equal(u, store.features(rows, views))
     assert np.array_equal(u_mean[2:], u[2:])
-    every = store.halves[rows].astype(np.float64)
+    every = store.stored_features[rows].astype(np.float64)
     every /= np.linalg.norm(every, axis=-1, keepdims=True)
     mean = every[:2, :VIEWS].mean(axis=1)
     np.testing.assert_allclose(u_mean[:2], mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)

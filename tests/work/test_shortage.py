@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgedistill.errors import EdgeDistillError, InputError
-from edgedistill.work.shortage import shortages_told, told_of
+from edgedistill.work.shortage import explained, shortages_explained
 
 LARGE = 1 << 50
 
@@ -29,7 +29,10 @@ def fill_a_disk(way: str) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("way", ["python", "numpy"])
 def test_a_full_disk_is_told_with_the_place(tmp_path: Path, way: str) -> None:
-    with pytest.raises(InputError, match=r"no room left for .*MiB free") as caught, shortages_told(tmp_path / "work"):
+    with (
+        pytest.raises(InputError, match=r"no room left for .*MiB free") as caught,
+        shortages_explained(tmp_path / "work"),
+    ):
         fill_a_disk(way)
     assert caught.value.exit_code == 2
     assert "run the same command" in caught.value.todo
@@ -47,7 +50,7 @@ def numpy_asks() -> None:
 
 @pytest.mark.parametrize("asks", [torch_asks, numpy_asks])
 def test_a_full_memory_is_told(asks: object) -> None:
-    with pytest.raises(InputError, match="the machine's memory is full") as caught, shortages_told():
+    with pytest.raises(InputError, match="the machine's memory is full") as caught, shortages_explained():
         asks()  # type: ignore[operator]
     assert "run the same command" in caught.value.todo
 
@@ -57,10 +60,10 @@ def test_a_library_that_cannot_be_loaded_for_want_of_memory_is_told() -> None:
     """Under `ulimit -v` the import of torch is the first to fail."""
     program = """
 import resource, sys
-from edgedistill.work.shortage import shortages_told
+from edgedistill.work.shortage import shortages_explained
 resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))
 try:
-    with shortages_told():
+    with shortages_explained():
         import torch
 except Exception as error:
     print(type(error).__name__)
@@ -79,12 +82,12 @@ except Exception as error:
     ],
 )
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, shortages_told():
+    with pytest.raises(type(error)) as caught, shortages_explained():
         raise error
     assert caught.value is error
 
 
 def test_words_that_bring_no_type_are_known() -> None:
-    assert told_of(RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")) is not None
-    assert told_of(RuntimeError("could not create a primitive")) is not None
-    assert told_of(OSError("16 requested and 0 written")) is not None
+    assert explained(RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")) is not None
+    assert explained(RuntimeError("could not create a primitive")) is not None
+    assert explained(OSError("16 requested and 0 written")) is not None

@@ -16,7 +16,7 @@ except ImportError:  # Windows: two builds with one destination are up to the us
 
 
 @contextlib.contextmanager
-def alone_at(out: Path) -> Iterator[None]:
+def destination_lock(out: Path) -> Iterator[None]:
     """Hold `out` by a lock file beside it, which goes at the end; after a kill it lies there, held by nobody.
 
     Raises InputError while another build holds it, and where its folder cannot be written. Where there are no locks
