@@ -31,7 +31,7 @@ from torch import nn
 from edgedistill.distil import students
 from edgedistill.synthesis.objective import BatchNormStatistics
 from edgedistill.synthesis.small_tower import small_tower
-from edgedistill.synthesis.teacher_engine import Recipe, Sight, TeacherEngine
+from edgedistill.synthesis.teacher_engine import ImageRecipe, Sight, TeacherEngine
 from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.tower import Teacher
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, default=EXAMPLES / "start", help="a student's folder whose BatchNorm is remembered"
     )
-    parser.add_argument("--look", type=int, default=Recipe().look)
+    parser.add_argument("--look", type=int, default=ImageRecipe().look)
     parser.add_argument("--steps", type=int, default=4, help="steps a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int)
@@ -56,7 +56,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     teacher = Teacher(find_teacher(options.teacher), options.train_on)
     vectors = np.random.default_rng(0).normal(size=(CLASSES, teacher.dim)).astype(np.float32)
-    recipe = dataclasses.replace(Recipe(), look=options.look, steps=options.steps)
+    recipe = dataclasses.replace(ImageRecipe(), look=options.look, steps=options.steps)
     start = untrained(options, teacher)
     remembered = BatchNormStatistics(start.backbone, start.mean.tolist(), start.std.tolist())
     engine = TeacherEngine([Sight.of(teacher, vectors, recipe.look)], recipe, remembered)
@@ -86,7 +86,7 @@ def main() -> None:
         },
         rounds=options.rounds,
     )
-    whole = Recipe().steps / recipe.steps / recipe.batch
+    whole = ImageRecipe().steps / recipe.steps / recipe.batch
     found = [
         rows.row("engine images/s / necessary passes", taken["passes"] / taken["engine"], "ratio", ">= 0.85"),
         rows.row("engine images/s / passes of the tower alone", taken["tower"] / taken["engine"], "ratio"),

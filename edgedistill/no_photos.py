@@ -36,7 +36,7 @@ from .synthesis.objective import BatchNormStatistics
 from .synthesis.pipeline_engine import from_pipeline
 from .synthesis.prompts import Prompts
 from .synthesis.stages import Making
-from .synthesis.teacher_engine import Recipe
+from .synthesis.teacher_engine import ImageRecipe
 from .synthesis.teacher_source import Memory, from_teacher
 from .targets import cores
 from .teacher.files import TeacherFiles
@@ -50,7 +50,7 @@ from .work.stage import WorkFolder
 
 log = logging.getLogger(__name__)
 
-WAYS: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
+DEFAULT_DIVERSIFY: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
 """How prompts differ where --diversify does not say: a pipeline needs words."""
 STUDENT = "mobilenetv3_small_100"  # whose statistics `synthesize` takes where --student-weights names no network
 TOLD = 20  # classes that the log names
@@ -132,7 +132,7 @@ class Synthesis:
 
     @property
     def _way(self) -> Diversify:
-        return self.settings.diversify or WAYS[self.settings.engine or "teacher"]
+        return self.settings.diversify or DEFAULT_DIVERSIFY[self.settings.engine or "teacher"]
 
     def _bank(self, teacher: TeacherInUse) -> TextBank:
         return classes_stages.read_bank(self.work, self.labels, self.templates, teacher, self.bar)
@@ -151,8 +151,8 @@ class Synthesis:
                 bank = self._bank(maker)
             memory = None if self.start is None else memory_of(self.start, device)
             source = from_teacher(maker, bank.means(), settings.image_size, memory)
-        how = stages.Diversity(self._way, count, settings.seed)
-        return source, stages.prompts(self.work, how, bank, maker, self.labels, self.bar)
+        plan = stages.PromptPlan(self._way, count, settings.seed)
+        return source, stages.prompts(self.work, plan, bank, maker, self.labels, self.bar)
 
     def _announce(self, source: Source, images: int) -> None:
         if self.settings.generated is None:
@@ -167,7 +167,7 @@ def start_of(settings: SynthesizeSettings, teacher: TeacherFiles) -> Start | Non
     """--student-weights of `synthesize`, which trains no student."""
     if settings.student_weights is None:
         return None
-    size = settings.image_size or Recipe().size
+    size = settings.image_size or ImageRecipe().size
     planned = students.plan(settings.student, settings.student_weights, STUDENT, size)
     return Start(planned, teacher.dim, teacher.weight_hash, size)
 

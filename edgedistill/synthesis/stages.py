@@ -49,7 +49,7 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Diversity:
+class PromptPlan:
     """--diversify, how many prompts a class, --seed."""
 
     way: Diversify
@@ -58,13 +58,13 @@ class Diversity:
 
 
 def prompts(
-    work: WorkFolder, how: Diversity, bank: TextBank, teacher: TeacherInUse, labels: Labels, progress: Progress
+    work: WorkFolder, plan: PromptPlan, bank: TextBank, teacher: TeacherInUse, labels: Labels, progress: Progress
 ) -> Prompts:
     """What images are to show, in the space of the teacher that they are made under; its text tower runs once."""
     stage = work.stage(
         "image-prompts",
         {
-            **dataclasses.asdict(how),
+            **dataclasses.asdict(plan),
             "labels": labels.to_json(),
             "templates": list(bank.templates.templates),
             "teacher": teacher.files.weight_hash,
@@ -75,7 +75,7 @@ def prompts(
         version=PROMPTS,
     )
     if not stage.ready():
-        found = diversified(how.way, how.count, bank, teacher.load("float32"), labels, how.seed, progress)
+        found = diversified(plan.way, plan.count, bank, teacher.load("float32"), labels, plan.seed, progress)
         found.save(stage.begin())
         stage.finish()
     return Prompts.load(stage.path)

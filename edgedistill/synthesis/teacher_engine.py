@@ -35,7 +35,7 @@ CANVASES = {"pyramid": PixelPyramid, "fourier": FourierCanvas}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class ImageRecipe:
     """How images are made; the weights are those of the loss above.
 
     The defaults were chosen in rough tries on the example, one seed each, by how students of such images agree with the
@@ -127,7 +127,10 @@ class TeacherEngine:
     name = "teacher"
 
     def __init__(
-        self, sights: Sequence[Sight], recipe: Recipe = Recipe(), remembered: BatchNormStatistics | None = None
+        self,
+        sights: Sequence[Sight],
+        recipe: ImageRecipe = ImageRecipe(),
+        remembered: BatchNormStatistics | None = None,
     ) -> None:
         self.sights, self.recipe, self.remembered = tuple(sights), recipe, remembered
         self.batch, self.device = recipe.batch, sights[0].class_vectors.device
@@ -181,7 +184,7 @@ class TeacherEngine:
         return total, torch.stack(cosines).detach().mean()
 
 
-def detail_at(recipe: Recipe, step: int) -> float:
+def detail_at(recipe: ImageRecipe, step: int) -> float:
     """The share of detail that takes part at this step: from a third to all of it in `coarse` of the steps."""
     done = (step + 1) / max(1, recipe.coarse * recipe.steps)
     return min(1.0, (1 + 2 * done) / 3)

@@ -12,7 +12,7 @@ import numpy as np
 from ..teacher.in_use import TeacherInUse
 from .engine import Source
 from .objective import BatchNormStatistics
-from .teacher_engine import Recipe, Sight, TeacherEngine
+from .teacher_engine import ImageRecipe, Sight, TeacherEngine
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def from_teacher(
     maker: TeacherInUse, class_vectors: np.ndarray, size: int | None, memory: Memory | None = None
 ) -> Source:
     """Images made under this teacher, whose class vectors are float32 [C,D], unit rows."""
-    recipe = Recipe() if size is None else Recipe(size=size)
+    recipe = ImageRecipe() if size is None else ImageRecipe(size=size)
     files, compute, dtype = maker.files, maker.compute, maker.dtype
     identity = {
         "engine": "teacher",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 UNDER_WAY = 2
 """Batches that the GPU may have before it while the features of an earlier one are written."""
 
-Features = Callable[[], np.ndarray]
+PendingFeatures = Callable[[], np.ndarray]
 """Waits for the GPU, then gives float32 [n, V, D]. Raises InputError where one is not finite."""
 
 
@@ -65,7 +65,7 @@ class GpuEncoder:
         self._device = teacher.device
         self._copies = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
 
-    def start(self, images: Sequence[Prepared], hashes: np.ndarray) -> Features:
+    def start(self, images: Sequence[Prepared], hashes: np.ndarray) -> PendingFeatures:
         """Send a batch on its way. `hashes` uint8 [n, 32]: the images' content."""
         n, size = len(images), self._teacher.image_size
         batch = torch.empty(n, self._views, size, size, 3, dtype=torch.uint8, device=self._device)
@@ -100,7 +100,7 @@ class GpuEncoder:
             tensor.record_stream(current)
         return there
 
-    def _on_their_way(self, features: Tensor) -> Features:
+    def _on_their_way(self, features: Tensor) -> PendingFeatures:
         """Features [n * V, D] start back for the host."""
         on_gpu = self._device.type == "cuda"
         back = torch.empty(features.shape, dtype=features.dtype, pin_memory=on_gpu)
@@ -180,7 +180,7 @@ class GpuPass:
     def _ends_block(self, row: int) -> bool:
         return (row + 1) % self._block == 0 or row + 1 == len(self._hashes)
 
-    def _write(self, group: _Group, features: Features | None) -> None:
+    def _write(self, group: _Group, features: PendingFeatures | None) -> None:
         if self._failed:  # what comes after a batch that could not be written must not be
             return
         self._failed = True

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from edgedistill.synthesis.augment import Augment
 from edgedistill.synthesis.objective import BatchNormStatistics
-from edgedistill.synthesis.teacher_engine import CANVASES, Recipe, Sight, TeacherEngine, detail_at
+from edgedistill.synthesis.teacher_engine import CANVASES, ImageRecipe, Sight, TeacherEngine, detail_at
 
 CALM = Augment(least=0.8, roll=0.05, turn=5, stretch=0.05, colour=0.05, noise=0.02)
-QUICK = Recipe(size=24, look=24, views=4, steps=30, batch=6, lr=0.1, variation=0.1, likeness=0.0, augment=CALM)
+QUICK = ImageRecipe(size=24, look=24, views=4, steps=30, batch=6, lr=0.1, variation=0.1, likeness=0.0, augment=CALM)
 ROWS = np.arange(6)
 
 
@@ -102,7 +102,7 @@ def test_images_come_closer_to_the_statistics_they_are_to_have(sight: Sight, pro
 
 
 def test_detail_grows_from_a_third_to_all_of_it() -> None:
-    recipe = Recipe(steps=40, coarse=0.5)
+    recipe = ImageRecipe(steps=40, coarse=0.5)
     detail = [detail_at(recipe, step) for step in range(40)]
     assert detail == sorted(detail)
     assert 1 / 3 < detail[0] < 0.4
