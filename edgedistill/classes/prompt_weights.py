@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..choices import PROMPT_WEIGHTS
 from .text_bank import TextBank
 
+if TYPE_CHECKING:
+    from ..teacher.store import FeatureRows
+
 _ROWS_A_PIECE = 4096
 _SCORED = 200_000_000  # logits that zero-shot looks at: some seconds; a larger pool is sampled evenly
-
-
-class Features(Protocol):
-    """Unit image features [N, D] that can be read a slice at a time: an array, or what stands for one on disk."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 def prompt_weights(
     bank: TextBank,
     weighting: str,
-    features: Features | None = None,
+    features: FeatureRows | None = None,
     mean_feature: np.ndarray | None = None,
 ) -> np.ndarray:
     """How much each template counts: float64 [P], sum 1. No label takes part.

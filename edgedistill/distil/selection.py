@@ -25,11 +25,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..choices import SelectBy
+
+if TYPE_CHECKING:
+    from ..teacher.store import FeatureRows
 
 TAU = 0.6  # τ_0 of SS2: from here on the teacher is taken to be sure
 FLOOR = 20  # of SS2: photos that every class keeps, as far as it has them
@@ -53,13 +56,6 @@ REASONS = (
     "not drawn",
 )
 """In words, why a row was kept or dropped; `Selection.why` holds their numbers."""
-
-
-class Features(Protocol):
-    """[N, D] that can be read by a slice or by int64 row numbers: an array, or what stands for one on disk."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +94,7 @@ def wanted(amount: float, rows: int) -> int:
 
 
 def select(
-    features: Features,
+    features: FeatureRows,
     vectors: np.ndarray,
     scale: float,
     by: SelectBy,
@@ -133,13 +129,13 @@ def select(
     return Selection(score, pseudo_class, why)
 
 
-def confidence(features: Features, vectors: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def confidence(features: FeatureRows, vectors: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """(max_c q_ic, argmax_c q_ic) with q = softmax(scale · u · Wᵀ): float64 [N], int64 [N]."""
     found = [(q.max(axis=1), q.argmax(axis=1)) for q in _probabilities(features, vectors, scale)]
     return _joined(found)
 
 
-def known(features: Features, vectors: np.ndarray, nouns: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def known(features: FeatureRows, vectors: np.ndarray, nouns: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """(Σ_c q_ic over the C classes, the best of these classes), with q the softmax over classes and nouns together.
 
     float64 [N], int64 [N]. A photo of nothing on the list puts its mass on the nouns.
@@ -174,7 +170,9 @@ def in_turn(score: np.ndarray, pseudo_class: np.ndarray) -> np.ndarray:
     return np.lexsort((-score, _rank(score, pseudo_class)))
 
 
-def prototype_scores(features: Features, confidence: np.ndarray, pseudo_class: np.ndarray, seed: int = 0) -> np.ndarray:
+def prototype_scores(
+    features: FeatureRows, confidence: np.ndarray, pseudo_class: np.ndarray, seed: int = 0
+) -> np.ndarray:
     """0.5·confidence + 0.5·cosine to the nearest prototype − 0.5·distance to the k-th neighbour, float64 [N].
 
     Prototypes are the unit means that spherical k-means finds among the photos of one pseudo-class; neighbours are of
@@ -249,7 +247,7 @@ def _rank(score: np.ndarray, pseudo_class: np.ndarray) -> np.ndarray:
     return rank
 
 
-def _probabilities(features: Features, vectors: np.ndarray, scale: float) -> Iterator[np.ndarray]:
+def _probabilities(features: FeatureRows, vectors: np.ndarray, scale: float) -> Iterator[np.ndarray]:
     """softmax(scale · u · Wᵀ), float64 [n, columns], of one piece of rows after the other: in float32 a sure teacher's
     probabilities would all be 1, and none the best."""
     columns = scale * vectors.astype(np.float64).T
@@ -264,7 +262,7 @@ def _joined(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
     return np.concatenate(scores), np.concatenate(classes).astype(np.int64)
 
 
-def _gathered(features: Features, rows: np.ndarray) -> np.ndarray:
+def _gathered(features: FeatureRows, rows: np.ndarray) -> np.ndarray:
     """float16 [n, D]: these rows, unit."""
     gathered = np.empty((len(rows), features[:1].shape[-1]), np.float16)
     for begin in range(0, len(rows), _PIECE):
@@ -272,7 +270,7 @@ def _gathered(features: Features, rows: np.ndarray) -> np.ndarray:
     return gathered
 
 
-def _pieces(features: Features) -> Iterator[np.ndarray]:
+def _pieces(features: FeatureRows) -> Iterator[np.ndarray]:
     """float32 [n, D], unit, piece after piece."""
     for begin in range(0, len(features), _PIECE):
         yield _unit(features[begin : begin + _PIECE])

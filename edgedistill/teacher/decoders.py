@@ -32,11 +32,12 @@ _PIPE_BYTES = 1 << 20  # of Linux's default, 64 KiB, an image fills several
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ
 
 
-class Source(Protocol):
-    """Files' bytes by row."""
+class ImageSource(Protocol):
+    """What is read of a pool: sorted content hashes, uint8 [N, 32], and the bytes behind each."""
 
     @property
     def hashes(self) -> np.ndarray: ...
+    def __len__(self) -> int: ...
     def read(self, row: int) -> bytes: ...
 
 
@@ -47,7 +48,7 @@ def usable_cores() -> int:
 
 
 def decoded(
-    source: Source, rows: range, prepare: Preparation, processes: int | None = None
+    source: ImageSource, rows: range, prepare: Preparation, processes: int | None = None
 ) -> Generator[Prepared | BadImage, None, None]:
     """The images of these rows, in their order, made by `processes` (default: `usable_cores`) a few chunks ahead.
 
@@ -73,7 +74,7 @@ class DecoderDied(EdgeDistillError):
 class _Child:
     """One process, a thread that feeds it and a thread that reads what it makes: neither may wait for the other."""
 
-    def __init__(self, source: Source, prepare: Preparation) -> None:
+    def __init__(self, source: ImageSource, prepare: Preparation) -> None:
         self._source = source
         self._side = prepare.centre.size  # type: ignore[attr-defined]  # a CentreView: spec_of insists
         self._process = subprocess.Popen(

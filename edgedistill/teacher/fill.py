@@ -54,15 +54,6 @@ class ImageTeacher(Protocol):
     def encode_images(self, images: np.ndarray) -> np.ndarray: ...  # uint8 [n, S, S, 3] -> float32 [n, D], unit
 
 
-class ImageSource(Protocol):
-    """What the pass needs of a pool: sorted content hashes, uint8 [N, 32], and the bytes behind each."""
-
-    @property
-    def hashes(self) -> np.ndarray: ...
-    def __len__(self) -> int: ...
-    def read(self, row: int) -> bytes: ...
-
-
 @dataclass(frozen=True, eq=False)
 class TeacherPass:
     """What a store is made from: which images, which teacher, and how it looks at each of them.
@@ -75,7 +66,7 @@ class TeacherPass:
     mix         M, mixed views of each image behind the others (images/mixes.py)
     """
 
-    pool: ImageSource
+    pool: decoders.ImageSource
     teacher: ImageTeacher
     views: int
     seed: int

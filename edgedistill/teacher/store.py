@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -153,6 +154,13 @@ class TeacherStore:
         return (total / len(rows)).astype(np.float32)
 
 
+class FeatureRows(Protocol):
+    """[N, D] that can be read by a slice or by int64 row numbers: an array, or what stands for one on disk."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray: ...
+
+
 @dataclass(frozen=True, eq=False)
 class CentreViews:
     """View 0 of these rows of a store, [n, D]; a slice of it is a float32 array with unit rows."""
@@ -163,7 +171,7 @@ class CentreViews:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, part: slice) -> np.ndarray:
+    def __getitem__(self, part: slice | np.ndarray) -> np.ndarray:
         return self.store.centre(self.rows[part])
 
 
