@@ -78,7 +78,7 @@ def test_the_flags_of_the_command_are_the_keywords() -> None:
     [
         ({"views": "8"}, "views is '8'"),
         ({"views": 99}, "views is 99"),
-        ({"option": "edges=E1"}, "option is 'edges=E1'"),
+        ({"option": "edges=class"}, "option is 'edges=class'"),
         ({"classes": 3}, "classes is 3"),
         ({"strict": 1}, "strict is 1"),
         ({"train_on": "tpu"}, "'tpu'"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..choices import PROMPT_WEIGHTS
 from .refine import prototypes, same_confidence, softmax, visual_proxies
 from .templates import Templates
 from .tensor_file import damaged, read_tensors, write_tensors
@@ -84,6 +85,8 @@ def class_vectors(bank: TextBank, weights: np.ndarray, *, weighting: str) -> Cla
     """Σ_p w_p·T_cp, [C, D]: the logit of such a vector is the weighted mean of its prompts' logits."""
     if weights.shape != (bank.vectors.shape[1],):
         raise ValueError(f"{bank.vectors.shape[1]} prompts, but weights of shape {weights.shape}")
+    if weighting not in PROMPT_WEIGHTS:
+        raise ValueError(f"prompt weighting {weighting!r} is not one of {PROMPT_WEIGHTS}")
     text = np.einsum("p,cpd->cd", np.asarray(weights, np.float64), bank.vectors.astype(np.float64)).astype(np.float32)
     return ClassVectors(
         text=text,

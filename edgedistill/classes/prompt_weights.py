@@ -24,10 +24,10 @@ def prompt_weights(
 ) -> np.ndarray:
     """How much each template counts: float64 [P], sum 1. No label takes part.
 
-    uniform         (W1 in our notes) all alike.
-    zero-shot       (W3) ZPE (Allingham et al., ICML 2023), our reading: score_p = mean_i max_c ẑ_icp over the pool,
-                    weights softmax(score); ẑ is the logit less the mean of its averages over the pool and over a broad
-                    image set. Without that, prompts made of frequent words would win for being frequent.
+    uniform         all alike.
+    zero-shot       ZPE (Allingham et al., ICML 2023), our reading: score_p = mean_i max_c ẑ_icp over the pool, weights
+                    softmax(score); ẑ is the logit less the mean of its averages over the pool and over a broad image
+                    set. Without that, prompts made of frequent words would win for being frequent.
     zero-shot-pool  the same without the broad image set: the logit less its average over the pool only. For a teacher
                     that comes without a broad mean feature.
 

@@ -4,17 +4,17 @@ Photos that were gathered without care hold much that is on no list of classes, 
 another. Each photo gets a pseudo-class, the teacher's best one, and a score; a rule says which may train, and where
 more are left than were asked for, the classes take turns with their best (`in_turn`).
 
-| `--select-by` | code | score of a photo | rule |
-|---|---|---|---|
-| confidence | SS1 | the teacher's highest probability | none: the best of every class, up to an equal quota |
-| threshold | SS2 | the same | above a threshold of its class, and the 20 best of every class |
-| prototype | SS3 | confident, near the middle of its class, not alone | none |
-| known | SS4 | probability of all classes beside generic nouns | above 0.5: rather on the list than off it |
-| random | | the teacher's highest probability | drawn by the seed: what the others are compared with |
+| `--select-by` | score of a photo | rule |
+|---|---|---|
+| confidence | the teacher's highest probability | none: the best of every class, up to an equal quota |
+| threshold | the same | above a threshold of its class, and the 20 best of every class |
+| prototype | confident, near the middle of its class, not alone | none |
+| known | probability of all classes beside generic nouns | above 0.5: rather on the list than off it |
+| random | the teacher's highest probability | drawn by the seed: what the others are compared with |
 
 Selecting unlabelled data in place of making it is EIKD's idea (arXiv 2302.08771). Its formulas are not known to us:
-all of these are ours. SS2 has the shape of FlexMatch (arXiv 2110.08263), without its curve and its warm-up. SS3 is
-nearest to the prototype sampling that arXiv 2307.16601 names.
+all of these are ours. `threshold` has the shape of FlexMatch (arXiv 2110.08263), without its curve and its warm-up.
+`prototype` is nearest to the prototype sampling that arXiv 2307.16601 names.
 
 Everywhere: features are [N, D], float16 or float32, of any length; they are made unit here. They are read in pieces and
 may lie on disk. Rows with the same score keep their order, which for a store is that of content hashes. Reordering the
@@ -34,11 +34,11 @@ from ..choices import SelectBy
 if TYPE_CHECKING:
     from ..teacher.store import FeatureRows
 
-TAU = 0.6  # τ_0 of SS2: from here on the teacher is taken to be sure
-FLOOR = 20  # of SS2: photos that every class keeps, as far as it has them
-ON_THE_LIST = 0.5  # of SS4; ours
+TAU = 0.6  # τ_0 of `threshold`: from here on the teacher is taken to be sure
+FLOOR = 20  # of `threshold`: photos that every class keeps, as far as it has them
+ON_THE_LIST = 0.5  # of `known`; ours
 
-# Of SS3, all ours.
+# Of `prototype`, all ours.
 PROTOTYPES = 4  # of a class, at most
 ROWS_A_PROTOTYPE = 16  # at least
 ROUNDS = 25  # of k-means, at most

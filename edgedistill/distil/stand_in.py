@@ -66,7 +66,7 @@ def stand_in(folder: Path, shape: LessonShape, method: Method) -> Lesson | None:
         store=store,
         rows=np.resize(np.arange(len(store)), len(shape.pool)),
         method=method,
-        classes=class_vectors(bank, np.full(len(templates), 1 / len(templates)), weighting="W1"),
+        classes=class_vectors(bank, np.full(len(templates), 1 / len(templates)), weighting="uniform"),
         bank=bank,
     )
 

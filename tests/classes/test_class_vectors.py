@@ -28,6 +28,11 @@ def test_weighted_logits_equal_the_logits_of_the_combined_vector(bank: TextBank,
     np.testing.assert_array_equal(vectors.baked, vectors.text)
 
 
+def test_a_weighting_of_another_name_is_refused(bank: TextBank):
+    with pytest.raises(ValueError, match="'best' is not one of"):
+        class_vectors(bank, prompt_weights(bank, "uniform"), weighting="best")
+
+
 def test_class_vectors_come_back_as_they_were_saved(bank: TextBank, tmp_path: Path):
     vectors = class_vectors(bank, prompt_weights(bank, "uniform"), weighting="uniform")
     vectors = dataclasses.replace(vectors, baked=vectors.text + 1)

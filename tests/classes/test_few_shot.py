@@ -79,7 +79,7 @@ def test_held_hard_nothing_moves_and_the_answer_does_not_depend_on_order_or_shot
 
 
 def vectors(start: np.ndarray) -> ClassVectors:
-    return class_vectors(make_bank(start[:, None], SCALE), np.ones(1), weighting="W1")
+    return class_vectors(make_bank(start[:, None], SCALE), np.ones(1), weighting="uniform")
 
 
 def test_what_is_baked_is_tuned_and_the_text_stays(tmp_path, caplog: pytest.LogCaptureFixture) -> None:

@@ -34,11 +34,11 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return np.exp(x - x.max()) / np.exp(x - x.max()).sum()
 
 
-def test_w1_counts_all_prompts_alike(bank: TextBank):
+def test_uniform_counts_all_prompts_alike(bank: TextBank):
     np.testing.assert_array_equal(prompt_weights(bank, "uniform"), np.full(5, 0.2))
 
 
-def test_w3_against_its_definition(bank: TextBank, features: np.ndarray):
+def test_zero_shot_against_its_definition(bank: TextBank, features: np.ndarray):
     broad = np.linspace(-0.3, 0.3, 16).astype(np.float32)
     pool = features.mean(axis=0, dtype=np.float64)
     expected = {"zero-shot": (pool + broad) / 2, "zero-shot-pool": pool}
@@ -113,4 +113,4 @@ def test_weights_that_need_something_ask_for_it(bank: TextBank, features: np.nda
     with pytest.raises(ValueError, match="mean feature"):
         prompt_weights(bank, "zero-shot", features)
     with pytest.raises(ValueError, match="not one of"):
-        prompt_weights(bank, "W9", features)
+        prompt_weights(bank, "best", features)

@@ -7,14 +7,13 @@ Formulas and weights are our choices. Which images train is the affair of `--sel
     L = KL_drop(qt ‖ qs) + λ_e·‖g − u‖² + λ_i·‖R(u) − R(g)‖²_F / B²         R(x) = x·xᵀ of unit rows, diagonal dropped
 
 Class-dropping: the KL is over some classes, both sides renormalised, so that what the teacher says of classes that are
-not there is not learned. It needs 10 classes: with fewer, none is dropped, which is said. Its forms, with their names
-in our notes on the method:
+not there is not learned. It needs 10 classes: with fewer, none is dropped, which is said. Its forms:
 
-    top-k       CD1  each image keeps its most probable classes: as many as hold `mass`, but at least `least`
-    confidence  CD2  images whose best class is below `sure` keep their `least` best, the others all
-    class       CD3  classes that are the best of fewer than `few` images of the pool are dropped for all
-    random      CD4  a share `share` of the classes, drawn anew every step; an image's two best always stay
-    none             plain KL
+    top-k       each image keeps its most probable classes: as many as hold `mass`, but at least `least`
+    confidence  images whose best class is below `sure` keep their `least` best, the others all
+    class       classes that are the best of fewer than `few` images of the pool are dropped for all
+    random      a share `share` of the classes, drawn anew every step; an image's two best always stay
+    none        plain KL
 
 The implicit part: `gram` as above; `rkd`, distances (over their mean) and angles of pairs and triples (arXiv
 1904.05068), B³ of work; `row`, KL between rows of R at τ = 0.1, which tolerates a student space that is turned.

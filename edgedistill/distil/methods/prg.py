@@ -9,26 +9,26 @@ formulas of the edges and schedules are our choices:
     L_edge = mean over the edge blocks of one comparison of At (teacher) and As (student)
     L_ce   = CE(argmax z̃, zs), on all rows or on those the teacher is sure of
 
-How each option is called, and its name in our notes on the method:
+What each option stands for:
 
-    prompts          class-vectors  W1, W3  w as in the class vectors (`--prompt-weights`), alike for every image; where
-                                            they are refined (`--refine`), the refined ones
-                     max-logit      W2a     w_ip = a_ip / Σ_p a_ip, a_ip = max_c of prompt p's logits
-                     max-softmax    W2b     w_ip = softmax_p(a_ip / τ_w)
-                     debiased       W4      the same of logits less their mean over the pool and a broad image set
-    proxies          prompt-mean    PT1     Π_c, the teacher's: the unit mean over prompts
-                     weighted       PT2     the class vectors: Σ_p w_p·T_cp, or what they were refined to
-                     visual         PT3     learned from the pool's features (classes/refine.py)
-                     centroids      PT4     Σ_i q_ic·u_i over the pool, unit
-    student_proxies  shared         PS1     Π itself
-                     classifier     PS2     rows [C,d] of a linear classifier on f, which learns with the student
-                     centroids      PS3     running soft centroids of g
-    edges            class          E1      image to class proxy     At = u·Πᵀ, As = g·Πsᵀ     [B,C]
-                     images         E3      image to image           At = u·uᵀ, As = g·gᵀ      [B,B], diagonal removed
-                     proxies        E4      proxy to proxy           At = Π·Πᵀ, As = Πs·Πsᵀ    [C,C], diagonal removed
-                     mean-view      E5      as class, with the teacher's mean over views for u
-    correlation      cosine         E1      edges are cosines
-                     pearson        E2      edges are correlations over the coordinates of the two vectors
+    prompts          class-vectors  w as in the class vectors (`--prompt-weights`), alike for every image; where
+                                    they are refined (`--refine`), the refined ones
+                     max-logit      w_ip = a_ip / Σ_p a_ip, a_ip = max_c of prompt p's logits
+                     max-softmax    w_ip = softmax_p(a_ip / τ_w)
+                     debiased       the same of logits less their mean over the pool and a broad image set
+    proxies          prompt-mean    Π_c, the teacher's: the unit mean over prompts
+                     weighted       the class vectors: Σ_p w_p·T_cp, or what they were refined to
+                     visual         learned from the pool's features (classes/refine.py)
+                     centroids      Σ_i q_ic·u_i over the pool, unit
+    student_proxies  shared         Π itself
+                     classifier     rows [C,d] of a linear classifier on f, which learns with the student
+                     centroids      running soft centroids of g
+    edges            class          image to class proxy     At = u·Πᵀ, As = g·Πsᵀ     [B,C]
+                     images         image to image           At = u·uᵀ, As = g·gᵀ      [B,B], diagonal removed
+                     proxies        proxy to proxy           At = Π·Πᵀ, As = Πs·Πsᵀ    [C,C], diagonal removed
+                     mean-view      as class, with the teacher's mean over views for u
+    correlation      cosine         edges are cosines
+                     pearson        edges are correlations over the coordinates of the two vectors
     edge_loss        corr  (1 − Pearson) of rows + of columns; a symmetric block has its rows only
                      col   KL over the batch axis at τe, mean over columns: which images fit a class best
                      row   KL over a row at τe, mean over rows          mse   ω·mean (At − As)²

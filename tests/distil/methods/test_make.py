@@ -78,7 +78,7 @@ def test_text_is_read_by_its_type_and_left_alone_where_it_does_not_fit(text: str
         ("kd", ["tau=nan"], "kd: tau is nan"),
         ("kd", ["tau=0"], "kd: tau is 0"),
         ("embedding", ["distance=l1"], "embedding: distance is 'l1'\nUse one of: cosine, mse."),
-        ("prg", ["edges=class,E9"], "prg: edges[1] is 'E9'\nUse one of: class, images, proxies, mean-view."),
+        ("prg", ["edges=class,words"], "prg: edges[1] is 'words'\nUse one of: class, images, proxies, mean-view."),
         ("prg", ["edges=class,class"], "prg: edges is ('class', 'class')"),
     ],
 )

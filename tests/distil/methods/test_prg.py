@@ -378,7 +378,7 @@ def test_edges_that_only_repeat_the_nodes_are_warned_about(
     "wrong",
     [
         {"edges": ()},
-        {"edges": ("E9",)},
+        {"edges": ("words",)},
         {"edges": ("class", "class")},
         {"edge_loss": "l1"},
         {"alpha": -1.0},
