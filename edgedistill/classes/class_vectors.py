@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ..choices import PROMPT_WEIGHTS
+from ..teacher.unit import unit
 from .refine import prototypes, same_confidence, softmax, visual_proxies
 from .templates import Templates
 from .tensor_file import damaged, read_tensors, write_tensors
-from .text_bank import TextBank, unit
+from .text_bank import TextBank
 
 CLASS_VECTORS_FILE = "class_vectors.safetensors"
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .text_bank import unit
+from ..teacher.unit import unit
 
 MOST_BIAS = 2.0
 """In logits: odds of 7 to 1."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..labels import Label, Labels
 from ..targets import outside
+from ..teacher.unit import unit
 from ..work import atomic
 from ..work.console import SILENT, Progress
 from .templates import Templates
@@ -117,8 +118,3 @@ def _prompts_of(label: Label, templates: Sequence[str]) -> tuple[str, ...]:
 def prompt_words(label: Label) -> tuple[str, ...]:
     """The name, then the synonyms, as they stand in a prompt: `hex_bolt` is two words."""
     return tuple(word.replace("_", " ") for word in label.words)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..choices import SelectBy
+from ..teacher.unit import unit_float32
 
 if TYPE_CHECKING:
     from ..teacher.store import FeatureRows
@@ -225,7 +226,7 @@ def _alone(u: np.ndarray, references: np.ndarray) -> np.ndarray:
     k = min(NEIGHBOUR, len(references) - 1)
     if k == 0:
         return np.zeros(len(u))
-    others = _unit(u[references])
+    others = unit_float32(u[references])
     column = np.full(len(u), -1)
     column[references] = np.arange(len(references))
     found = []
@@ -266,17 +267,11 @@ def _gathered(features: FeatureRows, rows: np.ndarray) -> np.ndarray:
     """float16 [n, D]: these rows, unit."""
     gathered = np.empty((len(rows), features[:1].shape[-1]), np.float16)
     for begin in range(0, len(rows), _PIECE):
-        gathered[begin : begin + _PIECE] = _unit(features[rows[begin : begin + _PIECE]])
+        gathered[begin : begin + _PIECE] = unit_float32(features[rows[begin : begin + _PIECE]])
     return gathered
 
 
 def _pieces(features: FeatureRows) -> Iterator[np.ndarray]:
     """float32 [n, D], unit, piece after piece."""
     for begin in range(0, len(features), _PIECE):
-        yield _unit(features[begin : begin + _PIECE])
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float32)
-    divided: np.ndarray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return divided
+        yield unit_float32(features[begin : begin + _PIECE])

@@ -19,6 +19,7 @@ from ..classes.text_bank import TextBank
 from ..images.pool import Pool
 from ..teacher.fill import TeacherPass, build_store
 from ..teacher.store import TeacherStore
+from ..teacher.unit import unit_float32
 from ..work.tally import Tally
 from .lesson import Lesson
 from .methods.base import Method
@@ -103,5 +104,4 @@ class _NoTeacher:
 
 def _random(count: int, dim: int) -> np.ndarray:
     """float32 [count, dim], unit."""
-    vectors = np.random.default_rng(0).normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit_float32(np.random.default_rng(0).normal(size=(count, dim)))

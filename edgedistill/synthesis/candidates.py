@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from ..classes.text_bank import TextBank, prompt_words, unit
+from ..classes.text_bank import TextBank, prompt_words
 from ..labels import Labels
+from ..teacher.unit import unit
 from ..work.console import SILENT, Progress
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..classes.text_bank import unit
 from ..teacher.tower import Teacher
+from ..teacher.unit import unit
 from .augment import Augment
 from .canvas import FourierCanvas, PixelPyramid
 from .engine import seed_of

@@ -27,6 +27,7 @@ from ..images.mixes import Mixing
 from ..images.pixels import PixelCache
 from .journal import DATA, JOURNAL, RECORD, Journal, damaged, mapped
 from .row_facts import RowFacts
+from .unit import unit_float32
 
 
 def stored_hashes(folder: Path) -> np.ndarray:
@@ -111,15 +112,15 @@ class TeacherStore:
 
     def features(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
         """float32 [n, D], unit: the teacher's feature of view `views[k]` of image `rows[k]`."""
-        return _unit(self._features[rows, views])
+        return unit_float32(self._features[rows, views])
 
     def all_views(self, rows: np.ndarray) -> np.ndarray:
         """float32 [n, V, D], unit: every view of each image but the mixed ones."""
-        return _unit(self._features[rows, : self.plain_views])
+        return unit_float32(self._features[rows, : self.plain_views])
 
     def centre(self, rows: np.ndarray | None = None) -> np.ndarray:
         """float32 [n, D], unit: view 0 of these images, or of all."""
-        return _unit(self._features[:, 0] if rows is None else self._features[rows, 0])
+        return unit_float32(self._features[:, 0] if rows is None else self._features[rows, 0])
 
     def centre_views(self, rows: np.ndarray) -> CentreViews:
         """The same as `centre(rows)`, read only where it is sliced."""
@@ -128,7 +129,7 @@ class TeacherStore:
     def mean_views(self, rows: np.ndarray, chunk: int = 4096) -> np.ndarray:
         """float32 [n, D], unit: of each image, the mean over its views."""
         parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
-        return np.concatenate([_unit(self.all_views(part).mean(axis=1)) for part in parts])
+        return np.concatenate([unit_float32(self.all_views(part).mean(axis=1)) for part in parts])
 
     def view_targets(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(u, u_mean), float32 [n, D] each: the feature of the student's own view, and of the mean over views.
@@ -139,7 +140,7 @@ class TeacherStore:
         The policy `match` takes the first, `mean` the second, `blend` both (methods/ decides).
         """
         every = self.all_views(rows)
-        mean = _unit(every.mean(axis=1))
+        mean = unit_float32(every.mean(axis=1))
         if self.views == self.plain_views:
             return every[np.arange(len(every)), views], mean
         own = self.features(rows, views)
@@ -173,8 +174,3 @@ class CentreViews:
 
     def __getitem__(self, part: slice | np.ndarray) -> np.ndarray:
         return self.store.centre(self.rows[part])
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = vectors.astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -14,7 +14,7 @@ from edgedistill.classes.refine import (
     softmax,
     visual_proxies,
 )
-from edgedistill.classes.text_bank import unit
+from edgedistill.teacher.unit import unit
 
 
 def pool(count: int = 300, classes: int = 4, dim: int = 12, apart: float = 1.0) -> tuple[np.ndarray, ...]:

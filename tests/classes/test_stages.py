@@ -10,7 +10,7 @@ import pytest
 from edgedistill.classes import stages
 from edgedistill.classes.stages import fitted, tell_close
 from edgedistill.classes.templates import Templates
-from edgedistill.classes.text_bank import unit
+from edgedistill.teacher.unit import unit
 
 DIM, CLASSES, ROWS = 12, 4, np.arange(200)
 

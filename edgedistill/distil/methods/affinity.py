@@ -25,10 +25,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .base import Material, Method, State, StudentOut, TeacherOut, in_float32, kl, summed
-
-ABSENT = -1e9
-"""The logit of what is not there: its share is exactly 0, and unlike −∞ it leaves no NaN where all is absent."""
+from .base import MASKED, Material, Method, State, StudentOut, TeacherOut, in_float32, kl, summed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,4 +55,4 @@ def over_images(logits: Tensor, weight: Tensor | None = None) -> Tensor:
         return logits.T
     weight = weight.to(logits.dtype)
     log_weight = weight.clamp_min(torch.finfo(weight.dtype).tiny).log()
-    return torch.where(weight > 0, logits.T + log_weight, ABSENT)
+    return torch.where(weight > 0, logits.T + log_weight, MASKED)

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 StateT = TypeVar("StateT", bound="State")
 
+MASKED = -1e4
+"""The logit, or the logarithm of a share, of what is not there: its share is exactly 0 and without a gradient. Unlike
+−∞ it makes no NaN in a difference or where all is masked, and unlike −1e9 float16 holds it."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
@@ -303,7 +307,7 @@ def kl_over_batch(target_logits: Tensor, logits: Tensor, weight: Tensor | None =
     target, given = in_float32(target_logits).T, in_float32(logits).T
     if weight is None:
         return kl(target, given)
-    share = weight.to(target.dtype).clamp_min(1e-30).log().masked_fill(weight == 0, -1e4)
+    share = weight.to(target.dtype).clamp_min(1e-30).log().masked_fill(weight == 0, MASKED)
     return (weight > 0).any() * kl(target + share, given + share)
 
 

@@ -19,11 +19,11 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ...errors import InputError
 from .base import Material, Method, State, StudentOut, TeacherOut, in_float32, mean_of_rows, summed
+from .relations import one_minus_pearson
 
 log = logging.getLogger(__name__)
 
@@ -62,27 +62,13 @@ class DIST(Method):
         p, q = ((state.logits(in_float32(x)) / self.tau).softmax(-1) for x in (teacher.u, student.g))
         parts = {}
         if self.beta:
-            parts["inter"] = self.tau**2 * self.beta * mean_of_rows(one_minus_pearson(p, q), teacher.weight)
+            parts["inter"] = (
+                self.tau**2
+                * self.beta
+                * mean_of_rows(one_minus_pearson(p, q, eps=EPS * p.shape[1] ** 0.5), teacher.weight)
+            )
         if self.gamma:
-            parts["intra"] = self.tau**2 * self.gamma * one_minus_pearson(p.T, q.T, teacher.weight).mean()
+            parts["intra"] = (
+                self.tau**2 * self.gamma * one_minus_pearson(p.T, q.T, teacher.weight, EPS * len(p) ** 0.5).mean()
+            )
         return summed(parts)
-
-
-def one_minus_pearson(x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
-    """[R,n], [R,n] -> [R]: 1 − Pearson correlation of each row of x and y, whose entries `weight` [n] weighs.
-
-    Half the squared distance of the standardised rows, which is the same number, but exactly 0 at equality and without
-    a gradient there, and finite for a constant row: two constant rows agree (0), a constant and another do not (1/2).
-    """
-    return 0.5 * (_standard(x, weight) - _standard(y, weight)).square().sum(-1)
-
-
-def _standard(x: Tensor, weight: Tensor | None) -> Tensor:
-    """Rows with weighted mean 0 and, as vectors, length 1; the entry of a weight 0 is 0."""
-    if weight is None:
-        centred = (x - x.mean(-1, keepdim=True)) / x.shape[-1] ** 0.5
-    else:
-        share = weight.to(x.dtype)
-        share = share / share.sum().clamp_min(torch.finfo(x.dtype).tiny)
-        centred = share.sqrt() * (x - (share * x).sum(-1, keepdim=True))
-    return centred / (centred.square().sum(-1, keepdim=True) + EPS**2).sqrt()

@@ -24,10 +24,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .base import Material, Method, State, StudentOut, TeacherOut, in_float32, mean_of_rows, summed
-
-ABSENT = -1e9
-"""The logarithm of a probability that is not there: exactly 0 and, unlike −∞, without NaN in a difference."""
+from .base import MASKED, Material, Method, State, StudentOut, TeacherOut, in_float32, mean_of_rows, summed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +73,7 @@ def decoupled(z_teacher: Tensor, z_student: Tensor) -> tuple[Tensor, Tensor, Ten
     best = log_p.argmax(-1, keepdim=True)
     is_target = torch.zeros_like(log_p, dtype=torch.bool).scatter(-1, best, True)
     target_p, target_q = log_p.gather(-1, best).squeeze(-1), log_q.gather(-1, best).squeeze(-1)
-    others_p, others_q = log_p.masked_fill(is_target, ABSENT), log_q.masked_fill(is_target, ABSENT)
+    others_p, others_q = log_p.masked_fill(is_target, MASKED), log_q.masked_fill(is_target, MASKED)
     left_p, left_q = others_p.logsumexp(-1), others_q.logsumexp(-1)
     of_target = target_p.exp() * (target_p - target_q) + left_p.exp() * (left_p - left_q)
     others_p, others_q = others_p - left_p[:, None], others_q - left_q[:, None]

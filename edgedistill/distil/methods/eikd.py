@@ -34,6 +34,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from .base import (
+    MASKED,
     Material,
     Method,
     State,
@@ -49,8 +50,6 @@ from .base import (
 log = logging.getLogger(__name__)
 
 LEAST_CLASSES = 10
-_GONE = -1e4
-"""A logit so far below the others that its class has no probability and no gradient; infinity would make 0·∞."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ class EIKD(Method):
         u, g, weight = in_float32(teacher.u), in_float32(student.g), teacher.weight
         zt, zs = state.logits(u), state.logits(g)
         gone = self._gone(zt, state.kept)
-        parts = {"kl": kl(zt.masked_fill(gone, _GONE), zs.masked_fill(gone, _GONE), self.tau, weight)}
+        parts = {"kl": kl(zt.masked_fill(gone, MASKED), zs.masked_fill(gone, MASKED), self.tau, weight)}
         if self.explicit:
             parts["explicit"] = 2 * self.explicit * cosine_distance(u, g, weight)  # ‖g − u‖² of unit rows
         if self.implicit:
@@ -154,7 +153,7 @@ def row(u: Tensor, g: Tensor, weight: Tensor | None, tau: float = 0.1) -> Tensor
     hidden = torch.eye(len(u), dtype=torch.bool, device=u.device)
     if weight is not None:
         hidden = hidden | (weight == 0)
-    target, given = ((x @ x.T / tau).masked_fill(hidden, _GONE) for x in (u, g))
+    target, given = ((x @ x.T / tau).masked_fill(hidden, MASKED) for x in (u, g))
     return kl(target, given, weight=weight)
 
 

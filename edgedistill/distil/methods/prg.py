@@ -58,7 +58,9 @@ from torch import Tensor
 
 from ...classes.refine import soft_centroids, softmax, visual_proxies
 from ...errors import InputError
+from ...teacher.unit import unit
 from .base import (
+    MASKED,
     Material,
     Method,
     State,
@@ -71,6 +73,7 @@ from .base import (
     mean_of_rows,
     summed,
 )
+from .relations import mean, one_minus_pearson
 
 log = logging.getLogger(__name__)
 
@@ -272,10 +275,10 @@ class PRG(Method):
             return kl_over_batch(teacher / self.tau_edge, student / self.tau_edge, weight)
         if self.edge_loss != "corr":
             return self._rows(teacher, student, weight, None)
-        columns = one_minus_pearson(teacher.T, student.T, entries=weight)
+        columns = one_minus_pearson(teacher.T, student.T, weight).mean()
         if teacher.shape[1] == 2:  # a centred pair is (a,−a): its correlation is ±1 and has no gradient
             return columns
-        return one_minus_pearson(teacher, student, weight) + columns
+        return mean_of_rows(one_minus_pearson(teacher, student), weight) + columns
 
     def _between(self, teacher: Tensor, student: Tensor, weight: Tensor | None) -> Tensor:
         """A symmetric block without its diagonal: its rows hold everything that its columns do."""
@@ -285,9 +288,9 @@ class PRG(Method):
     def _rows(self, teacher: Tensor, student: Tensor, weight: Tensor | None, entries: Tensor | None) -> Tensor:
         """The mean over rows, weighted, of how far each differs; `entries` weigh what stands in a row."""
         if self.edge_loss == "corr":
-            return one_minus_pearson(teacher, student, weight, entries)
+            return mean_of_rows(one_minus_pearson(teacher, student, entries), weight)
         if self.edge_loss == "mse":
-            return self.omega * mean_of_rows(_mean((teacher - student).square(), entries)[..., 0], weight)
+            return self.omega * mean_of_rows(mean((teacher - student).square(), entries)[..., 0], weight)
         target, given = (_visible(x, entries) / self.tau_edge for x in (teacher, student))
         return kl(target, given, weight=weight)
 
@@ -312,8 +315,7 @@ class PRG(Method):
 
 def prompt_means(vectors: np.ndarray) -> Tensor:
     """[C,P,D] -> float32 [C,D]: the unit mean over the prompts of a class."""
-    mean = vectors.mean(axis=1, dtype=np.float64)
-    return torch.from_numpy((mean / np.linalg.norm(mean, axis=-1, keepdims=True)).astype(np.float32))
+    return torch.from_numpy(unit(vectors.mean(axis=1, dtype=np.float64)).astype(np.float32))
 
 
 def broad_mean(material: Material) -> np.ndarray:
@@ -328,34 +330,6 @@ def off_diagonal(square: Tensor) -> Tensor:
     return square.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
 
 
-def one_minus_pearson(x: Tensor, y: Tensor, weight: Tensor | None = None, entries: Tensor | None = None) -> Tensor:
-    """mean over rows of 1 − Pearson correlation, for edges whose spread is well above 1e-4 (cosines: about 0.01 to 1).
-
-    `weight` [R] weighs the rows, `entries` [n] or [R,n] what stands in them. Written as half the squared distance of
-    the standardised rows, which is the same number, exactly 0 at equality, and stays finite for a constant row: two
-    constant rows agree (0), a constant and another do not (1/2).
-    """
-    return mean_of_rows(0.5 * (_standard(x, entries) - _standard(y, entries)).square().sum(-1), weight)
-
-
-def _standard(x: Tensor, entries: Tensor | None, eps: float = 1e-4) -> Tensor:
-    centred = x - _mean(x, entries)
-    if entries is not None:
-        centred = centred * (_shares(x, entries) * x.shape[-1]).sqrt()  # so that a sum over entries is the weighted one
-    return centred / (centred.square().sum(-1, keepdim=True) + eps**2).sqrt()
-
-
-def _mean(x: Tensor, entries: Tensor | None) -> Tensor:
-    """[.,n] -> [.,1], weighted by `entries`."""
-    return x.mean(-1, keepdim=True) if entries is None else (_shares(x, entries) * x).sum(-1, keepdim=True)
-
-
-def _shares(x: Tensor, entries: Tensor) -> Tensor:
-    """What each entry of a row counts of the whole row."""
-    weight = entries.to(x.dtype)
-    return weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-
-
 def _visible(block: Tensor, entries: Tensor | None) -> Tensor:
     """Entries of weight 0 are so far below that a softmax over their row does not see them."""
-    return block if entries is None else block.masked_fill(entries == 0, -1e4)
+    return block if entries is None else block.masked_fill(entries == 0, MASKED)

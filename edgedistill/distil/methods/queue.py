@@ -20,13 +20,10 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .base import Material, Method, State, StudentOut, TeacherOut, in_float32, kl
+from .base import MASKED, Material, Method, State, StudentOut, TeacherOut, in_float32, kl
 
 LEAST, MOST = 16, 8192
 """Bounds of the default length."""
-
-ABSENT = -1e9
-"""The logit of a place without a feature: its share is exactly 0, and unlike −∞ it leaves no NaN in an empty queue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +71,7 @@ class Queue(Method):
     def _similarities(self, unit: Tensor, state: QueueState) -> Tensor:
         """[B,D] -> [B,L], divided by τ."""
         unit = in_float32(unit)
-        return (unit @ state.features.to(unit.dtype).T / self.tau).masked_fill(~state.there, ABSENT)
+        return (unit @ state.features.to(unit.dtype).T / self.tau).masked_fill(~state.there, MASKED)
 
     def advance(self, student: StudentOut, teacher: TeacherOut, state: QueueState) -> None:
         """The batch takes the places of the oldest; of a batch longer than the queue, its last rows do."""

@@ -13,7 +13,7 @@ import torch
 from edgedistill.classes.refine import visual_proxies
 from edgedistill.distil.methods.base import TeacherOut
 from edgedistill.distil.methods.kd import KD
-from edgedistill.distil.methods.prg import PRG, off_diagonal, one_minus_pearson
+from edgedistill.distil.methods.prg import PRG, off_diagonal
 from edgedistill.errors import InputError
 
 from .reference import (
@@ -393,9 +393,6 @@ def test_options_out_of_range_are_refused_by_name(wrong: dict[str, object]) -> N
 
 
 def test_constant_edges_stay_finite() -> None:
-    flat, other = torch.ones(2, 4, dtype=torch.float64), torch.arange(8.0, dtype=torch.float64).view(2, 4)
-    assert one_minus_pearson(flat, 3 * flat).item() == 0
-    assert one_minus_pearson(flat, other).item() == pytest.approx(0.5)
     h = torch.ones(4, 16, dtype=torch.float64, requires_grad=True)  # all images alike: every pair has cosine 1
     p = problem(batch=4)
     loss_of(PRG(), p, h)["total"].backward()
