@@ -36,3 +36,18 @@ class InputError(EdgeDistillError):
     """The input or the environment is not usable as it is: a file, a flag, a missing weight, a full disk."""
 
     exit_code = 2
+
+
+def first_line(said: BaseException | str, otherwise: str = "") -> str:
+    """The first line of a library's message; where it says nothing, `otherwise`, or the kind of error it is."""
+    return _lines(said, otherwise)[0]
+
+
+def last_line(said: BaseException | str, otherwise: str = "") -> str:
+    """The last line, which of torch's long messages and of a traceback says what happened; else as `first_line`."""
+    return _lines(said, otherwise)[-1]
+
+
+def _lines(said: BaseException | str, otherwise: str) -> list[str]:
+    lines = [line.strip() for line in str(said).strip().splitlines()]
+    return lines or [otherwise or ("" if isinstance(said, str) else type(said).__name__)]

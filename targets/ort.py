@@ -17,7 +17,7 @@ import numpy as np
 from . import cores, providers
 from .binding import Bound
 from .cores import physical_cores
-from .errors import TargetError
+from .errors import TargetError, first_line
 from .names import CPU, on_gpu
 from .onnx_file import MOST_BYTES, require_onnx
 from .outside import read_bytes
@@ -61,7 +61,7 @@ class Graph:
             session = ort.InferenceSession(model_source(model_path), options, providers=wanted, enable_fallback=0)
         except errors as error:
             raise TargetError(
-                f"onnxruntime {ort.__version__} cannot load {model_path} under {execution}: {_first_line(error)}",
+                f"onnxruntime {ort.__version__} cannot load {model_path} under {execution}: {first_line(error)}",
                 "Check that the file is whole, or update onnxruntime."
                 if provider == CPU
                 else f"Check that the file is whole, and the provider's libraries: {providers.WHERE[provider]}.",
@@ -101,7 +101,7 @@ class Graph:
     def failed(self, error: Exception) -> TargetError:
         """What onnxruntime raised in a run, in two lines."""
         return TargetError(
-            f"onnxruntime failed: {_first_line(error)}",
+            f"onnxruntime failed: {first_line(error)}",
             "Check free memory; `python run.py doctor` says what this machine has.",
         )
 
@@ -189,7 +189,7 @@ class Session:
             return Bound(ort, self._graph.session, shapes, "cuda" if on_gpu(provider) else "cpu")
         except self._graph.errors as error:
             raise TargetError(
-                f"onnxruntime cannot bind inputs and outputs under {PROVIDERS[provider]}: {_first_line(error)}",
+                f"onnxruntime cannot bind inputs and outputs under {PROVIDERS[provider]}: {first_line(error)}",
                 "Set io_binding = false in the profile's [onnxruntime].",
             ) from error
 
@@ -223,7 +223,3 @@ def _check_graph(graph: Graph, path: str | Path) -> tuple[int, int | None, Outpu
     widths = [outputs[name].shape[1:] for name in OUTPUTS]
     empty = Outputs(*(np.zeros((0, *width), np.float32) for width in widths))
     return shape[1], shape[0] if isinstance(shape[0], int) else None, empty
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from . import runtimes
-from .errors import TargetError
+from .errors import TargetError, last_line
 from .lifeline import AMONG_ITS_OWN, bound
 from .names import RUNTIMES, TENSORRT, TORCH_TENSORRT
 
@@ -68,7 +68,7 @@ def import_problem(module: str) -> TargetError | None:
         return None
     if ran.returncode < 0:
         return TargetError(f"import {module} ends its process by {_signal(-ran.returncode)}", _remedy(module))
-    last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
+    last = last_line(ran.stderr, f"exit code {ran.returncode}")
     return TargetError(f"{module} cannot be imported: {last}", _remedy(module))
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import TargetError
+from .errors import TargetError, first_line
 from .names import CPU, CUDA, OPENVINO, ORT_TENSORRT, ORT_TENSORRT_RTX, on_gpu
 
 PROVIDERS = {
@@ -184,7 +184,7 @@ def preload_libraries(ort: Any) -> str:
         return ""
     with contextlib.redirect_stdout(io.StringIO()) as said:
         ort.preload_dlls()
-    return said.getvalue().strip().split("\n")[0]
+    return first_line(said.getvalue())
 
 
 def turn_tf32_off() -> None:

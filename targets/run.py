@@ -61,7 +61,7 @@ from . import (
 from .atomic import check_writable, write_json
 from .cudart import Gpu
 from .emulation import refuse_to_time
-from .errors import TargetError
+from .errors import TargetError, last_line
 from .flaws import Flaw
 from .length import AGAIN, HELP, MODES, Loop, loop_of
 from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
@@ -500,7 +500,7 @@ def _of_fresh_process(
     try:
         return json.loads(done.stdout)
     except ValueError as error:
-        last = (done.stderr.strip().split("\n") or [""])[-1]
+        last = last_line(done.stderr)
         raise TargetError(
             f"the fresh process that measures memory ended with {done.returncode}: {last}",
             "Free some memory and run verify again.",

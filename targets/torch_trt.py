@@ -24,7 +24,7 @@ import numpy as np
 
 from .atomic import sha256_file, write_json
 from .cudart import gpus
-from .errors import TargetError
+from .errors import TargetError, first_line, last_line
 from .head import read_head
 from .manifest import Manifest, read_json
 from .names import TORCH_TENSORRT
@@ -51,9 +51,8 @@ def load_torch_tensorrt() -> tuple[Any, Any]:
 
         torch = importlib.import_module("torch")  # after it: where that is missing, torch is not loaded for nothing
     except Exception as error:
-        last = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TargetError(
-            f"torch_tensorrt cannot be imported: {last}",
+            f"torch_tensorrt cannot be imported: {first_line(error)}",
             "In an environment of its own: pip install torch-tensorrt. It needs CUDA, one exact torch and TensorRT.",
         ) from error
     return torch, torch_tensorrt
@@ -327,5 +326,6 @@ class Session:
 
 def _told(what: str, error: Exception) -> TargetError:
     """torch's errors in our two lines: the last line of a long message is the one that says what happened."""
-    last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-    return TargetError(f"{what}: {last}", "`python run.py doctor` says what is here, nvidia-smi what is in use.")
+    return TargetError(
+        f"{what}: {last_line(error)}", "`python run.py doctor` says what is here, nvidia-smi what is in use."
+    )

@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import TargetError
+from .errors import TargetError, last_line
 from .lifeline import bound
 from .onnx_file import require_onnx
 from .session import INPUT, MAX_BATCH
@@ -51,7 +51,7 @@ def version_of(tool: Path) -> str:
     done = _run([str(tool), "--help"])
     version = parse(done.stdout).version
     if version is None:
-        last = (done.stderr.strip() or done.stdout.strip()).split("\n")[-1]
+        last = last_line(done.stderr.strip() or done.stdout)
         raise TargetError(f"{tool} does not say its version: {last}", "Install TensorRT again (on a Jetson: JetPack).")
     return version
 
@@ -170,7 +170,7 @@ def _failure(tool: Path, run: Run, done: subprocess.CompletedProcess[str], said:
     if done.returncode < 0:
         wrong = f"{tool} was ended by signal {-done.returncode} at {run.onnx}"
         return TargetError(wrong, "Memory may have run out: close other programs, then compile again."), True
-    words = "; ".join(said.errors[:3]) or (done.stderr.strip().split("\n")[-1] or f"it ended with {done.returncode}")
+    words = "; ".join(said.errors[:3]) or last_line(done.stderr, f"it ended with {done.returncode}")
     error = TargetError(
         f"trtexec (TensorRT {said.version}) cannot build or run {run.onnx}: {words}",
         "`python run.py doctor` says what this machine has; or measure with --runtime onnxruntime-cuda.",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from types import ModuleType
 
 import pytest
 
+from edgedistill import errors
 from edgedistill.errors import EdgeDistillError, InputError
+from edgedistill.targets import errors as on_the_board
 from edgedistill.targets.errors import TargetError
 
 
@@ -21,3 +24,17 @@ def test_an_error_of_another_process_arrives_with_both_lines() -> None:
     error = InputError("no student.json in start", "Name another folder.")
     arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - what this line wrote
     assert (type(arrived), str(arrived), arrived.exit_code) == (InputError, str(error), 2)
+
+
+@pytest.mark.parametrize("module", [errors, on_the_board])
+def test_a_line_of_what_a_library_says(module: ModuleType) -> None:
+    long = RuntimeError("\n  first  \nbetween\n last \n\n")
+    assert (module.first_line(long), module.last_line(long)) == ("first", "last")
+    assert module.first_line(str(long)) == "first"
+
+
+@pytest.mark.parametrize("module", [errors, on_the_board])
+def test_where_nothing_is_said_there_is_a_word_instead(module: ModuleType) -> None:
+    assert module.first_line(RuntimeError()) == module.last_line(RuntimeError("\n")) == "RuntimeError"
+    assert module.last_line("", "exit code 3") == "exit code 3"
+    assert module.first_line(" \n") == ""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
-from ..errors import EdgeDistillError, InputError
+from ..errors import EdgeDistillError, InputError, last_line
 from ..targets import lifeline, memory, runtimes
 from ..targets.errors import TargetError
 from .case import Case, open_case
@@ -43,7 +43,7 @@ def measure_fresh(case: Case, inputs: Sequence[Input], serve_s: float) -> Fresh:
     try:
         return Fresh(**json.loads(ran.stdout))
     except (ValueError, TypeError) as error:
-        last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
+        last = last_line(ran.stderr, f"exit code {ran.returncode}")
         raise InputError(f"the fresh process of {case.model} ended early: {last}", "Free some memory.") from error
 
 

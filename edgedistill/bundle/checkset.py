@@ -18,12 +18,12 @@ import numpy as np
 
 from .. import records
 from ..errors import EdgeDistillError, InputError
+from ..images.pool import CHECK_LIMIT
 from ..targets import outside
 from ..targets.arrays import read_npy
 from ..targets.result import MOST_BYTES
 from ..work import atomic
 
-MOST_IMAGES = 1000
 UNIT = 1e-3  # how far from 1 a stored float32 norm may be
 
 
@@ -80,8 +80,8 @@ class CheckSet:
             array = getattr(self, name)
             if array.dtype != dtype or array.shape != shape:
                 return f"{name}.npy holds {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}"
-        if not 0 < count <= MOST_IMAGES or count != self.info.images:
-            return f"{count} images, check.json says {self.info.images} and the limit is {MOST_IMAGES}"
+        if not 0 < count <= CHECK_LIMIT or count != self.info.images:
+            return f"{count} images, check.json says {self.info.images} and the limit is {CHECK_LIMIT}"
         norms = np.linalg.norm(self.teacher, axis=1)
         if not np.isfinite(norms).all() or np.abs(norms - 1).max() > UNIT:
             return "teacher.npy holds vectors that are not of unit length"

@@ -9,7 +9,6 @@ Reading is `targets/manifest.py`'s: the same checks here and on the device.
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
 import tempfile
@@ -31,11 +30,7 @@ STUDENT_FILES = ("student.safetensors", "student.json")
 def check_destination(out: Path) -> None:
     """Raise InputError unless a bundle may be written to `out`: nothing there, an empty folder, or an older bundle, in
     a folder that may be written."""
-    above = next(place for place in out.absolute().parents if place.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"{out} cannot be made: {above} is no folder that you may write in", "Choose another --out.")
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError(f"{out} is not a folder", "Choose another --out.")
+    atomic.check_folder(out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:

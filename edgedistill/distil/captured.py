@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ..errors import first_line
 from .batches import Batch
 from .schedule import Rates
 from .step import Learner
@@ -74,7 +75,7 @@ class CapturedStep:
             for cause in (error, error.__context__):  # to end a capture that broke off may be an error of its own
                 if isinstance(cause, torch.OutOfMemoryError):
                     raise cause from None
-            log.info("training goes on without a recorded step, which is slower: %s", _first_line(error))
+            log.info("training goes on without a recorded step, which is slower: %s", first_line(error))
             return self._as_it_is
 
         def replay() -> dict[str, Tensor]:
@@ -96,7 +97,3 @@ def _aside(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[torch.cuda.current_device()]), torch.cuda.stream(side):
         yield
     usual.wait_stream(side)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

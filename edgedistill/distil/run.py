@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..errors import first_line
 from ..targets.outside import LARGE, parse_json, read_bytes
 from ..targets.safetensors_header import read_header
 from ..work import atomic
@@ -222,7 +223,7 @@ class Run:
                     self.epoch, self.metrics = self.epochs, rows
                     return True
             except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-                log.warning("%s is damaged (%s): training starts again", self.folder, str(error).partition("\n")[0])
+                log.warning("%s is damaged (%s): training starts again", self.folder, first_line(error))
         (self.folder / CARD).unlink(missing_ok=True)
         return False
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .. import records
-from ..errors import InputError
+from ..errors import InputError, first_line, last_line
 from ..targets.outside import Unfit
 from ..targets.safetensors_header import read_header
 from ..teacher import hub
@@ -143,7 +143,7 @@ def _prompted(kwargs: dict[str, Any], weights: Path | None) -> PromptedTower:
     except InputError as error:
         raise InputError(error.wrong, remedy) from error
     except RuntimeError as error:
-        raise InputError(f"{weights} is not the tower of its CLIP: {_last_line(error)}", remedy) from error
+        raise InputError(f"{weights} is not the tower of its CLIP: {last_line(error)}", remedy) from error
 
 
 def _with_weights(name: str, weights: Path, **kwargs: Any) -> nn.Module:
@@ -152,7 +152,7 @@ def _with_weights(name: str, weights: Path, **kwargs: Any) -> nn.Module:
     try:
         network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
     except (RuntimeError, KeyError) as error:
-        raise InputError(f"{weights} is not the network {name}: {_last_line(error)}", _fetch_again(weights)) from error
+        raise InputError(f"{weights} is not the network {name}: {last_line(error)}", _fetch_again(weights)) from error
     _config(network).pop("state_dict", None)  # a second copy of the weights, that every copy of the student would carry
     return cast(nn.Module, network)
 
@@ -163,7 +163,7 @@ def _read_published(weights: Path) -> dict[str, Tensor]:
         state = timm.models.load_state_dict(str(weights), weights_only=True)
     except _UNREADABLE as error:
         if weights.suffix == ".safetensors":
-            raise InputError(f"{weights} is damaged: {_last_line(error)}", _fetch_again(weights)) from error
+            raise InputError(f"{weights} is damaged: {last_line(error)}", _fetch_again(weights)) from error
         # torch's own message advises to read it without the guard.
         raise InputError(
             f"{weights} is damaged, or holds more than weights and could run code when read", _fetch_again(weights)
@@ -177,11 +177,6 @@ def _read_published(weights: Path) -> dict[str, Tensor]:
 def _fetch_again(weights: Path) -> str:
     cached = next((folder for folder in weights.parents if folder.name.startswith("models--")), weights)
     return f"Delete {cached} so that it is fetched again, or give --student-weights none."
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _config(backbone: nn.Module) -> dict[str, Any]:
@@ -198,7 +193,7 @@ def _width(backbone: nn.Module, name: str, size: int) -> int:
     except (RuntimeError, AssertionError, ValueError) as error:
         wants = _config(backbone).get("input_size", ("?",))[-1]
         raise InputError(
-            f"student {name!r} does not take {size} px images: {str(error).splitlines()[0]}",
+            f"student {name!r} does not take {size} px images: {first_line(error)}",
             f"It was made for {wants} px: try --input-size {wants}, or another --student.",
         ) from error
     finally:
@@ -459,7 +454,7 @@ def load_student(folder: Path, *, dim: int, teacher_hash: str, size: int) -> tup
         student.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     except RuntimeError as error:
         raise InputError(
-            f"{folder / WEIGHTS} is not the network of its {CARD}: {_last_line(error)}",
+            f"{folder / WEIGHTS} is not the network of its {CARD}: {last_line(error)}",
             "Take both files from the same place.",
         ) from error
     student.pretrained = True

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 
-from ..errors import EdgeDistillError, InputError
+from ..errors import EdgeDistillError, InputError, last_line
 from ..targets import lifeline
 from ..targets.golden import OWN_ANSWERS
 from ..targets.names import PRECISIONS
@@ -248,7 +248,7 @@ def reload_all(models: Sequence[Path], images: np.ndarray) -> list[dict[str, np.
         if ran.returncode == lifeline.KILLED:
             raise memory_is_full("the process that checks the exported graphs was ended by signal 9")
         if ran.returncode != 0:
-            last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
+            last = last_line(ran.stderr, f"exit code {ran.returncode}")
             if explanation := explained(RuntimeError(last), (folder,)):
                 raise explanation
             raise EdgeDistillError(

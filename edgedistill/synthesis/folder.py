@@ -115,11 +115,7 @@ def _link(source: Path, target: Path) -> None:
 def check_destination(out: Path) -> None:
     """Raise InputError unless images may be written to `out`: nothing is there, or an empty folder, where one may
     write. What a person pruned by hand is never written over."""
-    above = next(place for place in out.absolute().parents if place.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"{out} cannot be made: {above} is no folder that you may write in", "Choose another --out.")
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError(f"{out} is not a folder", "Choose another --out.")
+    atomic.check_folder(out)
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out} holds files already", "Choose another --out, or empty that folder yourself.")
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ..choices import WITH_WORDS
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..targets.outside import SMALL, Unfit, read_text
 from ..teacher import hub
 from ..teacher.licences import UNKNOWN_LICENCE, licence_in_card
@@ -136,8 +136,9 @@ def _load(model: str, device: str) -> Any:
             model, torch_dtype=torch.float16 if device == "cuda" else torch.float32
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"the pipeline {model} does not load: {first}", f"Bring its files; {INSTEAD}.") from error
+        raise InputError(
+            f"the pipeline {model} does not load: {first_line(error)}", f"Bring its files; {INSTEAD}."
+        ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

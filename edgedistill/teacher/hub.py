@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import first_line
+
 log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 3.0
@@ -72,7 +74,7 @@ def fetch(repo: str, filenames: Sequence[str]) -> Path:
         except EntryNotFoundError:
             log.debug("%s has no %s", repo, filename)
         except transport as error:
-            raise HubUnavailable(f"not in the local cache, and the download failed: {_first_line(error)}") from error
+            raise HubUnavailable(f"not in the local cache, and the download failed: {first_line(error)}") from error
     raise NotOnHub(f"the hub's {repo} has none of: {', '.join(filenames)}")
 
 
@@ -110,7 +112,7 @@ def _ask(endpoint: str, seconds: float) -> str | None:
         options = {"follow_redirects": False} if hasattr(session, "follow_redirects") else {}
         session.head(endpoint, timeout=seconds, **options)
     except errors as error:
-        return _first_line(error)
+        return first_line(error)
     return None
 
 
@@ -119,10 +121,6 @@ def _errors_of(session: Any) -> tuple[type[Exception], ...]:
     libraries = {kind.__module__.partition(".")[0] for kind in type(session).__mro__}
     found = (getattr(sys.modules[library], name, None) for library in libraries for name in ("HTTPError", "InvalidURL"))
     return tuple(error for error in found if error is not None)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def cached_repos() -> Iterator[tuple[str, frozenset[str]]]:

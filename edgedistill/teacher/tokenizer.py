@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from . import hub
 from .available import alternatives
 from .files import TeacherFiles
@@ -41,9 +41,8 @@ def load_tokenizer(files: TeacherFiles) -> Any:
             ),
         ) from reason
     except (OSError, ValueError, ImportError, RuntimeError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"the tokeniser of teacher {files.id} does not load: {first}",
+            f"the tokeniser of teacher {files.id} does not load: {first_line(error)}",
             "Run pip install transformers and make its tokeniser files available, or choose a teacher with CLIP's own.",
         ) from error
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..choices import TEACHER_DTYPES
-from ..errors import EdgeDistillError, InputError
+from ..errors import EdgeDistillError, InputError, first_line
 from ..work.plain_path import plain_path
 from . import trials
 from .centre_view import CentreView
@@ -168,9 +168,8 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
     except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
             raise more_than_weights(files) from error  # torch's own message advises to read it without the guard
-        first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"the weights of teacher {files.id} do not load: {files.weights}: {first}",
+            f"the weights of teacher {files.id} do not load: {files.weights}: {first_line(error)}",
             "The file is damaged or belongs to another architecture: fetch it again, or correct --teacher-arch.",
         ) from error
     except ImportError as error:

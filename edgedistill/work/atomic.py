@@ -52,6 +52,15 @@ def disk_full(path: Path, needed_bytes: int) -> InputError:
     )
 
 
+def check_folder(out: Path) -> None:
+    """Raise InputError unless `out` is a folder, or may be made as one where one may write."""
+    above = next(place for place in out.absolute().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{out} cannot be made: {above} is no folder that you may write in", "Choose another --out.")
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"{out} is not a folder", "Choose another --out.")
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as hex."""
     return hashlib.sha256(json_bytes(value, sort_keys=True, separators=(",", ":"))).hexdigest()

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import records
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..targets import outside
 from . import atomic, seal
 
@@ -203,7 +203,7 @@ class WorkFolder:
                 if not again(value):
                     return value, kept.reason
             except (ValueError, InputError) as error:
-                log.warning("%s is damaged (%s): the choice is made again", path, str(error).splitlines()[0])
+                log.warning("%s is damaged (%s): the choice is made again", path, first_line(error))
         value, reason = decide()
         path.parent.mkdir(exist_ok=True)
         made = _Decision(value, reason, inputs)

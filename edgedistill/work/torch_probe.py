@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 
+from ..errors import last_line
 from ..targets.lifeline import bound
 
 TIMEOUT_S = 120  # a first load from a slow disk
@@ -39,7 +40,7 @@ def ask() -> TorchGpu:
     except subprocess.TimeoutExpired:
         return TorchGpu(None, f"it did not answer within {TIMEOUT_S} s")
     if ran.returncode != 0:
-        return TorchGpu(None, (ran.stderr.strip().splitlines() or [f"it ended with {ran.returncode}"])[-1])
+        return TorchGpu(None, last_line(ran.stderr, f"it ended with {ran.returncode}"))
     return TorchGpu(**json.loads(ran.stdout.splitlines()[-1]))
 
 
