@@ -28,7 +28,7 @@ READS = {
     "targets/arrays.py": "the door of arrays",
     "edgedistill/toml_file.py": "the door of TOML",
     # What this program itself just wrote, or a process that it started said:
-    "targets/run.py": "the process that measures memory",
+    "targets/run_verify.py": "the process that measures memory",
     "targets/providers.py": "the profile that onnxruntime has just written into a fresh folder",
     "edgedistill/bench/case.py": "a command line of its own",
     "edgedistill/bench/fresh.py": "the process that measures one case",

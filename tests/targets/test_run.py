@@ -17,7 +17,19 @@ import pytest
 from bundles import NAMES, change_manifest, colour_model, png, write_bundle, write_verdict
 
 from edgedistill.profiles import load_profile
-from edgedistill.targets import load, machine, result, run, runtimes, state, steadiness
+from edgedistill.targets import (
+    cores,
+    lifeline,
+    load,
+    machine,
+    result,
+    run,
+    run_verify,
+    runtimes,
+    state,
+    steadiness,
+    thread_trial,
+)
 from edgedistill.targets.length import Loop
 from edgedistill.targets.manifest import Manifest, read_manifest
 
@@ -82,7 +94,7 @@ def test_verify_writes_a_valid_result(copied: Path) -> None:
 def test_the_fast_cores_that_threads_stay_on_are_told(
     copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run.cores, "placement", lambda threads: [0])
+    monkeypatch.setattr(cores, "placement", lambda threads: [0])
     assert run.main(["doctor", "--bundle", str(copied)]) == 0
     assert " threads on its fast cores 0\n" in capsys.readouterr().out
     assert run.main(["verify", "--bundle", str(copied), "--model", "fp32", *QUICK, "--threads", "1"]) == 0
@@ -93,15 +105,15 @@ def test_verify_finds_by_trial_how_many_threads_are_worth_it(
     copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[list[str]] = []
-    run_there = run.lifeline.run
+    run_there = lifeline.run
 
     def running(command: list[str]) -> subprocess.CompletedProcess[str]:
         asked.append(command)
         return run_there(command)
 
-    monkeypatch.setattr(run.lifeline, "run", running)
-    monkeypatch.setattr(run.cores, "physical_cores", lambda: 2)
-    monkeypatch.setattr(run.thread_trial, "medians", lambda *_: {1: 6.7, 2: 8.8})
+    monkeypatch.setattr(lifeline, "run", running)
+    monkeypatch.setattr(cores, "physical_cores", lambda: 2)
+    monkeypatch.setattr(thread_trial, "medians", lambda *_: {1: 6.7, 2: 8.8})
     assert run.main(["verify", "--bundle", str(copied), "--model", "fp32", *QUICK]) == 0
     assert "1 thread: faster here than 2\n" in capsys.readouterr().out
     found = json.loads((copied / "results" / "fp32-onnxruntime-cpu.json").read_text())["runtime"]
@@ -112,7 +124,7 @@ def test_verify_finds_by_trial_how_many_threads_are_worth_it(
 def test_one_that_was_asked_for_is_not_tried(
     copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run.thread_trial, "medians", lambda *_: pytest.fail("tried"))
+    monkeypatch.setattr(thread_trial, "medians", lambda *_: pytest.fail("tried"))
     assert run.main(["verify", "--bundle", str(copied), "--model", "fp32", *QUICK, "--threads", "2"]) == 0
     found = json.loads((copied / "results" / "fp32-onnxruntime-cpu.json").read_text())["runtime"]
     assert found["threads"] == 2
@@ -120,7 +132,7 @@ def test_one_that_was_asked_for_is_not_tried(
 
 
 def test_a_trial_in_earnest_measures_a_session_for_each_number(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run.cores, "physical_cores", lambda: 4)
+    monkeypatch.setattr(cores, "physical_cores", lambda: 4)
     candidate = runtimes.Candidate("fp32", "onnxruntime-cpu")
     (found,) = result.measure_candidates(read_manifest(copied), [candidate], Loop(0, 0, 1), None)
     assert list(found["runtime"]["threads_tried"]) == ["1", "2", "4"]
@@ -140,7 +152,7 @@ def test_predict_takes_the_threads_that_were_measured(
         return opened(manifest, precision, runtime, threads)
 
     monkeypatch.setattr(runtimes, "open_session", opening)
-    monkeypatch.setattr(run.cores, "physical_cores", lambda: 2)
+    monkeypatch.setattr(cores, "physical_cores", lambda: 2)
     for flags in ([], ["--threads", "0"], ["--threads", "2"], ["--model", "fp32"]):
         assert run.main(["predict", "--bundle", str(copied), str(tmp_path / "x.png"), *flags]) == 0
     assert used == [1, 0, 2, None]
@@ -150,7 +162,7 @@ def test_doctor_says_what_would_tell_of_throttling(
     copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for found, said in (({"firmware": {"bits": 0, "source": "vcgencmd"}}, "told by vcgencmd"), ({}, "unknown: ")):
-        monkeypatch.setattr(run.state, "read_state", lambda found=found, **_: found)
+        monkeypatch.setattr(state, "read_state", lambda found=found, **_: found)
         assert run.main(["doctor", "--bundle", str(copied)]) == 0
         assert f"{'throttling':<20} {said}" in capsys.readouterr().out
 
@@ -439,7 +451,7 @@ def test_an_image_that_cannot_be_read_stops_none_of_the_others(copied: Path, tmp
 def test_a_place_that_cannot_be_written_is_said_before_anything_is_measured(
     copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.result, "measure_candidates", lambda *_: pytest.fail("it was measured"))
+    monkeypatch.setattr(result, "measure_candidates", lambda *_: pytest.fail("it was measured"))
     (copied / "results").write_text("no folder")
     assert run.main(["verify", "--bundle", str(copied)]) == 2
     assert "results is a file" in two_lines(capsys.readouterr().err)[0]
@@ -450,7 +462,7 @@ def test_a_place_that_vanishes_loses_no_figure(
 ) -> None:
     """The disk goes away between the check and the last word; what was measured is told all the same."""
     (copied / "results").mkdir()
-    monkeypatch.setattr(run, "_with_fresh", lambda manifest, candidate, found, options: gone(found))
+    monkeypatch.setattr(run_verify, "_with_fresh", lambda manifest, candidate, found, options: gone(found))
 
     def gone(found: dict[str, Any]) -> dict[str, Any]:
         if (copied / "results").is_dir():
