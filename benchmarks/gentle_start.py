@@ -35,7 +35,7 @@ from edgedistill.distil.evaluate import evaluate
 from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import train
 from edgedistill.distil.methods.prg import PRG
-from edgedistill.distil.students import load_student
+from edgedistill.distil.student_files import load_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import Pool, scan, scan_check
 from edgedistill.labels import Labels

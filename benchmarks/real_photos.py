@@ -51,7 +51,7 @@ from edgedistill import __version__
 from edgedistill.bundle.content import BUNDLE
 from edgedistill.classes.stages import TEXT
 from edgedistill.distil.stages import ANSWERS, DISTIL
-from edgedistill.distil.students import plan
+from edgedistill.distil.student_start import plan
 from edgedistill.labels import Labels
 from edgedistill.profiles import load_profile
 from edgedistill.teacher.names import find_teacher

@@ -55,7 +55,8 @@ from edgedistill.classes.templates import template_set
 from edgedistill.distil.arithmetic import choose_device
 from edgedistill.distil.methods import METHODS
 from edgedistill.distil.student_card import WEIGHTS, read_card
-from edgedistill.distil.students import load_student, plan
+from edgedistill.distil.student_files import load_student
+from edgedistill.distil.student_start import plan
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.settings import BuildSettings
 from edgedistill.targets import preprocess

@@ -51,7 +51,7 @@ from edgedistill.distil.methods.base import check_finite
 from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.plan import Plan
 from edgedistill.distil.run import Run
-from edgedistill.distil.students import Student
+from edgedistill.distil.student import Student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.teacher.fill import TeacherPass, build_store
 from edgedistill.teacher.store import TeacherStore

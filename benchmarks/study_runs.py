@@ -17,7 +17,6 @@ import numpy as np
 import study_sets
 import torch
 
-from edgedistill.distil import students
 from edgedistill.distil.arithmetic import reproducible
 from edgedistill.distil.config import TrainConfig, batch_for
 from edgedistill.distil.evaluate import evaluate
@@ -25,6 +24,8 @@ from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import begin
 from edgedistill.distil.methods import make
 from edgedistill.distil.selection import select
+from edgedistill.distil.student import Student
+from edgedistill.distil.student_start import create_student, plan
 from edgedistill.work.console import SILENT
 
 
@@ -127,7 +128,7 @@ def answer(run: Run) -> Answers:
     accuracies, seconds = [], 0.0
     known = found.labels >= 0
 
-    def right(student: students.Student) -> np.ndarray:
+    def right(student: Student) -> np.ndarray:
         return evaluate(student, found.check_pixels, classes.baked)[known] == found.labels[known]
 
     device = torch.device(scale.train_on)
@@ -170,13 +171,13 @@ def of_teacher(folder: Path) -> Answers:
     return Answers(right, np.ones_like(right), 0, 0, 0.0)
 
 
-def start(found: study_sets.Set, scale: Scale, seed: int) -> students.Student:
+def start(found: study_sets.Set, scale: Scale, seed: int) -> Student:
     return _created(found, scale, seed)[0]
 
 
-def _created(found: study_sets.Set, scale: Scale, seed: int) -> tuple[students.Student, bool]:
-    plan = students.plan(None, scale.weights, scale.student, scale.size)
-    return students.create_student(plan, found.store.dim, found.teacher_hash, size=scale.size, seed=seed)
+def _created(found: study_sets.Set, scale: Scale, seed: int) -> tuple[Student, bool]:
+    planned = plan(None, scale.weights, scale.student, scale.size)
+    return create_student(planned, found.store.dim, found.teacher_hash, size=scale.size, seed=seed)
 
 
 @cache

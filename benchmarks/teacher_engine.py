@@ -28,7 +28,8 @@ import rows
 import torch
 from torch import nn
 
-from edgedistill.distil import students
+from edgedistill.distil.student import Student
+from edgedistill.distil.student_files import load_student
 from edgedistill.synthesis.objective import BatchNormStatistics
 from edgedistill.synthesis.small_tower import small_tower
 from edgedistill.synthesis.teacher_engine import ImageRecipe, Sight, TeacherEngine
@@ -98,9 +99,9 @@ def main() -> None:
     rows.report(found, options.json)
 
 
-def untrained(options: argparse.Namespace, teacher: Teacher) -> students.Student:
+def untrained(options: argparse.Namespace, teacher: Teacher) -> Student:
     made_for = teacher.files.weight_hash
-    student, _ = students.load_student(options.start, dim=teacher.dim, teacher_hash=made_for, size=teacher.image_size)
+    student, _ = load_student(options.start, dim=teacher.dim, teacher_hash=made_for, size=teacher.image_size)
     return student.eval().requires_grad_(False).to(teacher.device)
 
 

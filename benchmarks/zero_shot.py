@@ -34,7 +34,7 @@ from PIL import Image, ImageOps
 from edgedistill.classes.templates import template_set
 from edgedistill.classes.text_bank import build_text_bank
 from edgedistill.distil.student_card import WEIGHTS, read_card
-from edgedistill.distil.students import load_student
+from edgedistill.distil.student_files import load_student
 from edgedistill.labels import Label, Labels
 from edgedistill.targets import preprocess
 from edgedistill.teacher.names import find_teacher

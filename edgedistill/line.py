@@ -32,7 +32,7 @@ from .classes.few_shot import tuned
 from .classes.text_bank import TextBank
 from .devices.local import Local
 from .devices.measurement import Measurement
-from .distil import selected, students
+from .distil import selected, student_start
 from .distil import stages as distil_stages
 from .distil.arithmetic import choose_device
 from .distil.config import TrainConfig, batch_for, epochs_for, patient
@@ -367,9 +367,9 @@ class Line:
         config = self.config(self.settings.seed, len(images.train))
         return distil_stages.views_in(self.work, self.start, shape, request.method, config, self.time)
 
-    def _settle_student(self) -> students.Plan:
+    def _settle_student(self) -> student_start.Plan:
         """--student and its weights; what "auto" found, once for a work folder (distil/stages.py)."""
         settings, default = self.settings, self.profile.model.student
         if settings.student_weights == "auto":
             return distil_stages.student_start(self.work, settings.student or default, self.size)
-        return students.plan(settings.student, settings.student_weights, default, self.size)
+        return student_start.plan(settings.student, settings.student_weights, default, self.size)

@@ -21,7 +21,7 @@ from .choices import Diversify
 from .classes import stages as classes_stages
 from .classes.templates import Templates, template_set
 from .classes.text_bank import TextBank
-from .distil import students
+from .distil import student_start
 from .distil.arithmetic import choose_device
 from .distil.stages import Start
 from .images.pool import Pool, scan
@@ -168,7 +168,7 @@ def start_of(settings: SynthesizeSettings, teacher: TeacherFiles) -> Start | Non
     if settings.student_weights is None:
         return None
     size = settings.image_size or ImageRecipe().size
-    planned = students.plan(settings.student, settings.student_weights, STUDENT, size)
+    planned = student_start.plan(settings.student, settings.student_weights, STUDENT, size)
     return Start(planned, teacher.dim, teacher.weight_hash, size)
 
 

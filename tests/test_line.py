@@ -34,7 +34,7 @@ from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.distil import loop, pace
 from edgedistill.distil.gpu_run import GpuRun
 from edgedistill.distil.methods.base import Recipe
-from edgedistill.distil.students import Plan
+from edgedistill.distil.student_start import Plan
 from edgedistill.errors import InputError
 from edgedistill.export import int8
 from edgedistill.images.pool import scan

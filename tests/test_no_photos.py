@@ -16,7 +16,7 @@ from tiny_images import FOUR_CLASSES, write_check, write_photos
 
 import edgedistill
 from edgedistill.bundle.destination_lock import destination_lock
-from edgedistill.distil import students
+from edgedistill.distil import student_start
 from edgedistill.distil.stages import Start, move_batchnorm_to_photos
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
@@ -220,7 +220,7 @@ def test_one_class_is_refused_before_any_work(labels: str, said: str, tmp_path: 
 
 def test_a_start_that_saw_photos_remembers_them_and_a_fresh_one_does_not() -> None:
     def remembered(weights: str) -> BatchNormStatistics | None:
-        planned = students.plan(None, weights, "mobilenetv3_small_050", 32)
+        planned = student_start.plan(None, weights, "mobilenetv3_small_050", 32)
         return memory_of(Start(planned, 32, "0" * 64, 32), "cpu").open()
 
     memory = remembered(str(EXAMPLES / "start"))

@@ -23,7 +23,8 @@ from edgedistill.bundle.content import Content, StudentFacts, TeacherFacts
 from edgedistill.bundle.manifest import GOLDEN_IMAGES
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.templates import Templates
-from edgedistill.distil.students import Student, save_student
+from edgedistill.distil.student import Student
+from edgedistill.distil.student_files import save_student
 from edgedistill.export.graph import GraphFacts, GraphSpec
 from edgedistill.export.models import Exports, export_models
 from edgedistill.labels import Label, Labels

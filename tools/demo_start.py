@@ -27,8 +27,9 @@ from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.loop import train
 from edgedistill.distil.methods.embedding import Embedding
+from edgedistill.distil.student import Student
 from edgedistill.distil.student_card import Pixels
-from edgedistill.distil.students import Student, save_student
+from edgedistill.distil.student_files import save_student
 from edgedistill.images.pixels import short_side_for
 from edgedistill.images.pool import scan
 from edgedistill.labels import Label, Labels

@@ -16,7 +16,7 @@ from .checkset import CheckSet
 
 if TYPE_CHECKING:
     from ..classes.class_vectors import ClassVectors
-    from ..distil.students import Plan
+    from ..distil.student_start import Plan
     from ..labels import Labels
     from ..profiles import Profile
     from ..teacher.files import TeacherFiles

@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..work import dtype_trial
-from .students import Student
+from .student import Student
 
 
 def choose_device(train_on: str) -> torch.device:

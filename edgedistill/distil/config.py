@@ -10,7 +10,7 @@ from ..choices import Dtype, Norm, TrainOn, ViewTargets
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from .students import Student
+    from .student import Student
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .students import Student
+from .student import Student
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import TrainConfig
-from .students import Student
+from .student import Student
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

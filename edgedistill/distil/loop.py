@@ -30,7 +30,7 @@ from .config import TrainConfig, batch_for
 from .gpu_run import GpuRun
 from .lesson import Lesson
 from .run import Run
-from .students import Student
+from .student import Student
 
 log = logging.getLogger(__name__)
 

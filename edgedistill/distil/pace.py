@@ -27,7 +27,7 @@ from .config import TrainConfig, batch_for
 from .gpu_run import IN_FLIGHT
 from .lesson import Lesson
 from .loop import begin, smaller
-from .students import Student
+from .student import Student
 
 Clock = Callable[[], float]
 

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..teacher.store import TeacherStore
 from .step import never_learned
-from .students import Student
+from .student import Student
 
 VIEWS = 128  # at most so many pictures are looked at, in one batch
 

@@ -39,7 +39,9 @@ from .lesson import Lesson
 from .plan import Plan, Step
 from .schedule import Schedule
 from .step import Learner
-from .students import CARD, WEIGHTS, Student, save_student
+from .student import Student
+from .student_card import CARD, WEIGHTS
+from .student_files import save_student
 from .sums import Steps, SumsAtOnce, SumsOnGpu
 
 log = logging.getLogger(__name__)

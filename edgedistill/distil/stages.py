@@ -19,7 +19,7 @@ from ..work import atomic
 from ..work.compute import Compute
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
-from . import fine_tune, loop, methods, pace, students
+from . import fine_tune, loop, methods, pace
 from .arithmetic import choose_dtype
 from .config import TrainConfig, epochs_for
 from .evaluate import evaluate
@@ -28,6 +28,10 @@ from .methods.base import Method
 from .methods.data_free import DataFree
 from .photo_statistics import move_to_photos, photos_beside_made
 from .stand_in import LessonShape, stand_in
+from .student import Student
+from .student_card import WEIGHTS
+from .student_files import load_student
+from .student_start import Plan, create_student, plan, plan_again
 from .unfold import is_folded
 
 # Versions of the two stages; when to raise them: work/stage.py.
@@ -42,7 +46,7 @@ log = logging.getLogger(__name__)
 class Start:
     """The planned student of a build: for a teacher of `dim` dimensions and this weight hash, at `size` pixels."""
 
-    plan: students.Plan
+    plan: Plan
     dim: int
     teacher_hash: str
     size: int
@@ -53,13 +57,13 @@ class Start:
         card = self.plan.card
         return card is not None and card.fits(self.dim, self.teacher_hash)
 
-    def untrained(self, seed: int) -> tuple[students.Student, bool]:
+    def untrained(self, seed: int) -> tuple[Student, bool]:
         """The student before training, and whether its projector was made for this very teacher."""
-        return students.create_student(self.plan, self.dim, self.teacher_hash, size=self.size, seed=seed)
+        return create_student(self.plan, self.dim, self.teacher_hash, size=self.size, seed=seed)
 
-    def finished(self, trained: Stage) -> students.Student:
+    def finished(self, trained: Stage) -> Student:
         """The student that a training left."""
-        return students.load_student(trained.path, dim=self.dim, teacher_hash=self.teacher_hash, size=self.size)[0]
+        return load_student(trained.path, dim=self.dim, teacher_hash=self.teacher_hash, size=self.size)[0]
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,14 @@ class Questions:
     store_stage: Stage
 
 
-def student_start(work: WorkFolder, name: str, size: int) -> students.Plan:
+def student_start(work: WorkFolder, name: str, size: int) -> Plan:
     """The weights that "auto" finds for the network `name`, once for a work folder: others must not come into it
     between two runs. Where the hub was out of reach, nothing was found, and it is asked again."""
-    made: list[students.Plan] = []
+    made: list[Plan] = []
     before: list[_Found] = []
 
     def decide() -> tuple[dict[str, Any], str]:
-        made.append(students.plan(name, "auto", name, size))
+        made.append(plan(name, "auto", name, size))
         return records.plain(_Found(made[0].source, made[0].sha256, made[0].final)), made[0].reason
 
     def open_still(found: _Found) -> bool:
@@ -86,7 +90,7 @@ def student_start(work: WorkFolder, name: str, size: int) -> students.Plan:
 
     kept, _ = work.decision("student-start", {"student": name}, decide, kind=_Found, again=open_still)
     if not made:
-        return students.plan_again(name, kept.source, kept.sha256)
+        return plan_again(name, kept.source, kept.sha256)
     if before and made[0].source == "hub":
         log.warning(
             "the hub is in reach now: a student that began from scratch in %s is trained anew from its weights, %s",
@@ -189,7 +193,7 @@ def train(
     return stage
 
 
-def move_batchnorm_to_photos(student: students.Student, lesson: Lesson, config: TrainConfig) -> None:
+def move_batchnorm_to_photos(student: Student, lesson: Lesson, config: TrainConfig) -> None:
     """Photos beside images that were made: where it is asked for, the statistics that training would keep as they came
     are moved to them."""
     prior = lesson.method.photos_prior if isinstance(lesson.method, DataFree) else 0
@@ -249,7 +253,7 @@ def answers(
     """
     # By its sum as well: a student that was trained anew on a GPU is not quite the one from before.
     inputs = {"student": trained.path.name, "check": questions.store_stage.path.name}
-    inputs["weights"] = trained.sum_of(students.WEIGHTS)
+    inputs["weights"] = trained.sum_of(WEIGHTS)
     stage = work.stage("answers", inputs, version=ANSWERS)
     if not stage.ready():
         untrained, projector_fits = start.untrained(seed)

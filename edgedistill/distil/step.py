@@ -25,7 +25,7 @@ from .config import TrainConfig, lr_for
 from .lesson import Lesson
 from .methods.base import StudentOut, view_loss
 from .schedule import Rates
-from .students import Student
+from .student import Student
 from .unfold import is_folded, unfold
 
 log = logging.getLogger(__name__)

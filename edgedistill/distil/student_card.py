@@ -1,7 +1,7 @@
 """student.json: what stands beside student.safetensors, so that the two files are a student on their own.
 
 They are what a training leaves, what a bundle carries and what --student-weights takes. This file reads and describes
-the card; the weights are the concern of students.py.
+the card; the weights are the concern of student_files.py.
 """
 
 from __future__ import annotations

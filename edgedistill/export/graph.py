@@ -36,7 +36,7 @@ from ..targets.preprocess import RESIZE_RULE
 from ..work.fold import fold_batch_norms
 
 if TYPE_CHECKING:
-    from ..distil.students import Student
+    from ..distil.student import Student
 
 MAX_BATCH = 64
 OUTPUTS = ("probabilities", "embedding", "known")

@@ -27,7 +27,7 @@ from .int8_facts import Int8Facts
 
 if TYPE_CHECKING:
     from ..classes.class_vectors import ClassVectors
-    from ..distil.students import Student
+    from ..distil.student import Student
     from .calibrate import Photos
     from .quantise import Dialect
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..distil import stages as distil_stages
 from ..distil.config import TrainConfig
 from ..distil.lesson import Lesson
-from ..distil.students import Student
+from ..distil.student import Student
 from ..profiles import Runtime
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder

@@ -15,7 +15,7 @@ import pytest
 import tiny_bundle
 
 from edgedistill.bundle.write import check_destination, write_bundle
-from edgedistill.distil.students import load_student
+from edgedistill.distil.student_files import load_student
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export.models import TOLERANCE
 from edgedistill.targets.errors import TargetError

@@ -15,7 +15,7 @@ from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.lesson import Lesson
 from edgedistill.distil.methods.base import Method
 from edgedistill.distil.methods.prg import PRG
-from edgedistill.distil.students import Student
+from edgedistill.distil.student import Student
 from edgedistill.teacher.store import TeacherStore
 
 SIZE, DIM, VIEWS, IMAGES = 32, 12, 5, 48

@@ -14,7 +14,8 @@ from torch import Tensor
 from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.fine_tune import config_for, with_steps
 from edgedistill.distil.loop import train
-from edgedistill.distil.students import Student, load_student
+from edgedistill.distil.student import Student
+from edgedistill.distil.student_files import load_student
 from edgedistill.teacher.store import TeacherStore
 
 from .colours import DIM as COLOUR_DIM

@@ -18,7 +18,8 @@ from edgedistill.distil.methods.embedding import Embedding
 from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.methods.prg import PRG
 from edgedistill.distil.run import TIMES
-from edgedistill.distil.students import Student, load_student
+from edgedistill.distil.student import Student
+from edgedistill.distil.student_files import load_student
 from edgedistill.errors import InputError
 from edgedistill.teacher.store import TeacherStore
 

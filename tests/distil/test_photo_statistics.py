@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgedistill.distil.photo_statistics import made_alone, move_statistics, move_to_photos, photos_beside_made
-from edgedistill.distil.students import Student
+from edgedistill.distil.student import Student
 from edgedistill.teacher.row_facts import RowFacts
 from edgedistill.teacher.store import TeacherStore
 

@@ -24,7 +24,9 @@ from edgedistill.distil.methods.kd import KD
 from edgedistill.distil.prompted_tower import PROMPTED, PromptedTower, TowerShape, prompted_tower
 from edgedistill.distil.schedule import Rates, Schedule
 from edgedistill.distil.step import Learner, groups
-from edgedistill.distil.students import Student, create_student, load_student, plan, plan_again, save_student
+from edgedistill.distil.student import Student
+from edgedistill.distil.student_files import load_student, save_student
+from edgedistill.distil.student_start import create_student, plan, plan_again
 from edgedistill.errors import InputError
 from edgedistill.export.graph import GraphFacts, GraphSpec
 from edgedistill.export.models import export_models

@@ -11,15 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_hub import cache_hub_weights
 
-from edgedistill.distil.students import (
-    Plan,
-    Student,
-    create_student,
-    load_student,
-    plan,
-    plan_again,
-    save_student,
-)
+from edgedistill.distil.student import Student
+from edgedistill.distil.student_files import load_student, save_student
+from edgedistill.distil.student_start import Plan, create_student, plan, plan_again
 from edgedistill.errors import InputError
 
 TINY = {"name": "resnet10t", "kwargs": {"channels": (8, 8, 16, 16), "stem_width": 8}}

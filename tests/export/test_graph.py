@@ -16,7 +16,7 @@ from torch import nn
 
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.templates import Templates
-from edgedistill.distil.students import Student
+from edgedistill.distil.student import Student
 from edgedistill.errors import EdgeDistillError, InputError
 from edgedistill.export.graph import OUTPUTS, BakedClassifier, GraphFacts, GraphSpec, check_graph
 from edgedistill.export.models import ExportedModel, Exports, export_models, flaw_in, reload_all

@@ -15,7 +15,7 @@ from student_graphs import DIM, FAMILIES, NAMES, PROMPTED, class_vectors, int8
 from student_graphs import graphs as exported
 from torch import Tensor
 
-from edgedistill.distil.students import Student
+from edgedistill.distil.student import Student
 from edgedistill.export.graph import BakedClassifier, GraphSpec, to_onnx
 from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT
 from edgedistill.profiles import load_profile

@@ -18,7 +18,8 @@ import torch
 
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.templates import Templates
-from edgedistill.distil.students import Student, load_student, save_student
+from edgedistill.distil.student import Student
+from edgedistill.distil.student_files import load_student, save_student
 from edgedistill.export.graph import BakedClassifier
 from edgedistill.export.models import run_torch
 from edgedistill.profiles import load_profile

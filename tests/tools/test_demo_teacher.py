@@ -141,7 +141,7 @@ def test_the_start_is_small():
 @needs_start
 @needs_teacher
 def test_the_start_was_made_for_this_teacher():
-    from edgedistill.distil.students import load_student
+    from edgedistill.distil.student_files import load_student
     from edgedistill.teacher.names import find_teacher
 
     card = json.loads((START / "student.json").read_text(encoding="utf-8"))
