@@ -80,6 +80,7 @@ def failure(said: Sequence[str], code: int, where: str, todo: str) -> InputError
         return InputError(wrong if where == HERE else f"on {where}: {wrong}", lines[-1])
     if code == lifeline.KILLED:
         return InputError(
-            f"measuring on {where} was ended by signal 9", "Memory may have run out: free some, and again."
+            f"measuring on {where} was ended by signal 9",
+            "Memory may have run out: free some memory and run the command again.",
         )
     return InputError(f"measuring on {where} failed: {lines[-1]}", todo)

@@ -49,7 +49,7 @@ def not_reached(address: Address, said: Sequence[str]) -> InputError:
         )
     if refused := [line for line in said if "Permission denied" in line]:
         return InputError(
-            f"{login} lets nobody in with the keys and passwords that ssh has: {refused[-1]}",
+            f"{login} refused your ssh key and password: {refused[-1]}",
             f"Make {address.command} work first; ssh-copy-id brings your key there.",
         )
     return InputError(

@@ -9,6 +9,7 @@ import pytest
 
 from edgedistill.devices import measured
 from edgedistill.devices.measured import HERE, failure, told_again
+from edgedistill.targets import lifeline
 from edgedistill.targets.length import AGAIN
 
 
@@ -42,3 +43,9 @@ def test_results_that_the_bundle_cannot_take_are_kept_elsewhere(
     (kept,) = measured.kept(tmp_path / "results", [tmp_path / "found.json"])
     assert kept.read_text() == "measured"
     assert f"they lie in {kept.parent}" in caplog.text
+
+
+def test_a_run_that_the_kernel_ended_is_told_as_short_memory() -> None:
+    found = failure([], lifeline.KILLED, HERE, "")
+    assert found.wrong == "measuring on this machine was ended by signal 9"
+    assert found.todo == "Memory may have run out: free some memory and run the command again."

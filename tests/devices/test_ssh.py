@@ -270,7 +270,7 @@ def test_a_key_that_the_board_does_not_know(board: Board, fails: Fails) -> None:
         error = fails()
     finally:
         (board.folder / "aside").rename(allowed)
-    assert "lets nobody in" in error.wrong
+    assert "refused your ssh key and password" in error.wrong
     assert "Permission denied" in error.wrong
 
 
@@ -286,7 +286,7 @@ def test_a_wrong_password(board: Board, fails: Fails, monkeypatch: pytest.Monkey
     finally:
         config.write_text(kept)
     assert (board.folder / "asked").read_text() == "asked\n"
-    assert "lets nobody in" in error.wrong
+    assert "refused your ssh key and password" in error.wrong
 
 
 def test_a_port_where_nobody_answers(board: Board, fails: Fails) -> None:
