@@ -92,8 +92,9 @@ def build(settings: BuildSettings, progress: Progress = SILENT) -> Verdict:
 @contextlib.contextmanager
 def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Line]:
     """The line of a build, alone in its work folder. Until the folder is held, files are read and none is written, no
-    hub is asked and no thread count is set. Raises InputError, also while another build is at work there or writes
-    to the destination, where the GPU fails, and where memory or a disk is full."""
+    hub is asked and no thread count is set; then the device is looked at, before what takes long. Raises InputError,
+    also while another build is at work there or writes to the destination, where the device cannot measure, where the
+    GPU fails, and where memory or a disk is full."""
     request = Request.read(settings)
     work = WorkFolder(settings.work)
     with contextlib.ExitStack() as held:
@@ -102,6 +103,7 @@ def at_work(settings: BuildSettings, progress: Progress = SILENT) -> Iterator[Li
         held.enter_context(work.locked())
         held.enter_context(destination_lock(settings.bundle))
         held.enter_context(torch_as_it_was())
+        request.device.check(request.profile.to_json(), settings.bundle)
         yield Line(request, work, progress)
 
 

@@ -778,3 +778,12 @@ def wait_for(stage: str, folder: Path, process: subprocess.Popen[bytes]) -> None
         assert process.poll() is None, f"the build ended before {stage}"
         assert time.monotonic() < until, f"{stage} never began"
         time.sleep(0.02)
+
+
+def test_a_device_that_cannot_measure_ends_a_build_before_anything_is_made(
+    inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
+) -> None:
+    asked = settings(inputs, tiny_teacher_folder, device="folder:/not/plugged/in", work=tmp_path / "work")
+    with pytest.raises(InputError, match="there is no folder /not/plugged/in"):
+        build(asked)
+    assert stages(tmp_path) == set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import InputError
 from ..targets.manifest import Manifest
@@ -30,6 +30,13 @@ class Device(Protocol):
     @property
     def named(self) -> bool:
         """Whether the user said that this is the board, so that any other machine is the wrong one."""
+
+    def check(self, profile: dict[str, Any], bundle: Path) -> None:
+        """What can be known before a build about whether the bundle, which need not be there yet, can be measured.
+
+        profile: Profile.to_json(). Raises InputError, as `measure` would hours later. A device that another one uses
+        now is no error.
+        """
 
     def measure(
         self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..targets.manifest import Manifest
@@ -46,6 +48,14 @@ class Folder:
     def named(self) -> bool:
         """Whoever brings a stick back says where it has been."""
         return self.place is not None
+
+    def check(self, profile: dict[str, Any], bundle: Path) -> None:
+        """The place is there and takes files, and what lies there under the bundle's name may be replaced."""
+        if self.place is None:
+            return
+        tree = _tree(self.place, bundle)
+        with _told(tree.path, bundle), tempfile.TemporaryFile(dir=self.place):
+            tree.look()
 
     @contextmanager
     def measure(
@@ -102,33 +112,46 @@ class Folder:
 
     def _copy(self, place: Path, manifest: Manifest, progress: Progress) -> Path:
         """The bundle in `place`, of which only what is missing or differs is copied."""
-        if not place.is_dir():
-            raise InputError(f"there is no folder {place}", "Plug it in, or name one that is there.")
-        name = manifest.path.resolve().name
-        if (place / name).resolve() == manifest.path.resolve():
-            raise InputError(f"{place / name} is the bundle itself", "Name another place, or use --device folder.")
-        tree = Tree(place, name, "manifest.json")
+        tree = _tree(place, manifest.path)
         files = {**manifest.data["files"], "manifest.json": manifest.sha256}
         try:
-            missing = tree.missing(files)
-            progress.start("copy to the folder", len(missing))
-            for one in missing:
-                tree.receive(one, files[one], blocks(manifest.path / one))
-                progress.advance()
-            tree.publish(files, keep="engines")
-        except Refused as error:
-            if error.code == "changed":
-                raise InputError(
-                    f"{manifest.path} changed while it was copied", "Wait for the build to end, and try again."
-                ) from error
-            raise InputError(
-                f"{place / name} holds something that is not a bundle", "Move it away, or name another place."
-            ) from error
-        except OSError as error:
-            raise InputError(
-                f"cannot copy the bundle to {place / name}: {error.strerror}",
-                "Make room there and let this user write; then run the same command again: it goes on where it was.",
-            ) from error
+            with _told(tree.path, manifest.path):
+                missing = tree.missing(files)
+                progress.start("copy to the folder", len(missing))
+                for one in missing:
+                    tree.receive(one, files[one], blocks(manifest.path / one))
+                    progress.advance()
+                tree.publish(files, keep="engines")
         finally:
             progress.done()
         return tree.path
+
+
+def _tree(place: Path, bundle: Path) -> Tree:
+    """The bundle's copy in `place`. Raises InputError for a place that is not there, or holds the bundle itself."""
+    if not place.is_dir():
+        raise InputError(f"there is no folder {place}", "Plug it in, or name one that is there.")
+    name = bundle.resolve().name
+    if (place / name).resolve() == bundle.resolve():
+        raise InputError(f"{place / name} is the bundle itself", "Name another place, or use --device folder.")
+    return Tree(place, name, "manifest.json")
+
+
+@contextmanager
+def _told(copy: Path, bundle: Path) -> Iterator[None]:
+    """What goes wrong with the bundle's copy, in two lines."""
+    try:
+        yield
+    except Refused as error:
+        if error.code == "changed":
+            raise InputError(
+                f"{bundle} changed while it was copied", "Wait for the build to end, and try again."
+            ) from error
+        raise InputError(
+            f"{copy} holds something that is not a bundle", "Move it away, or name another place."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot copy the bundle to {copy}: {error.strerror}",
+            "Make room there and let this user write; then run the same command again: it goes on where it was.",
+        ) from error

@@ -58,9 +58,17 @@ def refusal(error: OSError) -> Refused:
     path = os.fsdecode(error.filename) if error.filename is not None else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Refused("full", path=path)
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return Refused("taken", path=str(in_the_way(Path(path))))
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Refused("denied", path=path, text=error.strerror)
     return Refused("system", path=path, text=error.strerror or str(error))
+
+
+def in_the_way(folder: Path) -> Path:
+    """The first of the path that is there and is no folder; all of it where none is."""
+    places = [*reversed(folder.parents), folder]
+    return next((place for place in places if os.path.lexists(place) and not place.is_dir()), folder)
 
 
 class Tree:
@@ -75,6 +83,12 @@ class Tree:
         self._partial, self._old = folder / f".{name}.partial", folder / f".{name}.old"
         self._sign = sign
 
+    def look(self) -> None:
+        """Raises Refused where the folder's place is taken by something that is not ours."""
+        ours = not os.path.lexists(self.path) or (self.path / self._sign).is_file()
+        if not ours and (self.path.is_symlink() or not self.path.is_dir() or any(self.path.iterdir())):
+            raise Refused("strange", path=str(self.path))
+
     def missing(self, files: dict[str, str]) -> list[str]:
         """Which of `files` (name -> SHA-256) are not here with that content. Undoes a swap that was cut in the middle.
 
@@ -83,9 +97,7 @@ class Tree:
         if not os.path.lexists(self.path) and self._old.is_dir():
             self._old.rename(self.path)
         shutil.rmtree(self._old, ignore_errors=True)
-        ours = not os.path.lexists(self.path) or (self.path / self._sign).is_file()
-        if not ours and (self.path.is_symlink() or not self.path.is_dir() or any(self.path.iterdir())):
-            raise Refused("strange", path=str(self.path))
+        self.look()
         for left in [path for path in self._partial.rglob("*") if path.is_file() or path.is_symlink()]:
             name = left.relative_to(self._partial).as_posix()
             if left.is_symlink() or name not in files or sha256(left) != files[name]:
@@ -261,13 +273,16 @@ class Conversation:
             return {"free": shutil.disk_usage(self.folder).free}
         return {}
 
-    def do_lock(self) -> dict[str, Any]:
-        """Make the folder and hold it, until this process ends. Waits `patience_s` for another that holds it."""
+    def do_lock(self, wait: bool = True) -> dict[str, Any]:
+        """Make the folder and hold it, until this process ends. Waits `patience_s` for another that holds it; without
+        `wait`, "held" tells whether it is ours."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LOCK
         self.lock = open(path, "a+b")  # noqa: SIM115  held, and so open, as long as this process lives
         until, told = time.monotonic() + self.patience_s, False
         while not locked(self.lock.fileno()):
+            if not wait:
+                return {"held": False}
             if time.monotonic() > until:
                 raise Refused("busy", by=path.read_text(encoding="utf-8", errors="replace"))
             if not told:
@@ -277,7 +292,11 @@ class Conversation:
         self.lock.truncate(0)
         self.lock.write(os.environ.get("SSH_CONNECTION", "").partition(" ")[0].encode())
         self.lock.flush()
-        return {"folder": str(self.folder), **self.room()}
+        return {"held": True, "folder": str(self.folder), **self.room()}
+
+    def do_place(self, name: str, sign: str) -> None:
+        """Whether a tree may be brought under this name. Raises Refused."""
+        Tree(self.folder, name, sign).look()
 
     def do_tree(self, name: str, files: dict[str, str], sizes: dict[str, int], sign: str, keep: str) -> dict[str, Any]:
         """Begin to bring a tree; which of its files are missing here, and how many bytes are free."""

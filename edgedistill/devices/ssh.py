@@ -43,6 +43,19 @@ class Ssh:
         """The device of `--device ssh://...`. Raises InputError for an address that is none."""
         return cls(read_address(text), text)
 
+    def check(self, profile: dict[str, Any], bundle: Path) -> None:
+        """The board answers, its Python is one that will do, the folder takes files and a runtime works. While another
+        one measures there, the last is left for later."""
+        name = bundle.resolve().name
+        with Connection(self.address, self.patience_s) as board:
+            board.doing("looking at its folder")
+            if not board.ask("lock", wait=False)["held"]:
+                log.info("another one is measuring on %s: its runtimes are looked at later", self.address.login)
+                return
+            board.ask("place", name=name, sign="manifest.json")
+            usable = self._usable(board, _with_program(board, name), profile)
+            log.info("%s answers: %s", self.address.login, ", ".join(usable))
+
     @contextmanager
     def measure(
         self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT
@@ -54,10 +67,11 @@ class Ssh:
         """
         results = measured.results_of(manifest)
         with Connection(self.address, self.patience_s) as board, scratch(results) as folder:
-            bundle, program = manifest.path.resolve().name, f".{manifest.path.resolve().name}.program"
+            bundle = manifest.path.resolve().name
+            board.doing("looking at its folder")
             board.ask("lock", log.warning)
-            bring(board, program, *program_files(), "run.py", SILENT)
-            usable = self._usable(board, program, manifest)
+            program = _with_program(board, bundle)
+            usable = self._usable(board, program, manifest.profile)
             files = {**manifest.data["files"], "manifest.json": manifest.sha256}
             log.info("measuring on %s, in %s", self.address.login, f"{self.address.shown_folder}/{bundle}")
             places = {name: manifest.path / name for name in files}
@@ -89,16 +103,16 @@ class Ssh:
         """With no name of a machine or a user in it."""
         return Ssh(Address("BOARD", "USER"), f"{SCHEME}USER@BOARD")
 
-    def _usable(self, board: Connection, program: str, manifest: Manifest) -> list[str]:
+    def _usable(self, board: Connection, program: str, profile: dict[str, Any]) -> list[str]:
         """The profile's runtimes that work on the board. Raises InputError with what to install where none does."""
-        prefer = manifest.profile["runtime"]["prefer"]
+        prefer = profile["runtime"]["prefer"]
         board.doing("looking at its runtimes")
         found = board.ask("look", program=program, runtimes=prefer)
         if usable := [name for name, problem in found["runtimes"].items() if problem is None]:
             return usable
         wrong = "; ".join(f"{name}: {printable(str(problem[0]))}" for name, problem in found["runtimes"].items())
         raise InputError(
-            f"no runtime of the profile {manifest.profile['name']} works on {self.address.login} "
+            f"no runtime of the profile {profile['name']} works on {self.address.login} "
             f"under {board.greeting.executable} ({wrong})",
             packages.advice(self.address, board.greeting, prefer, found),
         )
@@ -129,6 +143,13 @@ class Ssh:
         for name in names:
             (scratch / name).write_text(board.ask("fetch", folder=results, name=name, most=MOST_BYTES), "utf-8")
         return [scratch / name for name in names]
+
+
+def _with_program(board: Connection, bundle: str) -> str:
+    """The workshop's program onto the board, beside the bundle; the name of its folder there."""
+    program = f".{bundle}.program"
+    bring(board, program, *program_files(), "run.py", SILENT)
+    return program
 
 
 def _run(board: Connection, what: str, arguments: list[str], clear: list[str], progress: Progress) -> dict[str, Any]:

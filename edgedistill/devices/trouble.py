@@ -108,6 +108,11 @@ def refused(address: Address, doing: str, answer: dict[str, Any]) -> InputError:
             f"{login} may not write {place}: {text}",
             "Make it writable there, or name another folder; ssh://HOST/~/FOLDER lies in the user's home.",
         )
+    if code == "taken":
+        return InputError(
+            f"{place} on {login} is not a folder, and one is needed there",
+            "Move it away there, or name another folder with --device.",
+        )
     if code == "strange":
         return InputError(
             f"{place} on {login} holds something that is not a bundle",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bundles
 import loopback
@@ -69,6 +70,9 @@ class Cupboard:
     place: Path
     name: str = "cupboard"
     named: bool = False
+
+    def check(self, profile: dict[str, Any], bundle: Path) -> None:
+        assert self.place.is_dir()
 
     @contextmanager
     def measure(

@@ -75,14 +75,31 @@ def test_a_stick_that_is_not_there_is_not_made(bundle: Manifest, tmp_path: Path)
 def test_what_is_not_ours_is_not_replaced(bundle: Manifest, stick: Folder) -> None:
     (stick.place / "parts bundle").mkdir()
     (stick.place / "parts bundle/letter").write_text("to a friend")
-    with pytest.raises(InputError, match="holds something that is not a bundle"):
-        measured(stick, bundle)
+    for call in (measured, looked_at):
+        with pytest.raises(InputError, match="holds something that is not a bundle"):
+            call(stick, bundle)
     assert (stick.place / "parts bundle/letter").is_file()
 
 
 def test_the_bundles_own_place_is_no_place_to_copy_it_to(bundle: Manifest) -> None:
     with pytest.raises(InputError, match="is the bundle itself"):
         measured(Folder.at(f"folder:{bundle.path.parent}"), bundle)
+
+
+def looked_at(device: Device, bundle: Manifest) -> None:
+    device.check(bundle.profile, bundle.path)
+
+
+def test_before_a_build_a_stick_is_looked_at_and_left_as_it_is(bundle: Manifest, stick: Folder, tmp_path: Path) -> None:
+    looked_at(stick, bundle)
+    looked_at(Folder(), bundle)
+    assert list(stick.place.iterdir()) == []
+    with pytest.raises(InputError, match="there is no folder"):
+        looked_at(Folder.at(f"folder:{tmp_path / 'not there'}"), bundle)
+    with pytest.raises(InputError, match="is the bundle itself"):
+        looked_at(Folder.at(f"folder:{bundle.path.parent}"), bundle)
+    with pytest.raises(InputError, match="cannot copy the bundle to /sys/parts bundle: "):
+        looked_at(Folder.at("folder:/sys"), bundle)
 
 
 def test_a_file_in_the_way_is_two_lines(bundle: Manifest, stick: Folder) -> None:

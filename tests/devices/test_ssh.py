@@ -386,6 +386,14 @@ def test_a_folder_that_may_not_be_written(board: Board, fails: Fails) -> None:
     assert "name another folder" in error.todo
 
 
+def test_a_file_in_the_folders_place(board: Board, fails: Fails) -> None:
+    (board.home / "edgedistill").write_text("a letter")
+    for url in (board.url, f"{board.url}/~/edgedistill/models"):
+        error = fails(url=url)
+        assert f"{board.home}/edgedistill on {board.login} is not a folder" in error.wrong
+        assert "Move it away there" in error.todo
+
+
 def test_a_place_that_something_else_has_taken(board: Board, bundle: Manifest) -> None:
     place = board.home / "edgedistill" / NAME
     place.mkdir(parents=True)
@@ -467,3 +475,44 @@ def test_a_silent_workshop_loses_the_board(board: Board, monkeypatch: pytest.Mon
         monkeypatch.setattr(connection, "SILENCE_S", 30.0)
         with Connection(read_address(board.url), LONGEST_WAIT_S) as other:
             other.ask("lock")
+
+
+def looked_at(board: Board, bundle: Manifest, url: str = "") -> None:
+    Ssh.at(url or board.url).check(bundle.profile, bundle.path)
+
+
+def test_before_a_build_a_board_that_will_do_is_only_looked_at(board: Board, bundle: Manifest) -> None:
+    looked_at(board, bundle)
+    looked_at(board, bundle)
+    left = sorted(path.name for path in (board.home / "edgedistill").iterdir())
+    assert left == [".edgedistill.lock", f".{NAME}.program"]
+
+
+def test_before_a_build_a_board_is_refused_for_what_would_keep_it_from_being_measured(
+    board: Board, bundle: Manifest
+) -> None:
+    place = board.home / "edgedistill" / NAME
+    place.mkdir(parents=True)
+    (place / "letter").write_text("to a friend")
+    with pytest.raises(InputError, match="holds something that is not a bundle"):
+        looked_at(board, bundle)
+    (place / "letter").unlink()
+    with pytest.raises(InputError, match="may not write /sys/edgedistill"):
+        looked_at(board, bundle, f"{board.url}/sys/edgedistill")
+    board.python(f'PYTHONPATH={shlex.quote(str(board.home))} exec {shlex.quote(sys.executable)} "$@"')
+    (board.home / "onnxruntime.py").write_text("raise ImportError('none here', name='onnxruntime')")
+    with pytest.raises(InputError, match="no runtime of the profile cpu works on"):
+        looked_at(board, bundle)
+    (board.folder / "known_hosts").write_text("")
+    with pytest.raises(InputError, match="does not know the host key"):
+        looked_at(board, bundle)
+
+
+def test_a_board_that_measures_for_another_one_now_may_be_free_when_a_build_ends(
+    board: Board, bundle: Manifest
+) -> None:
+    with Connection(read_address(board.url)) as first:
+        first.ask("lock")
+        began = time.monotonic()
+        looked_at(board, bundle)
+        assert time.monotonic() - began < connection.PATIENCE_S
