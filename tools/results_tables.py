@@ -381,6 +381,18 @@ def faults(results: Path) -> str:
     return with_origin(markdown(columns, lines), rows)
 
 
+def ssh_faults(results: Path) -> str:
+    """A line for each error with a board by ssh: the fault, what is wrong, what to do about it."""
+    rows = rows_of(results, "ssh_faults")
+    if not rows:
+        return NOTHING
+    lines = []
+    for row in rows:
+        told = [f"not run: {row['skipped']}", NO_FIGURE] if row["skipped"] else [row["wrong"], row["todo"]]
+        lines.append([cell.replace("|", "\\|").replace("<", "&lt;") for cell in (row["fault"], *told)])
+    return with_origin(markdown(["fault", "what is wrong", "what to do"], lines), rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "demo": demo,
     "demo-short": demo_short,
@@ -404,6 +416,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "stability": benchmark("bench_stability"),
     "fuzz": fuzz,
     "faults": faults,
+    "ssh-faults": ssh_faults,
     "long-runs": benchmark("long_runs"),
     "teacher-engine": benchmark("teacher_engine"),
     "ssh-overhead": benchmark("ssh_overhead"),

@@ -211,6 +211,15 @@ def test_a_fault_shows_how_often_the_same_command_went_on(tmp_path: Path) -> Non
     assert cells(text, "full disk")[0] == "not run: no mount"
 
 
+def test_a_fault_of_ssh_shows_its_two_lines_or_why_it_was_not_run(tmp_path: Path) -> None:
+    origin = {"machine": "a machine", "command": "python benchmarks/ssh_faults.py"}
+    told = {"fault": "a full disk", "wrong": "no room | left", "todo": "Free <some>.", "skipped": ""}
+    write(tmp_path, "ssh_faults", [told | origin, told | origin | {"fault": "no python", "skipped": "no mount"}])
+    text = results_tables.TABLES["ssh-faults"](tmp_path)
+    assert "| a full disk | no room \\| left | Free &lt;some>. |" in text
+    assert cells(text, "no python") == ["not run: no mount", "–"]
+
+
 def test_a_benchmark_shows_its_spread_and_whether_the_bar_is_met(tmp_path: Path) -> None:
     write(tmp_path, "step_time", [row("a / b", 1.25, 1.0, 1500.4, unit="ratio", bar="<= 1.10", met=False)])
     text = results_tables.TABLES["step-time"](tmp_path)
