@@ -10,12 +10,28 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from ..targets.names import CPU, TENSORRT
+from ..targets.names import (
+    CPU,
+    CUDA,
+    OPENVINO,
+    ORT_TENSORRT,
+    ORT_TENSORRT_RTX,
+    TENSORRT,
+    TORCH_TENSORRT,
+)
 from .address import Address
 from .trouble import Greeting
 
 JETPACK = {36: "JetPack 6", 38: "JetPack 7", 39: "JetPack 7"}
-FROM_INDEX = {"onnxruntime-cpu": "onnxruntime", "onnxruntime-cuda": "onnxruntime-gpu", "tensorrt": "tensorrt"}
+FROM_INDEX: dict[str, tuple[str, ...]] = {  # of every runtime the packages, beside numpy (docs/runtimes.md)
+    CPU: ("onnxruntime",),
+    OPENVINO: ("onnxruntime-openvino",),
+    CUDA: ("onnxruntime-gpu",),
+    ORT_TENSORRT: ("onnxruntime-gpu", "tensorrt"),
+    ORT_TENSORRT_RTX: (),  # no wheel on the index has it
+    TENSORRT: ("tensorrt",),
+    TORCH_TENSORRT: ("torch-tensorrt",),
+}
 
 
 def advice(address: Address, greeting: Greeting, prefer: Sequence[str], found: dict[str, object]) -> str:
@@ -24,13 +40,15 @@ def advice(address: Address, greeting: Greeting, prefer: Sequence[str], found: d
     if greeting.release is not None and TENSORRT in prefer:
         return _on_a_jetson(address, greeting, bool(found.get("virtual")))
     wanted = CPU if CPU in prefer else prefer[0]
-    package = FROM_INDEX[wanted]
-    if package == "onnxruntime" and "Raspberry Pi 4" in str(found.get("model", "")):
-        package = "onnxruntime!=1.21.0"  # that one ends by SIGILL on its processor
-    home = f"{address.folder[2:]}/runtime" if address.folder.startswith("./") else f"{address.folder}/runtime"
-    environment = shlex.quote(home)
-    make = f"python3 -m venv {environment} && {environment}/bin/pip install numpy {shlex.quote(package)}"
-    return f"On the board: {make}"
+    packages = FROM_INDEX[wanted]
+    if wanted == CPU and "Raspberry Pi 4" in str(found.get("model", "")):
+        packages = ("onnxruntime!=1.21.0",)  # that one ends by SIGILL on its processor
+    home, folder = ("~/", address.folder[2:]) if address.folder.startswith("./") else ("", address.folder)
+    environment = home + shlex.quote(f"{folder}/runtime")  # a quoted ~ would be no home
+    make = f"python3 -m venv {environment} && {environment}/bin/pip install numpy"
+    if not packages:
+        return f"On the board: {make}, and into it an onnxruntime that was built with {wanted}."
+    return f"On the board: {make} {shlex.join(packages)}"
 
 
 def _on_a_jetson(address: Address, greeting: Greeting, virtual: bool) -> str:

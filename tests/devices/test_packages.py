@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from edgedistill.devices.address import Address
-from edgedistill.devices.packages import advice
+from edgedistill.devices.packages import FROM_INDEX, advice
 from edgedistill.devices.trouble import Greeting, no_python, not_reached, old_python, printable
 from edgedistill.profiles import list_profiles, load_profile
+from edgedistill.targets.names import ORT_TENSORRT_RTX, RUNTIMES
 
 L4T = "# R{} (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64"
 PLACE = Address("board", "me")
+INSTALL = "~/edgedistill/runtime/bin/pip install"
 
 
 def told(profile: str, release: int | None = None, **found: object) -> str:
@@ -34,7 +39,9 @@ def test_an_environment_that_hides_jetpacks_packages_is_named() -> None:
 def test_a_pi_gets_an_environment_and_no_release_that_dies_there() -> None:
     four = told("raspberry-pi-4", model="Raspberry Pi 4 Model B Rev 1.4")
     five = told("raspberry-pi-5", model="Raspberry Pi 5 Model B Rev 1.0")
-    assert five.endswith("python3 -m venv edgedistill/runtime && edgedistill/runtime/bin/pip install numpy onnxruntime")
+    assert five.endswith(
+        "python3 -m venv ~/edgedistill/runtime && ~/edgedistill/runtime/bin/pip install numpy onnxruntime"
+    )
     assert four.endswith("pip install numpy 'onnxruntime!=1.21.0'")
 
 
@@ -43,9 +50,29 @@ def test_every_profile_has_something_to_install(profile: str) -> None:
     assert "install" in told(profile)
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_runtime_alone_has_something_to_install(runtime: str) -> None:
+    found = advice(PLACE, Greeting(), (runtime,), {})
+    assert f"{INSTALL} numpy" in found
+    if runtime == ORT_TENSORRT_RTX:
+        assert "an onnxruntime that was built with onnxruntime-tensorrt-rtx" in found
+    else:
+        assert found.endswith(f" numpy {' '.join(FROM_INDEX[runtime])}")
+        assert FROM_INDEX[runtime]
+
+
+def test_a_runtime_comes_with_the_packages_that_the_page_names() -> None:
+    page = (Path(__file__).parents[2] / "docs/runtimes.md").read_text(encoding="utf-8")
+    comes_with = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|", page, re.MULTILINE))
+    for runtime in RUNTIMES:
+        assert all(package in comes_with[runtime].lower() for package in FROM_INDEX[runtime])
+
+
 def test_a_folder_with_a_space_is_quoted() -> None:
     place = Address("board", folder="/opt/my models")
     assert "'/opt/my models/runtime'" in advice(place, Greeting(), ("onnxruntime-cpu",), {})
+    place = Address("board", folder="./my models")
+    assert "~/'my models/runtime'/bin/pip" in advice(place, Greeting(), ("onnxruntime-cpu",), {})
 
 
 def test_jetpack_5_is_told_that_it_ends_with_python_3_8() -> None:
