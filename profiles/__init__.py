@@ -135,12 +135,13 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Power modes by name, since their numbers differ between modules: those known, the one that the board ships in,
-    and the one that the times in [plausible] refer to."""
+    """Power modes by name, since their numbers differ between modules: those known, the one that the times in
+    [plausible] refer to, and the one that every such board ships in. Without it boards differ, as they were flashed,
+    and only the board can tell."""
 
     modes: tuple[str, ...]
-    default: str
     reference: str
+    default: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +271,7 @@ def _values(profile: Profile) -> Iterator[tuple[str, object, bool, str]]:
             yield f"{key}.p50_ms.{model}", [low, high], 0 < low <= high, "Write [low, high] in ms."
     if power is not None:
         for key, named in (("power.default", power.default), ("power.reference", power.reference)):
-            yield key, named, named in power.modes, f"Known modes: {', '.join(power.modes)}."
+            yield key, named, named is None or named in power.modes, f"Known modes: {', '.join(power.modes)}."
     yield from _ranges(profile)
 
 

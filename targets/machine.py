@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import cudart, emulation
+from . import cudart, emulation, nvpmodel
 from .cudart import Gpu
 from .system import ROOT, strings, text
 
@@ -28,6 +28,7 @@ class Facts:
     """What a machine says about itself. compatible and model are None where a device tree may exist but is hidden
     (a container), () and "" on a machine that has none (a PC). gpus is None where a driver is there but refuses.
     emulated_on: the processor that really computes, "x86" or "ARM", where it plays another; "" where it does not.
+    power_mode_as_shipped: of a Jetson, by name; None where it does not tell.
     """
 
     machine: str
@@ -39,6 +40,7 @@ class Facts:
     memory_mb: int
     gpus: tuple[Gpu, ...] | None
     emulated_on: str = ""
+    power_mode_as_shipped: str | None = None
 
 
 class Identity(NamedTuple):
@@ -69,6 +71,7 @@ def read_facts(
         memory_mb=memory_total_mb(root),
         gpus=None if found is None else tuple(found),
         emulated_on=emulation.emulated_on(root, machine),
+        power_mode_as_shipped=nvpmodel.shipped_mode(root),
     )
 
 
@@ -120,6 +123,8 @@ def identify(profile: dict[str, Any], root: Path = ROOT, *, facts: Facts | None 
     if gpu is not None:
         evidence["gpu_facts"] = asdict(gpu)
     evidence["memory_total_mb"] = facts.memory_mb
+    if facts.power_mode_as_shipped is not None:
+        evidence["power_mode_as_shipped"] = facts.power_mode_as_shipped
     return Identity(status, evidence)
 
 

@@ -25,7 +25,7 @@ jetson-orin-nano  NVIDIA Jetson Orin Nano 8 GB (4 GB accepted)
   engine        TensorRT builds it with at most 512 MB of scratch memory
                 not built with less than 2000 MB free
   measured      at least 10 s and 1000 queries after 0.5 s of warm-up; invalid above 95 C
-  power modes   15W, 25W (as shipped), MAXN_SUPER, 7W, 10W, 7W_AI, 7W_CPU
+  power modes   15W, 25W, MAXN_SUPER, 7W, 10W, 7W_AI, 7W_CPU
   software      JetPack 6.1-6.2.x  L4T 36.4-36.5, Python 3.10, CUDA 12.6, TensorRT 10.3, onnxruntime up to 1.23.2 (CPU wheel)
                 JetPack 7.2-7.2.1  L4T 39.2, Python 3.12, CUDA 13.2, TensorRT 10.16.2, onnxruntime 1.31.1 (CPU wheel)
   expected p50  mobilenetv3_large_100  fp16 0.6 to 3 ms, int8 0.6 to 3 ms
@@ -86,6 +86,11 @@ def test_a_fact_that_is_not_told_has_no_line(capsys: pytest.CaptureFixture[str])
     bare = replace(load_profile("cpu"), stack=(), plausible={}, notes=())
     names = {line[2:15].strip() for line in shown(bare, capsys)[1:]}
     assert not names & {"engine", "power modes", "software", "expected p50"}
+
+
+def test_a_mode_that_every_such_board_ships_in_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    told = [line for line in shown(load_profile("jetson-orin"), capsys) if line.startswith("  power modes")]
+    assert told == ["  power modes   MAXN, MODE_15W, MODE_30W (as shipped), MODE_50W, MAXN_SUPER, MODE_40W"]
 
 
 def test_square_brackets_in_a_note_are_text(capsys: pytest.CaptureFixture[str]) -> None:

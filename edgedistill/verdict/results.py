@@ -45,6 +45,7 @@ class Tried:
     runtime: str
     device: str
     matches_profile: bool | None
+    shipped_mode: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +252,16 @@ def _tried(content: dict[str, Any], manifest: dict[str, Any]) -> Tried:
         runtime=_text(runtime, "runtime.name"),
         device=_text(device, "device.name"),
         matches_profile=matches,
+        shipped_mode=_shipped_mode(device),
     )
+
+
+def _shipped_mode(device: dict[str, Any]) -> str | None:
+    """What the board itself says of the power mode it ships in; absent, or null, where it does not tell."""
+    evidence = device.get("evidence")
+    if not isinstance(evidence, dict) or evidence.get("power_mode_as_shipped") is None:
+        return None
+    return _text(evidence, "device.evidence.power_mode_as_shipped")
 
 
 def _conditions(content: dict[str, Any]) -> Conditions:

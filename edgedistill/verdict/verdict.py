@@ -201,24 +201,28 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """What the profile is about: its title, the runtimes it ships with, and the power mode, where it has some."""
+    """What the profile is about: its title, the runtimes it ships with, whether it has power modes, and the one that
+    every such board ships in, where there is one."""
 
     title: str
     runtimes: tuple[str, ...]
     power_mode: str | None = None
+    has_power_modes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """Where the figures come from, and in which state. matches_profile None: it could not be recognised.
 
-    power_mode: a Jetson's, by name. gpu_max_mhz: the clock that its GPU could reach. temperature_c: of the processor
-    that ran the model, at the end. None: not known. throttling: "unknown" where nothing would have told of it.
+    power_mode: a Jetson's, by name. shipped_mode: the one that it ships in, as it says itself. gpu_max_mhz: the clock
+    that its GPU could reach. temperature_c: of the processor that ran the model, at the end. None: not known.
+    throttling: "unknown" where nothing would have told of it.
     """
 
     name: str
     matches_profile: bool | None
     power_mode: str | None = None
+    shipped_mode: str | None = None
     gpu_max_mhz: float | None = None
     temperature_c: float | None = None
     throttling: Literal["none", "seen", "unknown"] = "unknown"

@@ -118,9 +118,10 @@ def _state(machine: Machine, board: Board) -> str:
     """The power mode, by name, and the cooling state that a machine was measured in."""
     found = []
     if machine.power_mode:
-        changed = machine.matches_profile and board.power_mode not in (None, machine.power_mode)
-        found.append(f"power mode {machine.power_mode}{f', not {board.power_mode} as shipped' if changed else ''}")
-    elif machine.matches_profile and board.power_mode:
+        shipped = machine.shipped_mode or board.power_mode
+        changed = machine.matches_profile and shipped not in (None, machine.power_mode)
+        found.append(f"power mode {machine.power_mode}{f', not {shipped} as shipped' if changed else ''}")
+    elif machine.matches_profile and board.has_power_modes:
         found.append("power mode unknown")
     if machine.power_mode and machine.gpu_max_mhz is not None:
         found.append(f"GPU up to {machine.gpu_max_mhz:.0f} MHz")

@@ -169,3 +169,12 @@ def test_a_container_that_mounts_the_tree_elsewhere_is_the_board(tmp_path: Path)
     facts = facts_of(copied(tmp_path, {**JETSON_DMI, **tree}), "aarch64", [ORIN_GPU])
     assert identify(load_profile("jetson-orin").to_json(), facts=facts).status == "match"
     assert identify(load_profile("cuda").to_json(), facts=facts).status == "mismatch"
+
+
+def test_the_mode_that_a_board_ships_in_is_among_the_evidence(tmp_path: Path) -> None:
+    nano = jetson("nvidia,p3768-0000+p3767-0005|nvidia,tegra234", "NVIDIA Jetson Orin Nano Developer Kit")
+    told = {"etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=15W >\n< PM_CONFIG DEFAULT=0 >\n"}
+    profile = load_profile("jetson-orin-nano").to_json()
+    for name, files, mode in (("tells", nano | told, "15W"), ("silent", nano, None)):
+        facts = facts_of(copied(tmp_path / name, files, 7_619), "aarch64", [ORIN_GPU])
+        assert identify(profile, facts=facts).evidence.get("power_mode_as_shipped") == mode

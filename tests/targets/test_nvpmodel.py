@@ -9,7 +9,7 @@ from copied_board import copied, expected, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgedistill.targets.nvpmodel import parse_files, parse_query, power_mode
+from edgedistill.targets.nvpmodel import parse_default, parse_files, parse_query, power_mode, shipped_mode
 
 CONFIGURATION = """# a comment
 < PARAM TYPE=FILE NAME=CPU_ONLINE >
@@ -39,6 +39,23 @@ def test_in_a_container_the_tools_files_do(tmp_path: Path, status: str, name: st
 
 def test_a_machine_without_either_has_no_mode(tmp_path: Path) -> None:
     assert power_mode(tmp_path) is None
+    assert shipped_mode(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("< PM_CONFIG DEFAULT=1 >", "25W"),
+        ("< PM_CONFIG DEFAULT=0 >", "15W"),
+        ("<PM_CONFIG  DEFAULT=2>", "MAXN_SUPER"),
+        ("< PM_CONFIG DEFAULT=7 >", None),
+        ("# < PM_CONFIG DEFAULT=0 >", None),
+        ("", None),
+    ],
+)
+def test_one_module_ships_in_the_mode_that_it_was_flashed_with(tmp_path: Path, said: str, name: str | None) -> None:
+    configuration = CONFIGURATION.replace("< PM_CONFIG DEFAULT=1 >", said)
+    assert shipped_mode(copied(tmp_path, {"etc/nvpmodel.conf": configuration})) == name
 
 
 def test_the_tool_itself_is_asked_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +71,7 @@ def test_the_tool_itself_is_asked_where_it_is(tmp_path: Path, monkeypatch: pytes
 def test_nothing_raises(status: str, configuration: str) -> None:
     parse_query(status)
     parse_files(status, configuration)
+    parse_default(configuration)
 
 
 @settings(max_examples=30)

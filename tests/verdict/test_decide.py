@@ -712,6 +712,29 @@ def test_the_sentence_names_power_mode_and_cooling_state(judge: Judge, changed: 
     assert f"On Test Board ({said}" in found
 
 
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        ({"power_mode_as_shipped": "15W"}, "power mode 25W, not 15W as shipped; GPU up to 918 MHz; 61 C; not"),
+        ({"power_mode_as_shipped": "25W"}, "power mode 25W; GPU up to 918 MHz; 61 C; not"),
+        ({"power_mode_as_shipped": None}, "power mode 25W; GPU up to 918 MHz; 61 C; not"),
+    ],
+)
+def test_which_mode_a_board_ships_in_is_what_it_says_itself(judge: Judge, evidence: dict[str, Any], said: str) -> None:
+    check = check_set(200)
+    result = measured.result(check)
+    result["device"] |= {"evidence": evidence}
+    assert f"On Test Board ({said}" in sentence(judge(check, result))
+
+
+def test_where_boards_differ_and_do_not_tell_nothing_is_said_of_how_they_ship(judge: Judge) -> None:
+    check, bundle = check_set(200), manifest()
+    bundle["profile"]["power"]["default"] = None
+    for mode, said in (("15W", "power mode 15W; GPU up to 918 MHz"), (None, "power mode unknown; 61 C")):
+        result = measured.result(check) | {"conditions": measured.conditions(power_mode=mode)}
+        assert f"On Test Board ({said}" in sentence(judge(check, result, of=bundle))
+
+
 def test_the_result_of_an_older_bundle_says_that_throttling_is_unknown(judge: Judge) -> None:
     check = check_set(200)
     older = measured.result(check)

@@ -190,6 +190,7 @@ WRONG = [
     (("conditions", "temperature_c"), -200, "conditions.temperature_c"),
     (("conditions", "watched"), "all", "conditions.watched"),
     (("conditions", "watched"), [1], "conditions.watched"),
+    (("device", "evidence"), {"power_mode_as_shipped": 25}, "device.evidence.power_mode_as_shipped"),
     (("failed",), "no", "failed"),
     (("failed",), {"todo": "Try again."}, "failed.wrong"),
 ]
