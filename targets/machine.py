@@ -15,12 +15,9 @@ from typing import Any, NamedTuple
 
 from . import cudart, emulation, nvpmodel
 from .cudart import Gpu
-from .system import ROOT, strings, text
+from .system import ROOT, device_tree, text
 
 MATCH, MISMATCH, UNREADABLE = "match", "mismatch", "unreadable"
-# Where a device tree is: /proc/device-tree is a link into /sys/firmware, which Docker hides; there the second is what
-# `-v /sys/firmware:/psys/firmware:ro` brings in.
-_TREES = ("proc/device-tree", "psys/firmware/devicetree/base")
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def read_facts(
 ) -> Facts:
     """The facts of this machine; `machine` and `gpus` replace what the system would say, for a copied board."""
     machine = machine or platform.machine()
-    compatible, model = (_first(root / tree / name for tree in _TREES) for name in ("compatible", "model"))
+    compatible, model = device_tree("compatible", root), device_tree("model", root)
     product = text(root / "sys/class/dmi/id/product_name")
     if compatible is None and model is None and _has_no_tree(root, machine, product):
         compatible, model = [], [""]
@@ -143,7 +140,7 @@ def device_name(facts: Facts | None = None, *, gpu: bool = False) -> str:
 
 def board_module(root: Path = ROOT) -> str | None:
     """The module of a Jetson, such as "p3767-0003"; None on other machines and where the device tree is hidden."""
-    return _module_in(_first(root / tree / "compatible" for tree in _TREES) or ())
+    return _module_in(device_tree("compatible", root) or ())
 
 
 def memory_total_mb(root: Path = ROOT) -> int:
@@ -154,11 +151,6 @@ def memory_total_mb(root: Path = ROOT) -> int:
 def memory_available_mb(root: Path = ROOT) -> float:
     """MemAvailable in MiB, 0 where unknown."""
     return _meminfo_kb(root, "MemAvailable") / 1024
-
-
-def _first(places: Iterable[Path]) -> list[str] | None:
-    """The strings of the first file that holds any."""
-    return next((found for place in places if (found := strings(place))), None)
 
 
 def _has_no_tree(root: Path, machine: str, product: str) -> bool:

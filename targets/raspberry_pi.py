@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .system import ROOT, strings, text, tool
+from .system import ROOT, device_tree, text, tool
 
 BITS = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
 SINCE_BOOT = 16  # bits higher
@@ -25,7 +25,7 @@ _UNDER_VOLTAGE = 0x1
 
 def is_raspberry_pi(root: Path = ROOT) -> bool:
     """Whether the device tree says so."""
-    return "Raspberry Pi" in " ".join(strings(root / "proc/device-tree/model"))
+    return "Raspberry Pi" in " ".join(device_tree("model", root) or ())
 
 
 def firmware_bits(root: Path = ROOT) -> dict[str, Any]:

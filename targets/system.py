@@ -13,6 +13,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path("/")
+# Where a device tree is: /proc/device-tree is a link into /sys/firmware, which Docker hides; there the second is what
+# `-v /sys/firmware:/psys/firmware:ro` brings in.
+DEVICE_TREES = ("proc/device-tree", "psys/firmware/devicetree/base")
 _TOOL_TIMEOUT_S = 10
 
 
@@ -45,6 +48,11 @@ def strings(path: Path) -> list[str]:
         return [one for one in path.read_bytes().decode("utf-8", "replace").split("\0") if one.strip()]
     except OSError:
         return []
+
+
+def device_tree(name: str, root: Path = ROOT) -> list[str] | None:
+    """The strings of the device tree's file `name`, such as "model"; None where there is none, or it is hidden."""
+    return next((found for tree in DEVICE_TREES if (found := strings(root / tree / name))), None)
 
 
 def tool(*command: str) -> str:

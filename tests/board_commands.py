@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable
 
-from edgedistill.targets import machine, nvpmodel
+from edgedistill.targets import nvpmodel, system
 from edgedistill.targets import run as device
 
 Words = list[str]
@@ -85,7 +85,7 @@ def docker(words: Words) -> None:
     mounts = {parts[0]: parts[1:] for parts in (mount.split(":") for mount in found.v)}
     for source, target in HIDDEN.items():
         assert mounts.pop(source) == [target, "ro"]
-        assert any(f"/{tree}".startswith(target) for tree in machine._TREES)
+        assert any(f"/{tree}".startswith(target) for tree in system.DEVICE_TREES)
     for source in KEPT & set(mounts):
         assert mounts.pop(source) == [source, "ro"]
     ((_, bundle),) = mounts.items()

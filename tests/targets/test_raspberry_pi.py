@@ -38,6 +38,8 @@ def test_else_the_under_voltage_alarm_does(tmp_path: Path) -> None:
 def test_a_raspberry_pi_that_does_not_tell_is_told_from_other_machines(tmp_path: Path) -> None:
     assert firmware_bits(copied(tmp_path / "pi", PI)) == {"bits": None, "source": None}
     assert firmware_bits(copied(tmp_path / "pi2", PI | hwmon(2, "rpi_volt"))) == {"bits": None, "source": None}
+    hidden = {"psys/firmware/devicetree/base/model": PI["proc/device-tree/model"]}  # in Docker
+    assert firmware_bits(copied(tmp_path / "container", hidden)) == {"bits": None, "source": None}
     assert firmware_bits(copied(tmp_path / "pc", {})) == {}
 
 
