@@ -1,9 +1,14 @@
 """How much power a board draws, and how much energy a query takes, where the board has rails that tell.
 
 A Jetson's INA3221 sensors: in{1,2,3}_input in mV times curr{1,2,3}_input in mA, each rail under its in{1,2,3}_label
-(Linux, Documentation/hwmon/ina3221). One rail is the whole module's where the module has such a one (VDD_IN; VIN on
-Thor); on AGX Orin it is the sum of three (NVIDIA, Jetson Linux Developer Guide, "Power monitor"; VDDQ_VDD2_1V8AO is fed
-by one of these). A board with other rails has no total, and so no energy. The carrier board's own draw is in none.
+(Linux, Documentation/hwmon/ina3221). One rail is the whole module's where the module has such a one (VDD_IN); on AGX
+Orin it is the sum of three (NVIDIA, Jetson Linux Developer Guide, "Power monitor"; VDDQ_VDD2_1V8AO is fed by one of
+these). The carrier board's own draw is in none of them.
+
+AGX Thor's module has no such rail. What its carrier board takes in all is measured there by an INA238, power1_input in
+microwatts (Linux, Documentation/hwmon/ina238), which has no label: called VIN here, and read on a Thor alone, as
+elsewhere such a sensor may measure anything. The carrier's own draw is in it. A board with other rails has no total,
+and so no energy.
 
 A thread samples them ten times a second while queries run alone, after their latency was measured: reading a sensor
 takes a moment of a processor, which would be in the latency.
@@ -19,9 +24,11 @@ from time import perf_counter, sleep
 from types import TracebackType
 from typing import Any
 
-from .system import ROOT, text, whole_number
+from .system import ROOT, device_tree, text, whole_number
 
-WHOLE = ("VDD_IN", "VIN", "POM_5V_IN")
+CARRIER = "VIN"
+WHOLE = ("VDD_IN", "POM_5V_IN", CARRIER)
+THOR = "tegra264"
 IN_SUM = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
 EVERY_S = 0.1
 IDLE_S = 2.0
@@ -29,21 +36,30 @@ BUSY_S = 5.0
 
 
 def rails(root: Path = ROOT) -> dict[str, float]:
-    """Watts of every rail by its label; {} where there is no INA3221."""
-    folders = [*root.glob("sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*")]
-    folders = folders or [one for one in root.glob("sys/class/hwmon/hwmon*") if text(one / "name") == "ina3221"]
+    """Watts of every rail by its label, a Thor's carrier board among them; {} where no sensor is known."""
     found: dict[str, float] = {}
-    for folder in sorted(folders):
+    for folder in _sensors("ina3221", root):
         for channel in (1, 2, 3):
             label = text(folder / f"in{channel}_label")
             volts, amperes = (whole_number(folder / f"{kind}{channel}_input") for kind in ("in", "curr"))
             if label and label != "NC" and volts is not None and amperes is not None:
                 found[label] = volts * amperes / 1e6
+    if any(THOR in one for one in device_tree("compatible", root) or ()):
+        told = [whole_number(folder / "power1_input") for folder in _sensors("ina238", root)]
+        watts = [one / 1e6 for one in told if one is not None]
+        if len(watts) == 1:  # of several nothing says which one it is
+            found[CARRIER] = watts[0]
     return found
 
 
+def _sensors(name: str, root: Path) -> list[Path]:
+    """The folders of the sensors with this driver."""
+    folders = [*root.glob(f"sys/bus/i2c/drivers/{name}/*/hwmon/hwmon*")]
+    return sorted(folders or [one for one in root.glob("sys/class/hwmon/hwmon*") if text(one / "name") == name])
+
+
 def counted(found: dict[str, float]) -> tuple[str, ...]:
-    """The rails that make up the whole module's power; () where that is not known."""
+    """The rails that make up the whole module's power, or on a Thor the carrier board's; () where that is not known."""
     for label in WHOLE:
         if label in found:
             return (label,)

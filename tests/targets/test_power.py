@@ -34,6 +34,22 @@ def test_a_rail_that_does_not_tell_is_left_out(tmp_path: Path) -> None:
     assert rails(board(tmp_path, curr1_input="", in2_input="?")) == {}
 
 
+def thor(root: Path, *watts: float, tree: str = "nvidia,p4071-0000+p3834-0008|nvidia,tegra264|") -> Path:
+    module = hwmon(1, "ina3221", in1_label="VDD_GPU", in1_input=5000, curr1_input=2000)
+    carrier = [hwmon(2 + number, "ina238", power1_input=round(one * 1e6)) for number, one in enumerate(watts)]
+    files = {name: content for sensor in (module, *carrier) for name, content in sensor.items()}
+    return copied(root, {"proc/device-tree/compatible": tree, **files})
+
+
+def test_a_thor_is_measured_where_its_carrier_board_takes_power_in(tmp_path: Path) -> None:
+    found = rails(thor(tmp_path / "one", 41.25))
+    assert found == {"VDD_GPU": 10.0, "VIN": 41.25}
+    assert counted(found) == ("VIN",)
+    assert counted(rails(thor(tmp_path / "none"))) == ()
+    assert counted(rails(thor(tmp_path / "two", 41.25, 3.5))) == ()
+    assert rails(thor(tmp_path / "orin", 41.25, tree="nvidia,tegra234|")) == {"VDD_GPU": 10.0}
+
+
 @given(st.sets(st.sampled_from(["VDD_IN", "VIN", "VDD_SOC", "VDDQ_VDD2_1V8AO", *IN_SUM])))
 def test_the_whole_module_is_one_rail_or_the_sum_of_three_and_nothing_is_counted_twice(labels: set[str]) -> None:
     found = counted(dict.fromkeys(labels, 1.0))
