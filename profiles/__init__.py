@@ -211,11 +211,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
     elif text in list_profiles():
         path = FOLDER / f"{text}.toml"
     else:
-        near = difflib.get_close_matches(text, list_profiles(), n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise InputError(
-            f"no profile named {text!r}", f"{hint}Known: {', '.join(list_profiles())}; or a path to a TOML file."
-        )
+        raise InputError(f"no profile named {text!r}", _meant(text))
     try:
         table = read_toml(path)
     except OSError as error:
@@ -226,6 +222,18 @@ def load_profile(name_or_path: str | Path) -> Profile:
     if profile.name != path.stem:
         raise wrong(str(path), "name", f"is {profile.name!r}, the file is named {path.stem!r}", "Make them equal.")
     return profile
+
+
+def _meant(text: str) -> str:
+    """What to do about a name that no profile has: those that hold it, or the nearest, or all."""
+    known = list_profiles()
+    asked = text.strip().lower()
+    family = [name for name in known if len(asked) > 1 and asked in name]
+    if len(family) > 1:
+        return f"Which {asked}? {', '.join(family)}."
+    near = family or difflib.get_close_matches(asked, known, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return f"{hint}Known: {', '.join(known)}; or a path to a TOML file."
 
 
 def fitting(facts: machine.Facts) -> list[str]:

@@ -89,6 +89,22 @@ def test_a_near_miss_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "todo"),
+    [
+        ("jetson", f"Which jetson? {', '.join(name for name in NAMES if name.startswith('jetson'))}."),
+        ("Nano", "Which nano? jetson-orin-nano, jetson-orin-nano-super."),
+        ("raspberry", "Which raspberry? raspberry-pi-4, raspberry-pi-5."),
+        ("thor", f"Did you mean jetson-thor? Known: {', '.join(NAMES)}; or a path to a TOML file."),
+        ("", f"Known: {', '.join(NAMES)}; or a path to a TOML file."),
+    ],
+)
+def test_a_name_that_several_boards_share_is_asked_back(asked: str, todo: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_profile(asked)
+    assert caught.value.todo == todo
+
+
+@pytest.mark.parametrize(
     ("before", "after", "said"),
     [
         ("[budget]", "[budget]\nlatency_p95 = 3", "budget.latency_p95 is not a key"),
