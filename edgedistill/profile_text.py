@@ -32,7 +32,7 @@ def show(profile: Profile) -> None:
     console.print(Text(f"{profile.name}  ", style="bold") + Text(profile.title))
     for name, lines in _facts(profile).items():
         for line in lines:
-            console.print(f"  {name:<13} {line}", markup=False)
+            console.print(f"  {name:<14}  {line}", markup=False)
             name = ""
     for note in profile.notes:
         console.print(f"  - {note}", markup=False)
@@ -46,7 +46,7 @@ def _facts(profile: Profile) -> dict[str, list[str]]:
         "known by": list(_identity(profile.identify)),
         "runtimes": list(_runtimes(runtime)),
         "onnxruntime": list(_onnxruntime(profile.onnxruntime)),
-        "elsewhere": [f"{runtime.reference}, which tells the agreement alone"],
+        "other machines": [f"{runtime.reference}: agreement only, no latency"],
         "student": [f"{model.student} at {model.input_size} px, unless another is named"],
         "graph": [f"ONNX opset {model.opset}, {'one image at a time' if model.static_shape else 'batches too'}"],
         "precisions": [_precisions(model.precisions)],
@@ -55,7 +55,7 @@ def _facts(profile: Profile) -> dict[str, list[str]]:
             f"accuracy drop {budget.accuracy_drop_max:.2f}"
         ],
         "engine": list(_limits(profile.engine)),
-        "measured": [_measured(profile.measure)],
+        "to measure": [_measured(profile.measure)],
         "power modes": [_modes(power)] if power else [],
         "software": _aligned([(stack.name, _versions(stack)) for stack in profile.stack]),
         "expected p50": _expected(profile),
