@@ -76,7 +76,6 @@ def docker(words: Words) -> None:
     for flag in ("--rm", "-it"):
         parser.add_argument(flag, action="store_true", required=True)
     parser.add_argument("--runtime", choices=["nvidia"])
-    parser.add_argument("--device", choices=["/dev/vcio"])
     parser.add_argument("-v", action="append", default=[])
     parser.add_argument("-w", required=True)
     parser.add_argument("image")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedistill.devices.address import Address
+from edgedistill.devices.address import FOLDER, Address
 from edgedistill.devices.packages import FROM_INDEX, advice
 from edgedistill.devices.trouble import Greeting, no_python, not_reached, old_python, printable
 from edgedistill.profiles import list_profiles, load_profile
@@ -66,6 +66,14 @@ def test_a_runtime_comes_with_the_packages_that_the_page_names() -> None:
     comes_with = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|", page, re.MULTILINE))
     for runtime in RUNTIMES:
         assert all(package in comes_with[runtime].lower() for package in FROM_INDEX[runtime])
+
+
+@pytest.mark.parametrize("page", ["devices", "jetson", "raspberry-pi"])
+def test_a_page_makes_the_environment_where_ssh_looks_for_it(page: str) -> None:
+    text = (Path(__file__).parents[2] / f"docs/{page}.md").read_text(encoding="utf-8")
+    places = re.findall(r"-m venv (?:--\S+ )*(\S+)|(\S*runtime)/bin/(?:pip|python)", text)
+    found = {(made or used).strip("`") for made, used in places} - {"FOLDER/runtime"}
+    assert found == {f"~/{FOLDER[2:]}/runtime"}
 
 
 def test_a_folder_with_a_space_is_quoted() -> None:
