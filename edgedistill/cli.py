@@ -324,14 +324,14 @@ def build(
 
     try:
         from . import line
-        from .verdict import words
+        from .verdict import tables
         from .work import console
 
         console.show_log()
         verdict = line.build(asked, console.Bar())
     except KeyboardInterrupt:
         _interrupted()
-    words.show(verdict, asked.bundle, as_json=as_json)
+    tables.show(verdict, asked.bundle, as_json=as_json)
     raise typer.Exit(0 if verdict.verdict == "unmeasured" and not asked.strict else verdict.exit_code)
 
 
@@ -407,7 +407,7 @@ def verify(
     """
     from .devices.device import find_device
     from .devices.measurement import Measurement
-    from .verdict import words
+    from .verdict import tables
     from .verdict.verify import verify
     from .work import console
 
@@ -418,7 +418,7 @@ def verify(
         verdict = verify(folder, place, found, asked=Measurement(mode=mode), progress=console.Bar())
     except KeyboardInterrupt:
         _interrupted()
-    words.show(verdict, folder, as_json=as_json)
+    tables.show(verdict, folder, as_json=as_json)
     raise typer.Exit(verdict.exit_code)
 
 

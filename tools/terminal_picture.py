@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from edgedistill.verdict.tables import draw
 from edgedistill.verdict.verdict import read_verdict
-from edgedistill.verdict.words import draw
 
 
 def picture(bundle: Path, command: str, shown_as: Path) -> str:

@@ -21,6 +21,7 @@ from edgedistill.targets.flaws import Flaw
 from edgedistill.verdict.decide import decide, quality
 from edgedistill.verdict.intervals import wilson
 from edgedistill.verdict.results import read_result
+from edgedistill.verdict.tables import rows
 from edgedistill.verdict.verdict import (
     EXIT_CODES,
     REASONS,
@@ -33,7 +34,7 @@ from edgedistill.verdict.verdict import (
     Start,
     Verdict,
 )
-from edgedistill.verdict.words import notes, rows, sentence
+from edgedistill.verdict.words import notes, sentence
 
 Change = Callable[[dict[str, Any]], object]
 

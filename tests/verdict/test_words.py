@@ -13,8 +13,9 @@ from rich.console import Console
 from edgedistill.targets.flaws import Flaw
 from edgedistill.verdict.decide import decide
 from edgedistill.verdict.results import read_result
+from edgedistill.verdict.tables import candidate_rows, draw, rows, show
 from edgedistill.verdict.verdict import Candidate, Obstacle, Over, Runtime, Skipped, Verdict, read_verdict
-from edgedistill.verdict.words import candidate_rows, draw, notes, rows, show
+from edgedistill.verdict.words import notes
 
 
 @pytest.fixture
