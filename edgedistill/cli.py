@@ -118,7 +118,7 @@ EngineFlag = Annotated[
     flag(
         "--engine",
         MAKING,
-        f"What makes them: {', '.join(ENGINES)}. The teacher alone, or a text-to-image pipeline.",
+        f"What makes the images: {', '.join(ENGINES)}. The teacher alone, or a text-to-image pipeline.",
         "teacher",
     ),
 ]
@@ -218,7 +218,7 @@ def build(
             "--few-shot",
             TEACHER,
             "A few labelled photos in class folders, to tune with before the student is taught.",
-            "no label teaches",
+            "none",
         ),
     ] = None,
     few_shot_tune: Annotated[
@@ -264,7 +264,9 @@ def build(
             "blend",
         ),
     ] = None,
-    epochs: Annotated[Number, flag("--epochs", TRAINING, "", "60,000 / images, between 20 and 100")] = None,
+    epochs: Annotated[
+        Number, flag("--epochs", TRAINING, "Passes over the training images.", "60,000 / images, between 20 and 100")
+    ] = None,
     patience: Annotated[
         Real,
         flag("--patience", TRAINING, "Times the default epochs, 1 or more: 3 or 10 where a student falls short.", "1"),
@@ -277,7 +279,9 @@ def build(
             "How long training takes, of all seeds together: 90s, 10m, 1.5h. Epochs follow from a short measurement.",
         ),
     ] = None,
-    batch: Annotated[Number, flag("--batch", TRAINING, "", "128, at most a quarter of the images")] = None,
+    batch: Annotated[
+        Number, flag("--batch", TRAINING, "Images a step.", "128, at most a quarter of the images")
+    ] = None,
     seed: SeedFlag = None,
     seeds: Annotated[
         Number,
@@ -296,11 +300,16 @@ def build(
     memory_budget: Annotated[Real, flag("--memory-budget", BUDGETS, "MB.", "the profile's")] = None,
     agreement_min: Annotated[
         Real,
-        flag("--agreement-min", BUDGETS, "Lower 95 % bound of agreement with the teacher."),
+        flag("--agreement-min", BUDGETS, "Lower 95 % bound of agreement with the teacher, 0 to 1.", "the profile's"),
     ] = None,
     accuracy_drop_max: Annotated[
         Real,
-        flag("--accuracy-drop-max", BUDGETS, "With 500 labelled check images: what the student may lose."),
+        flag(
+            "--accuracy-drop-max",
+            BUDGETS,
+            "With 500 labelled check images: the share of them that the student may lose, 0 to 1.",
+            "the profile's",
+        ),
     ] = None,
     device: Annotated[
         Text,
@@ -653,7 +662,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     pass
 
