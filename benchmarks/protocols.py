@@ -61,7 +61,7 @@ class Protocol:
     `open_pool` takes the unlabelled photos from elsewhere. templates: a set's name, or the templates themselves.
     method, options, epochs, views, view_targets, prompt_weights, input_size, select: what `edgedistill build` is told.
     halves: whether base and novel classes are measured apart where the split is known (CoCoOp's: the first half of the
-    classes, rounded up, is base). recipe: how the paper trains. lacks: what this tool would need and does not have.
+    classes, rounded up, is base). recipe: how the paper trains. lacks: what reproduce.py would need and does not have.
     """
 
     name: str
@@ -328,16 +328,18 @@ _DATA_FREE = Protocol(
     arxiv="2407.15155",
     data="",
     runs=_both("mobilenetv3_large_100"),
+    method="data-free",
     epochs=100,
     views=8,
     recipe="not known to us",
     papers="images are made from class names with a VQGAN under CLIP, with diversified prompts, then CLIP is distilled "
     "into a compact student on them (abstract and summaries). Networks and figures are not known to us",
-    ours="everything else; the check set would be the real photos of all domains",
+    ours="everything else; images are made under the teacher itself and not with a VQGAN, and the check set would be the "
+    "real photos of all domains",
     published=(
         Published("data-free distillation with diverse prompts", "not available to us", TOP1, "arXiv 2407.15155"),
     ),
-    lacks="images made from class names",
+    lacks="a run without photos; benchmarks/data_free.py has such runs, on PACS and with the example's teacher",
 )
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -416,7 +418,7 @@ def facts_of(protocol: Protocol) -> list[tuple[str, str]]:
         ("`edgedistill build` is told", " ".join(told)),
         ("the paper's", protocol.papers),
         ("ours", protocol.ours),
-        *([("cannot be run yet", f"this tool lacks {protocol.lacks}")] if protocol.lacks else []),
+        *([("cannot be run yet", f"reproduce.py lacks {protocol.lacks}")] if protocol.lacks else []),
     ]
 
 

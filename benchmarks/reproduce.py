@@ -153,7 +153,10 @@ def refuse_what_is_missing(protocol: Protocol) -> None:
     known = {field.name for field in dataclasses.fields(BuildSettings)}
     missing = [f"--{name.replace('_', '-')}" for name in protocol.flags() if name not in known]
     missing += [f"the method {protocol.method}"] if protocol.method not in METHODS else []
-    missing += [protocol.lacks] if protocol.lacks else []
+    if protocol.lacks:
+        raise InputError(
+            f"{protocol.name} cannot be run: reproduce.py lacks {protocol.lacks}", "Choose another protocol."
+        )
     if missing:
         raise InputError(
             f"{protocol.name} cannot be run: this version of edgedistill does not have {' and '.join(missing)}",

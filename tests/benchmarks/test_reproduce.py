@@ -367,8 +367,8 @@ def test_data_free_protocols_say_that_they_cannot_be_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     wrong, todo = refused(monkeypatch, capsys, name, "--data", tmp_path)
-    assert "images made from class names" in wrong
-    assert protocols.NOT_RUN in todo
+    assert "lacks a run without photos" in wrong
+    assert todo == "Choose another protocol."
 
 
 def test_a_protocol_with_a_method_or_a_flag_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
