@@ -334,8 +334,8 @@ _DATA_FREE = Protocol(
     recipe="not known to us",
     papers="images are made from class names with a VQGAN under CLIP, with diversified prompts, then CLIP is distilled "
     "into a compact student on them (abstract and summaries). Networks and figures are not known to us",
-    ours="everything else; images are made under the teacher itself and not with a VQGAN, and the check set would be the "
-    "real photos of all domains",
+    ours="everything else; images are made under the teacher itself and not with a VQGAN, and the check set would be "
+    "the real photos of all domains",
     published=(
         Published("data-free distillation with diverse prompts", "not available to us", TOP1, "arXiv 2407.15155"),
     ),

@@ -23,7 +23,7 @@ Rows, in this order; SET is the folder's name, all quality is measured on the ch
     SET/seconds            of a build from start to verdict; only the first seed also makes what the seeds share
 
 `value` is the mean over the seeds. `low` and `high` are the lowest and highest seed, but for teacher, start and
-start-agreement, which hang on no seed: there they are Wilson's 95 % interval over the check photos. `seeds` holds every
+start-agreement, which no seed changes: there they are Wilson's 95 % interval over the check photos. `seeds` holds every
 seed's own {value, low, high}, with the 95 % interval over the check photos (of the paired difference for `difference`);
 for `passed` also verdict, reasons and build_id. The rows of the start are left out where there is no such figure (a
 student from scratch), and from `seconds` a build that was interrupted.
