@@ -19,7 +19,7 @@ from .cudart import Cudart
 from .errors import TargetError
 from .outside import Unfit, read_bytes
 from .session import INPUT, MAX_BATCH, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
-from .trt_module import load_tensorrt, new_logger
+from .trt_module import load_tensorrt, new_logger, new_runtime
 from .trt_sidecar import COMPILE, place_of, refuse_foreign
 
 __all__ = ["Session", "load_tensorrt"]
@@ -53,7 +53,7 @@ class Session:
         self._version = str(trt.__version__)
         sidecar = refuse_foreign(Path(engine_path), place_of(trt))
         self._cuda = cuda or Cudart()
-        self._runtime = trt.Runtime(self._logger)
+        self._runtime = new_runtime(trt, self._logger)
         self._dla_core = sidecar.get("dla_core")
         if self._dla_core is not None:
             self._runtime.DLA_core = self._dla_core  # before the engine is read

@@ -23,7 +23,7 @@ from .nvpmodel import power_mode
 from .onnx_file import MOST_BYTES, require_onnx
 from .outside import Unfit, read_bytes
 from .session import MAX_BATCH
-from .trt_module import new_logger, one_line
+from .trt_module import new_builder, new_logger, one_line
 from .trt_sidecar import Options, Place, place_of, write_sidecar
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def workspaces(asked: int | None) -> Iterator[int | None]:
 
 def _build_once(onnx: Path, trt: Any, options: Options, workspace_mb: int | None, timings: bytes) -> Plan:
     logger = new_logger(trt)
-    builder = trt.Builder(logger)
+    builder = new_builder(trt, logger)
     network, parser = _parsed(onnx, trt, builder, logger)
     config = builder.create_builder_config()
     # fp32 then means fp32, not the 10-bit mantissa of TF32; an fp16 network is not touched by this.

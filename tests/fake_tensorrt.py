@@ -27,12 +27,13 @@ VERSIONS = tuple(NAMES)
 @dataclass
 class Board:
     """What the machine is like. memory_mb: a build with a larger workspace runs out of it; dla: layers that its DLA
-    takes; fails: every run of an engine does."""
+    takes; fails: every run of an engine does; starts: whether CUDA does."""
 
     memory_mb: int = 1 << 20
     dla_cores: int = 0
     dla: tuple[str, ...] = ()
     fails: bool = False
+    starts: bool = True
     builds: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -50,6 +51,13 @@ def module(version: str, kernel: Any = None, board: Board | None = None) -> Any:
             return getattr(trt, kind)
 
         return decorate
+
+    def start_cuda(logger: Any) -> None:
+        """What pybind11 raises where createInferBuilder or createInferRuntime gives no object."""
+        if not board.starts:
+            logger.log(severity.WARNING, "Unable to determine GPU memory usage")
+            logger.log(severity.WARNING, "CUDA initialization failure with error: 35.\nPlease check your CUDA")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
 
     @held("ILogger")
     class ILogger:
@@ -186,6 +194,7 @@ def module(version: str, kernel: Any = None, board: Board | None = None) -> Any:
     @held("Builder")
     class Builder:
         def __init__(self, logger: Any) -> None:
+            start_cuda(logger)
             self._logger = logger
 
         num_DLA_cores = property(lambda self: board.dla_cores)
@@ -280,6 +289,7 @@ def module(version: str, kernel: Any = None, board: Board | None = None) -> Any:
     @held("Runtime")
     class Runtime:
         def __init__(self, logger: Any) -> None:
+            start_cuda(logger)
             self._logger = logger
 
         DLA_core: Any = -1

@@ -180,6 +180,25 @@ def test_a_bundle_is_measured_with_the_models_own_time_beside_the_latency(
     assert build["workspace_mb"] == manifest.profile["engine"]["workspace_mb"]
 
 
+def test_where_cuda_does_not_start_tensorrt_alone_is_lost(
+    cuda: Cudart, tensorrt: Any, board: fake_tensorrt.Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.starts = False
+    with pytest.raises(TargetError, match=r"cannot start CUDA: CUDA initialization failure with error: 35\. Please"):
+        trt.Session(engine_file(tmp_path, tensorrt), tensorrt, cuda=cuda)
+    monkeypatch.setattr(trt, "load_tensorrt", lambda: tensorrt)
+    monkeypatch.setattr(trt, "Cudart", lambda: cuda)
+    manifest = read_manifest(write_bundle(tmp_path / "bundle", profile="jetson-orin-nano"))
+    loop = Loop(warmup_s=0, min_s=0.01, min_queries=1)
+    both = [Candidate("fp32", "tensorrt"), Candidate("fp32", "onnxruntime-cpu")]
+    lost, other = result.measure_candidates(manifest, both, loop, None)
+    assert lost["failed"]["wrong"].startswith(
+        f"TensorRT {tensorrt.__version__} cannot start CUDA: CUDA initialization failure"
+    )
+    assert lost["failed"]["todo"].endswith("see nvidia-smi.")
+    assert other["predictions"] == [index % 3 for index in range(60)]
+
+
 def test_cuda_errors_keep_cudas_words(cuda: Cudart) -> None:
     with pytest.raises(TargetError, match=r"cudaMalloc failed: out of memory \(2\)") as caught:
         cuda.malloc(1 << 40)

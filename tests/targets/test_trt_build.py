@@ -67,6 +67,14 @@ def test_what_11_has_removed_is_not_there(name: str) -> None:
     assert not hasattr(fake_tensorrt.module("11.4.0.106").BuilderFlag, name)
 
 
+def test_where_cuda_does_not_start_it_is_said(tensorrt: Any, board: Board, model: Path) -> None:
+    board.starts = False
+    with pytest.raises(TargetError, match=r"cannot start CUDA: CUDA initialization failure with error: 35") as caught:
+        build_plan(model, tensorrt)
+    assert "driver may be older" in caught.value.todo
+    assert "\n" not in caught.value.wrong
+
+
 def test_a_network_is_strongly_typed_and_without_tf32(tensorrt: Any, model: Path) -> None:
     plan = json.loads(build_plan(model, tensorrt, Options(workspace_mb=64)).engine)
     assert (plan["strongly_typed"], plan["flags"], plan["workspace_mb"]) == (True, [], 64)
