@@ -94,7 +94,7 @@ def compile(
         )
     except Exception as error:  # what it raises has no common base, some of it is a bare Exception
         raise _told(f"torch-tensorrt cannot compile {precision} of {manifest.path}", error) from error
-    left = left_to_torch(made)
+    left = left_to_torch(made, torch)
     if layers := sorted({name for name in left if any(layer in name for layer in _LAYERS)}):
         raise TargetError(
             f"torch-tensorrt leaves layers to torch: {', '.join(layers)}", "Name another --runtime for this student."
@@ -129,9 +129,14 @@ def _options(compile: Any, workspace_mb: int | None) -> dict[str, Any]:
     return options
 
 
-def left_to_torch(compiled: Any) -> list[str]:
-    """The operators of a compiled module that no engine took, by their names in ATen, sorted."""
-    calls = (node for node in compiled.graph.nodes if node.op == "call_function")
+def left_to_torch(compiled: Any, torch: Any) -> list[str]:
+    """The operators of a compiled module that no engine took, by their names in ATen, sorted.
+
+    They stand in graphs of their own below it, `_run_on_gpu_0` and so on, which `save` alone puts into the outer one.
+    An engine's module is no graph.
+    """
+    graphs = [module.graph for module in compiled.modules() if isinstance(module, torch.fx.GraphModule)]
+    calls = (node for graph in graphs for node in graph.nodes if node.op in ("call_function", "call_method"))
     return sorted({str(node.target) for node in calls if "getitem" not in str(node.target)})
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
+from operator import getitem
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,9 @@ def expected(manifest: Manifest, images: np.ndarray, *, half: bool = False) -> d
 
 
 class FakeEngines:
-    """torch_tensorrt.dynamo as 2.13's. `left`: what it leaves to torch; `error`: what it raises."""
+    """torch_tensorrt.dynamo as 2.13's. `left`: operators that it leaves to torch; `error`: what it raises."""
 
-    def __init__(self, left: tuple[str, ...] = (), error: Exception | None = None) -> None:
+    def __init__(self, left: tuple[Any, ...] = (), error: Exception | None = None) -> None:
         self.left, self.error, self.seen = left, error, {}
 
     def compile(
@@ -95,8 +96,28 @@ class FakeEngines:
         if self.error is not None:
             raise self.error
         self.seen = {"disable_tf32": disable_tf32, "workspace_size": workspace_size, "min_block_size": min_block_size}
-        nodes = [SimpleNamespace(op="call_function", target=name) for name in (*self.left, "_operator.getitem")]
-        return SimpleNamespace(program=exported_program, graph=SimpleNamespace(nodes=nodes))
+        made = partitioned(self.left)
+        made.program = exported_program
+        return made
+
+
+def partitioned(left: tuple[Any, ...]) -> torch.fx.GraphModule:
+    """What `dynamo.compile` gives back, as its fast partitioner leaves it: engines, which are no graphs, and a graph
+    below the outer one for what stays in torch."""
+    below = torch.fx.Graph()
+    value = below.placeholder("x")
+    for operator in left:
+        value = below.call_function(operator, (value,))
+    below.output((value,))
+    parts = torch.nn.Module()
+    parts.add_module("_run_on_acc_0", torch.nn.Identity())
+    parts.add_module("_run_on_gpu_1", torch.fx.GraphModule(torch.nn.Module(), below))
+    outer = torch.fx.Graph()
+    value = outer.call_module("_run_on_acc_0", (outer.placeholder("image"),))
+    if left:
+        value = outer.call_module("_run_on_gpu_1", (value,))
+    outer.output(outer.call_function(getitem, (value, 0)))
+    return torch.fx.GraphModule(parts, outer)
 
 
 class FakeEngines28(FakeEngines):
@@ -170,11 +191,11 @@ def test_it_is_compiled_without_tf32_in_the_profiles_workspace(manifest: Manifes
 
 
 def test_a_layer_that_is_left_to_torch_is_an_error_and_a_cast_is_told(manifest: Manifest, library: Any) -> None:
-    library.dynamo = FakeEngines(("aten._to_copy.default", "aten.convolution.default"))
+    library.dynamo = FakeEngines((torch.ops.aten._to_copy.default, torch.ops.aten.convolution.default))
     with pytest.raises(TargetError, match=r"leaves layers to torch: aten\.convolution\.default"):
         compiled(manifest, library)
     assert not (manifest.path / "engines").exists()
-    library.dynamo = FakeEngines(("aten._to_copy.default",))
+    library.dynamo = FakeEngines((torch.ops.aten._to_copy.default,))
     sidecar = json.loads(torch_trt.sidecar_of(compiled(manifest, library)).read_text())
     assert sidecar["left_to_torch"] == ["aten._to_copy.default"]
 
