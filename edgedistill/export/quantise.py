@@ -2,8 +2,8 @@
 
 onnxruntime's quantiser writes them (onnxruntime.quantization, `QDQQuantizer`). Projection and head stay as they are in
 every precision. No single file serves every runtime, so there are two dialects: onnxruntime's CPU kernels want uint8
-activations with a zero point and an int32 bias, and TensorRT's parser refuses both ("Non-zero zero point is not
-supported"; "input has type Int32 but must have type FP8, FP4, Int4, Int8, or UInt8").
+activations with a zero point and an int32 bias, which OpenVINO reads as well, and TensorRT's parser refuses both
+("Non-zero zero point is not supported"; "input has type Int32 but must have type FP8, FP4, Int4, Int8, or UInt8").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import onnx
 from onnxruntime.quantization import QDQQuantizer, QuantType, TensorsData
 
-from ..targets.names import CPU
+from ..targets.names import ON_CPU
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")  # operators with weights: a layer
 
@@ -63,9 +63,9 @@ TENSORRT = Dialect(
 def dialect_for(runtimes: Sequence[str]) -> Dialect:
     """The dialect that all of a board's runtimes read: a bundle holds one int8 file.
 
-    TensorRT's is plain ONNX that every onnxruntime runs, too, if slowly; onnxruntime's is for its CPU kernels alone.
+    TensorRT's is plain ONNX that every onnxruntime runs, too, if slowly; onnxruntime's is for processors alone.
     """
-    return ONNXRUNTIME if set(runtimes) <= {CPU} else TENSORRT
+    return ONNXRUNTIME if set(runtimes) <= set(ON_CPU) else TENSORRT
 
 
 def quantisable(model: onnx.ModelProto, dialect: Dialect) -> list[str]:

@@ -11,6 +11,7 @@ from ..distil.config import TrainConfig
 from ..distil.lesson import Lesson
 from ..distil.student import Student
 from ..profiles import Runtime
+from ..targets.names import CPU
 from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
 from .calibrate import Photos
@@ -43,7 +44,7 @@ class Shipped:
             photos=photos,
             fine_tune=(lambda: self._fine_tuned(photos)) if fine_tune else None,
             worth=(lambda int8, fp32: self._worth(int8, fp32, photos, runtime.threads))
-            if only_if_faster and dialect is ONNXRUNTIME
+            if only_if_faster and dialect is ONNXRUNTIME and CPU in runtime.prefer  # which is what the trial runs
             else None,
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import hard_for_int8
 import numpy as np
@@ -15,12 +17,15 @@ import tiny_bundle
 from hard_for_int8 import images
 from onnx import TensorProto, numpy_helper
 
+from edgedistill.distil.config import TrainConfig
 from edgedistill.export.calibrate import METHODS, Photos, drawn, ranges
 from edgedistill.export.graph import GraphFacts, GraphSpec, check_graph
 from edgedistill.export.int8 import ENOUGH, FineTuned, Int8Graph, Likeness, flaw_of, make_int8
 from edgedistill.export.models import TOLERANCE, Int8, export_models
 from edgedistill.export.quantise import ONNXRUNTIME, TENSORRT, Dialect, dialect_for, layers, quantisable, quantised
 from edgedistill.export.speed import CLEARLY, trial
+from edgedistill.export.stages import Shipped
+from edgedistill.profiles import load_profile
 from edgedistill.targets.golden import FARTHEST
 from edgedistill.targets.ort import Session
 from edgedistill.targets.providers import Settings
@@ -116,12 +121,28 @@ def test_a_layer_that_is_left_in_float_keeps_its_weights(easy: Path) -> None:
     ("runtimes", "dialect"),
     [
         (("onnxruntime-cpu",), ONNXRUNTIME),
+        (load_profile("intel-n100").runtime.prefer, ONNXRUNTIME),
+        (("onnxruntime-openvino",), ONNXRUNTIME),
         (("tensorrt", "onnxruntime-cuda"), TENSORRT),
         (("onnxruntime-cpu", "tensorrt"), TENSORRT),
     ],
 )
 def test_the_dialect_is_one_that_every_runtime_of_the_board_reads(runtimes: tuple[str, ...], dialect: Dialect) -> None:
     assert dialect_for(runtimes) is dialect
+
+
+@pytest.mark.parametrize(
+    ("profile", "tried"), [("cpu", True), ("intel-n100", True), ("cuda", False), ("jetson-orin-nano", False)]
+)
+def test_a_board_whose_processor_runs_int8_gets_the_trial(
+    monkeypatch: pytest.MonkeyPatch, profile: str, tried: bool
+) -> None:
+    monkeypatch.setattr(Photos, "of", lambda *_: PHOTOS)
+    nothing: Any = SimpleNamespace(store=None, rows=None)
+    student = Shipped(nothing, nothing, nothing, nothing, nothing, TrainConfig(size=32, batch=8), nothing)
+    runtime = load_profile(profile).runtime
+    assert (student.int8(runtime, fine_tune=False, only_if_faster=True).worth is not None) == tried
+    assert student.int8(runtime, fine_tune=False, only_if_faster=False).worth is None
 
 
 def test_nothing_is_printed(easy: Path, capsys: pytest.CaptureFixture[str]) -> None:
