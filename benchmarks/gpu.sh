@@ -3,8 +3,9 @@
 #
 #     sh benchmarks/gpu.sh [OUT]            from the repository root; OUT (.edgedistill/gpu) gets gpu.json, logs and rows
 #
-# Needs python3 with a CUDA build of torch and the packages of the [build] extra. What is missing of open_clip_torch,
-# ftfy and wcwidth is taken from wheels in $WHEELS (.wheels), fetched beforehand with
+# Needs python3 with a CUDA build of torch and the packages of the [build] extra. With onnxruntime-gpu in the place of
+# onnxruntime, and with TensorRT, a bundle is measured under them, too; without, those parts are not run. What is missing
+# of open_clip_torch, ftfy and wcwidth is taken from wheels in $WHEELS (.wheels), fetched beforehand with
 #
 #     python3 -m pip download --no-deps -d .wheels open_clip_torch ftfy wcwidth
 #
