@@ -64,6 +64,13 @@ def build(tool: Path, run: Run, engine: Path, options: Options) -> Summary:
     """
     require_onnx(run.onnx)
     version = version_of(tool)
+    if options.dla_core is not None and _major(version) < 11:
+        # It sets kFP16 and kPREFER_PRECISION_CONSTRAINTS for every DLA, which no strongly typed network may have
+        # (sampleEngines.cpp; NVIDIA/TensorRT issue 4228).
+        raise TargetError(
+            f"trtexec of TensorRT {version} builds no strongly typed engine for DLA core {options.dla_core}",
+            "Install TensorRT's Python module, or take engine.dla_core out of the profile: it then runs on the GPU.",
+        )
     place = this_place("trtexec", version)
     part = engine.with_name(f".{engine.name}.{os.getpid()}.part")
     engine.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +80,7 @@ def build(tool: Path, run: Run, engine: Path, options: Options) -> Summary:
             extra = [f"--onnx={run.onnx}", f"--saveEngine={part}"]
             extra += [f"--timingCacheFile={engine.with_name(cache_name(place))}"]
             extra += _build_arguments(run, version, workspace_mb, options.dla_core)
-            done = _run([str(tool), *extra, *_time_arguments(run, version)])
+            done = _run([str(tool), *extra, *_time_arguments(run, version, options.dla_core)])
             said = parse(done.stdout)
             if done.returncode == 0 and said.passed and part.is_file():
                 part.replace(engine)
@@ -99,15 +106,15 @@ def compile(
     place = this_place("trtexec", version_of(tool))
     stale = "asked for" if again else why_stale(run.onnx, engine, place, options)
     if stale is None:
-        return time(tool, run, engine)
+        return time(tool, run, engine, options)
     check_free(free_mb)
     log.warning("building %s with %s (%s); this can take minutes", engine, tool, stale)
     return build(tool, run, engine, options)
 
 
-def time(tool: Path, run: Run, engine: Path) -> Summary:
-    """Time an engine that is there. TargetError with trtexec's own words."""
-    done = _run([str(tool), f"--loadEngine={engine}", *_time_arguments(run, version_of(tool))])
+def time(tool: Path, run: Run, engine: Path, options: Options) -> Summary:
+    """Time an engine that is there, and was built with these options. TargetError with trtexec's own words."""
+    done = _run([str(tool), f"--loadEngine={engine}", *_time_arguments(run, version_of(tool), options.dla_core)])
     said = parse(done.stdout)
     if done.returncode != 0 or not said.passed:
         raise _failure(tool, run, done, said)[0]
@@ -135,16 +142,19 @@ def _build_arguments(run: Run, version: str, workspace_mb: int | None, dla_core:
         for kind, count in (("min", 1), ("opt", 1), ("max", MAX_BATCH)):
             found.append(f"--{kind}Shapes={INPUT}:{count}x{shape}")
     if dla_core is not None:
-        found += [f"--useDLACore={dla_core}", "--allowGPUFallback"]
+        found.append("--allowGPUFallback")
     return found
 
 
-def _time_arguments(run: Run, version: str) -> list[str]:
-    """How a query is timed, said in full, since the defaults changed in 11: with copies, without spinning."""
+def _time_arguments(run: Run, version: str, dla_core: int | None) -> list[str]:
+    """How a query is timed, said in full, since the defaults changed in 11: with copies, without spinning. On the core
+    that the engine is built for: one is not loaded without."""
     found = [f"--warmUp={round(run.warmup_s * 1000)}", f"--duration={max(1, round(run.seconds))}"]
     found.append("--percentile=50,95,99")
     if run.free_batch:
         found.append(f"--shapes={INPUT}:1x{run.size}x{run.size}x3")
+    if dla_core is not None:
+        found.append(f"--useDLACore={dla_core}")
     if _major(version) >= 11:
         found += ["--includeDataTransfers", "--noSpinWait"] + ([] if run.cuda_graph else ["--noCudaGraph"])
     elif run.cuda_graph:

@@ -33,14 +33,21 @@ if unknown := sorted(set(flags) - set({known!r}.split())):
     sys.exit(1)
 if "help" in flags:
     sys.exit(0)
+def fail(words):
+    print("[01/01/2026-00:00:00] [E] " + words)
+    print("&&&& FAILED TensorRT.trtexec [TensorRT v{code}] # trtexec")
+    sys.exit(1)
+core = flags.get("useDLACore", "")
+if "stronglyTyped" in flags and core and {code} < 110000:
+    fail("Error[3]: createNetworkBuildConfig: API Usage Error (condition: !config.getFlag(BuilderFlag::kFP16))")
+if "loadEngine" in flags and open(flags["loadEngine"]).read() != "engine" + core:
+    fail("Error[1]: the engine was built for another DLA core than the runtime's")
 if "onnx" in flags:
     if int(flags.get("memPoolSize", "workspace:99999").partition(":")[2]) > {memory_mb}:
         if {killed}:
             os.kill(os.getpid(), 9)
-        print("[01/01/2026-00:00:00] [E] Error[2]: [virtualMemoryBuffer.cpp] Error Code 2: OutOfMemory")
-        print("&&&& FAILED TensorRT.trtexec [TensorRT v{code}] # trtexec")
-        sys.exit(1)
-    open(flags["saveEngine"], "w").write("engine")
+        fail("Error[2]: [virtualMemoryBuffer.cpp] Error Code 2: OutOfMemory")
+    open(flags["saveEngine"], "w").write("engine" + core)
     open(flags["timingCacheFile"], "w").write("timings")
 new = {code} >= 110000
 copies = "includeDataTransfers" in flags if new else "noDataTransfers" not in flags
@@ -124,7 +131,7 @@ def test_a_flag_that_a_version_does_not_have_fails(
     own = trtexec._time_arguments
     monkeypatch.setattr(trtexec, "_time_arguments", lambda *asked: [*own(*asked), "--warmup=1"])
     with pytest.raises(TargetError, match="Unknown option: --warmup 1"):
-        trtexec.time(make_tool(code), what, tmp_path / "x.engine")
+        trtexec.time(make_tool(code), what, tmp_path / "x.engine", Options())
 
 
 def test_11_names_no_precision_and_no_calibration(make_tool: MakeTool) -> None:
@@ -133,15 +140,34 @@ def test_11_names_no_precision_and_no_calibration(make_tool: MakeTool) -> None:
     assert {"useCudaGraph", "stronglyTyped", "noDataTransfers"} <= FLAGS["110201"] & FLAGS["101300"]
 
 
-def test_a_free_batch_gets_its_shapes_and_a_dla_its_core(
-    make_tool: MakeTool, what: trtexec.Run, tmp_path: Path
-) -> None:
-    trtexec.build(make_tool(), replace(what, free_batch=True), tmp_path / "x.engine", Options(dla_core=1))
+def test_a_free_batch_gets_its_shapes(make_tool: MakeTool, what: trtexec.Run, tmp_path: Path) -> None:
+    trtexec.build(make_tool(), replace(what, free_batch=True), tmp_path / "x.engine", Options())
     (flags,) = calls(tmp_path)
     shapes = {name: flags[name] for name in ("minShapes", "optShapes", "maxShapes", "shapes")}
     assert set(shapes.values()) == {"image:1x224x224x3", "image:64x224x224x3"}
     assert shapes["maxShapes"] == "image:64x224x224x3"
-    assert (flags["useDLACore"], flags["allowGPUFallback"]) == ("1", "")
+
+
+def test_a_dla_engine_is_built_for_its_core_and_timed_on_it(
+    make_tool: MakeTool, what: trtexec.Run, tmp_path: Path
+) -> None:
+    tool, engine = make_tool("110201"), tmp_path / "x.engine"
+    for _ in range(2):
+        assert trtexec.compile(tool, what, engine, Options(dla_core=1)).passed
+    built, timed = calls(tmp_path)
+    assert (built["useDLACore"], built["allowGPUFallback"]) == ("1", "")
+    assert (timed["useDLACore"], timed["loadEngine"]) == ("1", str(engine))
+
+
+@pytest.mark.parametrize("code", ["100300", "101300"])
+def test_a_dla_is_refused_in_two_lines_where_trtexec_cannot_be_strict(
+    make_tool: MakeTool, what: trtexec.Run, tmp_path: Path, code: str
+) -> None:
+    version = VERSIONS[code].replace(".", r"\.")
+    with pytest.raises(TargetError, match=f"{version} builds no strongly typed engine for DLA core 0") as caught:
+        trtexec.build(make_tool(code), what, tmp_path / "x.engine", Options(dla_core=0))
+    assert "take engine.dla_core out of the profile" in caught.value.todo
+    assert not calls(tmp_path)  # no build was begun
 
 
 def test_an_engine_that_fits_is_only_timed(make_tool: MakeTool, what: trtexec.Run, tmp_path: Path) -> None:
