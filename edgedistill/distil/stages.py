@@ -37,7 +37,7 @@ from .unfold import is_folded
 # Versions of the two stages; when to raise them: work/stage.py.
 DISTIL = 3  # a student: methods, loop, batches, students
 ANSWERS = 2  # what it answers
-FINE_TUNE = 1  # a student that learned with int8's steps in its way
+FINE_TUNE = 2  # a student that learned with int8's steps in its way
 
 log = logging.getLogger(__name__)
 
@@ -213,19 +213,24 @@ def trained_for_int8(
     config: TrainConfig,
     photos: np.ndarray,
     progress: Progress,
+    *,
+    symmetric: bool,
 ) -> tuple[Stage, str]:
     """The student that `trained` left, taught its lesson a little longer with int8's steps in its way (fine_tune.py),
-    and in words what that took. `config`: how it was trained; `photos` uint8 [K,S,S,3] show what its layers see."""
+    and in words what that took. `config`: how it was trained; `photos` uint8 [K,S,S,3] show what its layers see;
+    `symmetric`: whether the runtime's steps lie around zero."""
     epochs = config.epochs or epochs_for(len(lesson.rows))
     config = fine_tune.config_for(config, epochs)
     described = _described(start, lesson, store, config)
     shown = hashlib.sha256(photos.tobytes()).hexdigest()
-    stage = work.stage("fine-tune", {**described, "trained": trained.path.name, "photos": shown}, version=FINE_TUNE)
+    inputs = {**described, "trained": trained.path.name, "photos": shown, "symmetric": symmetric}
+    stage = work.stage("fine-tune", inputs, version=FINE_TUNE)
     words = f"fine-tuned for int8 for {config.epochs} more epochs of {len(lesson.rows)} photos"
     if not stage.ready():
         log.info("int8 loses too much: the student is %s; --qat never leaves this out", words)
         began = time.monotonic()
-        loop.train(fine_tune.with_steps(start.finished(trained), photos), lesson, config, stage.begin(), progress)
+        student = fine_tune.with_steps(start.finished(trained), photos, symmetric=symmetric)
+        loop.train(student, lesson, config, stage.begin(), progress)
         stage.finish()
         log.info("fine-tuning took %.0f s", time.monotonic() - began)
     return stage, words

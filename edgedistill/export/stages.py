@@ -16,7 +16,7 @@ from ..work.console import Progress
 from ..work.stage import Stage, WorkFolder
 from .calibrate import Photos
 from .models import Int8
-from .quantise import ONNXRUNTIME, dialect_for
+from .quantise import ONNXRUNTIME, Dialect, dialect_for
 from .speed import trial
 
 log = logging.getLogger(__name__)
@@ -42,16 +42,23 @@ class Shipped:
         return Int8(
             dialect=dialect,
             photos=photos,
-            fine_tune=(lambda: self._fine_tuned(photos)) if fine_tune else None,
+            fine_tune=(lambda: self._fine_tuned(photos, dialect)) if fine_tune else None,
             worth=(lambda int8, fp32: self._worth(int8, fp32, photos, runtime.threads))
             if only_if_faster and dialect is ONNXRUNTIME and CPU in runtime.prefer  # which is what the trial runs
             else None,
         )
 
-    def _fine_tuned(self, photos: Photos) -> tuple[Student, str]:
-        shown, progress = photos.calibrating, self.progress
+    def _fine_tuned(self, photos: Photos, dialect: Dialect) -> tuple[Student, str]:
         stage, words = distil_stages.trained_for_int8(
-            self.work, self.start, self.stage, self.lesson, self.store_stage, self.config, shown, progress
+            self.work,
+            self.start,
+            self.stage,
+            self.lesson,
+            self.store_stage,
+            self.config,
+            photos.calibrating,
+            self.progress,
+            symmetric=dialect.symmetric,
         )
         return self.start.finished(stage), words
 
