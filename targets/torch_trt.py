@@ -6,8 +6,9 @@ compiling needs timm and safetensors too, running does not. Calls are those of t
 documentation of `torch_tensorrt.dynamo.compile`, `save` and `load`; precision lies in the module, which TensorRT takes
 as it is (strongly typed), as in `trt.py`.
 
-A program fits one torch, torch-tensorrt, GPU and bundle: the sidecar beside it says which, and any difference means
-compiling again. It is made and read on this machine alone, and read only where its hash is the sidecar's.
+A program fits one torch, torch-tensorrt, board and bundle: the sidecar beside it (trt_sidecar.py) says which, and any
+difference means compiling again. It is made and read on this machine alone, and read only where its hash is the
+sidecar's.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from .atomic import sha256_file, write_json
-from .cudart import gpus
 from .errors import TargetError, first_line, last_line
 from .head import read_head
 from .manifest import Manifest, read_json
@@ -31,12 +30,12 @@ from .names import TORCH_TENSORRT
 from .outside import read_bytes
 from .safetensors_header import read_header
 from .session import OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
+from .trt_sidecar import Options, Place, seal, this_place, why_unsealed
 
 log = logging.getLogger(__name__)
 
 MOST_WEIGHTS = 8 << 30  # bytes of a student's
 
-SIDECAR_SCHEMA = 1
 SOURCES = ("student.json", "student.safetensors", "class_vectors.safetensors")
 PRECISIONS = ("fp32", "fp16")
 # ATen's names of what has weights. Casts and the like may stay in torch: a layer may not.
@@ -62,11 +61,11 @@ def program_of(manifest: Manifest, precision: str, *, again: bool = False) -> Pa
     """The path of this precision's compiled program, made now if there is none that fits this machine (or `again`)."""
     torch, torch_tensorrt = load_torch_tensorrt()
     program = manifest.place(f"engines/{precision}-{TORCH_TENSORRT}.pt2")
-    stale = "asked for" if again else why_stale(manifest, precision, program, torch, torch_tensorrt)
+    options = Options(workspace_mb=(manifest.profile.get("engine") or {}).get("workspace_mb"))
+    stale = "asked for" if again else why_stale(manifest, precision, program, torch, torch_tensorrt, options)
     if stale is not None:
         log.warning("compiling %s (%s); this can take minutes", program, stale)
-        workspace_mb = (manifest.profile.get("engine") or {}).get("workspace_mb")
-        compile(manifest, precision, program, torch, torch_tensorrt, workspace_mb=workspace_mb)
+        compile(manifest, precision, program, torch, torch_tensorrt, options)
     return program
 
 
@@ -76,8 +75,8 @@ def compile(
     program: Path,
     torch: Any,
     torch_tensorrt: Any,
+    options: Options,
     *,
-    workspace_mb: int | None = None,
     device: str = "cuda",
 ) -> dict[str, Any]:
     """Compile the student for this GPU, one image a call, and write `program` and its sidecar; returns the sidecar.
@@ -90,7 +89,7 @@ def compile(
     try:
         exported = torch.export.export(module, (example,))
         made = torch_tensorrt.dynamo.compile(
-            exported, arg_inputs=[example], **_options(torch_tensorrt.dynamo.compile, workspace_mb)
+            exported, arg_inputs=[example], **_options(torch_tensorrt.dynamo.compile, options.workspace_mb)
         )
     except Exception as error:  # what it raises has no common base, some of it is a bare Exception
         raise _told(f"torch-tensorrt cannot compile {precision} of {manifest.path}", error) from error
@@ -108,14 +107,8 @@ def compile(
         raise _told(f"torch-tensorrt cannot save {program}", error) from error
     finally:
         partial.unlink(missing_ok=True)
-    sidecar = {
-        **_made_for(manifest, precision, torch, torch_tensorrt),
-        "program_sha256": sha256_file(program),
-        "left_to_torch": left,
-        "compile_seconds": round(perf_counter() - began, 1),
-    }
-    write_json(sidecar_of(program), sidecar)
-    return sidecar
+    built = {"left_to_torch": left, "compile_seconds": round(perf_counter() - began, 1)}
+    return seal(program, _made_from(manifest, precision), _place(torch, torch_tensorrt), options, built)
 
 
 def _options(compile: Any, workspace_mb: int | None) -> dict[str, Any]:
@@ -244,36 +237,19 @@ def _tensors(manifest: Manifest, name: str) -> dict[str, np.ndarray]:
         raise _told(f"{path} is damaged", error) from error
 
 
-def why_stale(manifest: Manifest, precision: str, program: Path, torch: Any, torch_tensorrt: Any) -> str | None:
+def why_stale(
+    manifest: Manifest, precision: str, program: Path, torch: Any, torch_tensorrt: Any, options: Options
+) -> str | None:
     """Why `program` has to be compiled (again) before it can run here, in words; None when it fits."""
-    sidecar_path = sidecar_of(program)
-    if not program.is_file() or not sidecar_path.is_file():
-        return "there is none yet"
-    sidecar = read_json(sidecar_path)
-    for key, value in _made_for(manifest, precision, torch, torch_tensorrt).items():
-        if sidecar.get(key) != value:
-            return f"{key} was {sidecar.get(key)!r} and is {value!r}"
-    if sidecar.get("program_sha256") != sha256_file(program):
-        return "its content is not what was compiled"
-    return None
+    return why_unsealed(program, _made_from(manifest, precision), _place(torch, torch_tensorrt), options)
 
 
-def sidecar_of(program: Path) -> Path:
-    return program.with_name(program.name + ".json")
+def _place(torch: Any, torch_tensorrt: Any) -> Place:
+    return this_place(TORCH_TENSORRT, f"{torch_tensorrt.__version__}, torch {torch.__version__}")
 
 
-def _made_for(manifest: Manifest, precision: str, torch: Any, torch_tensorrt: Any) -> dict[str, Any]:
-    """What a program is bound to."""
-    found = gpus()
-    return {
-        "schema": SIDECAR_SCHEMA,
-        "precision": precision,
-        "torch": str(torch.__version__),
-        "torch_tensorrt": str(torch_tensorrt.__version__),
-        "gpu": found[0].name if found else "",
-        "compute_capability": found[0].compute_capability if found else "",
-        "sources": {name: manifest.data["files"].get(name) for name in SOURCES},
-    }
+def _made_from(manifest: Manifest, precision: str) -> dict[str, Any]:
+    return {"precision": precision, "sources": {name: manifest.data["files"].get(name) for name in SOURCES}}
 
 
 class Session:

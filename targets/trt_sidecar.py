@@ -1,7 +1,8 @@
 """What a TensorRT engine fits: a JSON file beside it, and what is different here.
 
-An engine fits one build of TensorRT and one kind of GPU, and answers for one ONNX file. TensorRT finds some of this
-out by itself and says it in a number; the sidecar names it before.
+An engine fits one build of TensorRT and one kind of GPU, and answers for what it was made from: one ONNX file, or for
+torch-tensorrt a student's files. TensorRT finds some of this out by itself and says it in a number; the sidecar names
+it before.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine is at home. library: `tensorrt`, `tensorrt_rtx` or, built by the tool, `trtexec`. board_module:
-    of a Jetson, such as "p3767-0003": two modules may share the name of their GPU."""
+    """Where an engine is at home. library: `tensorrt`, `tensorrt_rtx`, `torch-tensorrt` or, built by the tool,
+    `trtexec`. board_module: of a Jetson, such as "p3767-0003": two modules may share the name of their GPU."""
 
     library: str
     version: str
@@ -70,18 +71,29 @@ def sidecar_of(engine: Path) -> Path:
 
 
 def write_sidecar(engine: Path, onnx: Path, place: Place, options: Options, built: dict[str, Any]) -> dict[str, Any]:
-    """Write what the finished `engine` fits, with facts about its building; returns it."""
+    """Write what the finished `engine` of this ONNX file fits, with facts about its building; returns it."""
+    return seal(engine, _of_onnx(onnx), place, options, built)
+
+
+def seal(
+    engine: Path, made_from: dict[str, Any], place: Place, options: Options, built: dict[str, Any]
+) -> dict[str, Any]:
+    """`write_sidecar` for an engine of something else; made_from: names and hashes that tell it from any other."""
     content = {
         "schema": SCHEMA,
         **asdict(place),
         **asdict(options),
         "power_mode": power_mode(),
-        "onnx_sha256": sha256_file(onnx),
+        **made_from,
         "engine_sha256": sha256_file(engine),
         **built,
     }
     write_json(sidecar_of(engine), content)
     return content
+
+
+def _of_onnx(onnx: Path) -> dict[str, Any]:
+    return {"onnx_sha256": sha256_file(onnx)}
 
 
 def read_sidecar(engine: Path) -> dict[str, Any] | None:
@@ -92,14 +104,18 @@ def read_sidecar(engine: Path) -> dict[str, Any] | None:
 
 def why_stale(onnx: Path, engine: Path, place: Place, options: Options) -> str | None:
     """Why `engine` has to be built (again) before it can answer for `onnx` here, in words; None when it fits."""
+    return why_unsealed(engine, _of_onnx(onnx), place, options)
+
+
+def why_unsealed(engine: Path, made_from: dict[str, Any], place: Place, options: Options) -> str | None:
+    """`why_stale` for an engine of something else, by what `seal` was told."""
     try:
         sidecar = read_sidecar(engine)
     except TargetError as error:
         return error.wrong
     if sidecar is None or not engine.is_file():
         return "there is none yet"
-    wanted = {**asdict(place), **asdict(options), "onnx_sha256": sha256_file(onnx)}
-    return _difference(sidecar, wanted) or _damage(sidecar, engine)
+    return _difference(sidecar, {**asdict(place), **asdict(options), **made_from}) or _damage(sidecar, engine)
 
 
 def refuse_foreign(engine: Path, place: Place) -> dict[str, Any]:

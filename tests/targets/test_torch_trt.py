@@ -24,12 +24,14 @@ from edgedistill.distil.student_files import load_student, save_student
 from edgedistill.export.graph import BakedClassifier
 from edgedistill.export.models import run_torch
 from edgedistill.profiles import load_profile
-from edgedistill.targets import runtimes, torch_trt
+from edgedistill.targets import runtimes, torch_trt, trt_sidecar
 from edgedistill.targets.atomic import sha256_file
 from edgedistill.targets.errors import TargetError
 from edgedistill.targets.manifest import Manifest
+from edgedistill.targets.trt_sidecar import Options, sidecar_of
 
 SIZE, DIM, NAME = 32, 24, "test_resnet"
+OPTIONS = Options(workspace_mb=64)
 NAMES = ("bolt", "nut", "gear")
 
 
@@ -144,7 +146,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def compiled(manifest: Manifest, library: Any, precision: str = "fp32") -> Path:
     path = manifest.path / "engines" / f"{precision}-torch-tensorrt.pt2"
-    torch_trt.compile(manifest, precision, path, torch, library, workspace_mb=64, device="cpu")
+    torch_trt.compile(manifest, precision, path, torch, library, OPTIONS, device="cpu")
     return path
 
 
@@ -196,7 +198,7 @@ def test_a_layer_that_is_left_to_torch_is_an_error_and_a_cast_is_told(manifest: 
         compiled(manifest, library)
     assert not (manifest.path / "engines").exists()
     library.dynamo = FakeEngines((torch.ops.aten._to_copy.default,))
-    sidecar = json.loads(torch_trt.sidecar_of(compiled(manifest, library)).read_text())
+    sidecar = json.loads(sidecar_of(compiled(manifest, library)).read_text())
     assert sidecar["left_to_torch"] == ["aten._to_copy.default"]
 
 
@@ -206,19 +208,33 @@ def test_any_error_of_torch_tensorrt_becomes_two_lines(manifest: Manifest, libra
         compiled(manifest, library)
 
 
-def test_a_program_is_stale_once_anything_it_was_made_for_differs(manifest: Manifest, library: Any) -> None:
-    def stale() -> str | None:
-        return torch_trt.why_stale(manifest, "fp32", path, torch, library)
+def test_a_program_is_stale_once_anything_it_was_made_for_differs(
+    manifest: Manifest, library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(options: Options = OPTIONS, precision: str = "fp32") -> str | None:
+        return torch_trt.why_stale(manifest, precision, path, torch, library, options)
 
     path = manifest.path / "engines" / "fp32-torch-tensorrt.pt2"
     assert stale() == "there is none yet"
     compiled(manifest, library)
     assert stale() is None
+    assert stale(Options(workspace_mb=32)) == "workspace_mb was 64 and is 32"
+    assert stale(precision="fp16") == "precision was 'fp32' and is 'fp16'"
     library.__version__ = "2.14.0"
-    assert stale() == "torch_tensorrt was '2.13.0' and is '2.14.0'"
+    told = f"version was '2.13.0, torch {torch.__version__}' and is '2.14.0, torch {torch.__version__}'"
+    assert stale() == told
     library.__version__ = "2.13.0"
+    sidecar = sidecar_of(path)
+    kept = sidecar.read_text()
+    for key, value in (("multiprocessors", 8), ("board_module", "p3767-0003"), ("sources", {})):
+        sidecar.write_text(json.dumps({**json.loads(kept), key: value}))
+        monkeypatch.setattr(trt_sidecar, "board_module", lambda: "p3767-0000")
+        assert (stale() or "").startswith(f"{key} was {value!r} and is ")
+    sidecar.write_text("{")
+    assert "is not valid JSON" in (stale() or "")  # so it is compiled again
+    sidecar.write_text(kept)
     path.write_bytes(path.read_bytes() + b"x")
-    assert stale() == "its content is not what was compiled"
+    assert stale() == "its content is not what was built"
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
