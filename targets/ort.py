@@ -123,8 +123,8 @@ class Graph:
         return found
 
     def close(self) -> None:
-        """Free the model."""
-        del self.session
+        """Free the model. May be called twice."""
+        self.session = None
         if self._watching is not None:
             self._watching.cleanup()
 

@@ -61,6 +61,7 @@ def test_it_says_what_it_is(tmp_path: Path) -> None:
     assert (described["name"], described["provider"]) == ("onnxruntime-cpu", "CPUExecutionProvider")
     assert described["threads"] == 2
     session.close()
+    session.close()
 
 
 def test_zero_threads_mean_the_physical_cores(tmp_path: Path) -> None:
