@@ -14,17 +14,31 @@ from .errors import TargetError
 
 log = logging.getLogger(__name__)
 
+OLDEST = (10, 3)  # JetPack 6.1's: what is older builds and runs engines by other calls
+
 
 def load_tensorrt(module: str = "tensorrt") -> Any:
-    """The module of that name. TargetError where it cannot be imported."""
+    """The module of that name. TargetError where it cannot be imported or is too old."""
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except (ImportError, OSError) as error:
         raise TargetError(
             f"{module} cannot be imported: {error}",
             "On a Jetson it belongs to JetPack: make the environment with --system-site-packages, and in a container "
             "use one that holds TensorRT. Elsewhere: pip install tensorrt",
         ) from error
+    if module == "tensorrt":  # RTX counts for itself
+        refuse_older(str(found.__version__))
+    return found
+
+
+def refuse_older(version: str) -> None:
+    """TargetError for a TensorRT such as "8.6.1" that is older than any this works with."""
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise TargetError(
+            f"TensorRT {version} is too old: {'.'.join(map(str, OLDEST))} is the oldest that works here",
+            "On a Jetson install JetPack 6.1 or later; or take --runtime onnxruntime-cuda.",
+        )
 
 
 def new_logger(trt: Any) -> Any:

@@ -18,6 +18,7 @@ from .lifeline import bound
 from .onnx_file import require_onnx
 from .session import INPUT, MAX_BATCH
 from .trt_build import OUT_OF_MEMORY, cache_name, check_free, workspaces
+from .trt_module import refuse_older
 from .trt_sidecar import Options, this_place, why_stale, write_sidecar
 from .trtexec_output import Summary, parse
 
@@ -64,6 +65,7 @@ def build(tool: Path, run: Run, engine: Path, options: Options) -> Summary:
     """
     require_onnx(run.onnx)
     version = version_of(tool)
+    refuse_older(version)
     if options.dla_core is not None and _major(version) < 11:
         # It sets kFP16 and kPREFER_PRECISION_CONSTRAINTS for every DLA, which no strongly typed network may have
         # (sampleEngines.cpp; NVIDIA/TensorRT issue 4228).

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import fake_tensorrt
@@ -214,3 +217,15 @@ def test_a_missing_tensorrt_says_where_it_comes_from() -> None:
     with pytest.raises(TargetError, match="tensorrt_of_the_future cannot be imported") as caught:
         trt.load_tensorrt("tensorrt_of_the_future")
     assert "--system-site-packages" in caught.value.todo
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.0.1.6", "10.2.0"])
+def test_a_tensorrt_that_is_too_old_is_refused_by_name(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    monkeypatch.setattr(sys.modules["tensorrt"], "__version__", version, raising=False)
+    with pytest.raises(TargetError, match=f"TensorRT {re.escape(version)} is too old: 10.3 is the oldest") as caught:
+        trt.load_tensorrt()
+    assert "JetPack 6.1" in caught.value.todo
+    for later in fake_tensorrt.VERSIONS:
+        monkeypatch.setattr(sys.modules["tensorrt"], "__version__", later)
+        assert trt.load_tensorrt().__version__ == later

@@ -203,6 +203,14 @@ def test_what_trtexec_calls_an_error_is_repeated(make_tool: MakeTool, what: trte
         trtexec.build(tool, what, tmp_path / "x.engine", Options())
 
 
+def test_a_trtexec_that_is_too_old_is_refused_by_name(make_tool: MakeTool, what: trtexec.Run, tmp_path: Path) -> None:
+    tool = make_tool()
+    tool.write_text(tool.read_text().replace("v100300", "v8601"))
+    with pytest.raises(TargetError, match=r"TensorRT 8\.6\.1 is too old"):
+        trtexec.build(tool, what, tmp_path / "x.engine", Options())
+    assert not calls(tmp_path)
+
+
 def test_the_tool_is_found_on_the_path_and_where_jetpack_puts_it(
     make_tool: MakeTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
