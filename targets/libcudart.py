@@ -43,22 +43,24 @@ def open_library(needed: Iterable[str], names: Iterable[str] | None = None) -> c
     )
 
 
-def candidates(maps: Path = Path("/proc/self/maps"), path: Iterable[str] | None = None) -> Iterator[str]:
+def candidates(
+    maps: Path = Path("/proc/self/maps"), path: Iterable[str] | None = None, toolkits: Path = Path("/usr/local")
+) -> Iterator[str]:
     """Files and names to try, the likeliest first, each once: what this process has loaded, what lies beside its
     runtime, the loader's own, then what pip and toolkits put on this machine.
 
-    maps: the process's memory map; path: folders with packages (sys.path).
+    maps: the process's memory map; path: folders with packages (sys.path); toolkits: the folder of cuda-12.6 and such.
     """
     folders = [Path(folder or ".") for folder in (sys.path if path is None else path)]
     loaded = _loaded(maps)
     seen = set()
-    for name in _in_order(loaded, folders):
+    for name in _in_order(loaded, folders, toolkits):
         if name not in seen:
             seen.add(name)
             yield name
 
 
-def _in_order(loaded: list[Path], folders: list[Path]) -> Iterator[str]:
+def _in_order(loaded: list[Path], folders: list[Path], toolkits: Path) -> Iterator[str]:
     yield from (str(path) for path in loaded if path.name.startswith("libcudart.so"))
     for runtime in loaded:
         if runtime.name.startswith(_RUNTIMES):
@@ -68,7 +70,7 @@ def _in_order(loaded: list[Path], folders: list[Path]) -> Iterator[str]:
     yield from ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
     for folder in folders:
         yield from _wheels(folder)
-    yield from _copies(Path("/usr/local"), "cuda*/lib64/libcudart.so")
+    yield from _copies(toolkits, "cuda*/lib64/libcudart.so*")  # the plain name belongs to the package for developers
 
 
 def _wheels(folder: Path) -> Iterator[str]:

@@ -86,6 +86,13 @@ def test_without_any_of_this_the_loader_then_the_packages_are_asked(tmp_path: Pa
     assert str(tmp_path / CU12) in found
 
 
+def test_a_toolkit_without_the_developers_link_is_found(tmp_path: Path) -> None:
+    library = "cuda-12.6/lib64/libcudart.so.12"
+    wheel(tmp_path, library, "cuda-12.6/lib64/libcudart_static.a")
+    found = list(candidates(tmp_path / "no maps", [], tmp_path))
+    assert [name for name in found if name.startswith(str(tmp_path))] == [str(tmp_path / library)]
+
+
 def test_a_real_runtime_has_every_function_that_is_called() -> None:
     try:
         cuda = Cudart()
