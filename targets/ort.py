@@ -24,6 +24,10 @@ from .outside import read_bytes
 from .providers import PROVIDERS, Settings
 from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
 
+# Words of onnxruntime for a graph that it cannot record, as not every node of it runs on the GPU
+# (core/session/inference_session.cc; the second are those of earlier versions).
+_NO_RECORDING = ("use the graph capture feature", "use the cuda graph feature")
+
 
 class Graph:
     """Any graph in onnxruntime, under exactly one provider.
@@ -60,12 +64,8 @@ class Graph:
             # Without enable_fallback=0 a provider that fails is told on stdout, and the CPU's started instead.
             session = ort.InferenceSession(model_source(model_path), options, providers=wanted, enable_fallback=0)
         except errors as error:
-            raise TargetError(
-                f"onnxruntime {ort.__version__} cannot load {model_path} under {execution}: {first_line(error)}",
-                "Check that the file is whole, or update onnxruntime."
-                if provider == CPU
-                else f"Check that the file is whole, and the provider's libraries: {providers.WHERE[provider]}.",
-            ) from error
+            wrong = f"onnxruntime {ort.__version__} cannot load {model_path} under {execution}: {first_line(error)}"
+            raise TargetError(wrong, _remedy(provider, wrong)) from error
         session.disable_fallback()
         active = session.get_providers()[0]
         if active != execution:
@@ -223,3 +223,12 @@ def _check_graph(graph: Graph, path: str | Path) -> tuple[int, int | None, Outpu
     widths = [outputs[name].shape[1:] for name in OUTPUTS]
     empty = Outputs(*(np.zeros((0, *width), np.float32) for width in widths))
     return shape[1], shape[0] if isinstance(shape[0], int) else None, empty
+
+
+def _remedy(provider: str, wrong: str) -> str:
+    """What to do about a session that was not made."""
+    if any(words in wrong.lower() for words in _NO_RECORDING):
+        return "Set cuda_graph = false in the profile's [runtime]: this graph cannot be recorded whole."
+    if provider == CPU:
+        return "Check that the file is whole, or update onnxruntime."
+    return f"Check that the file is whole, and the provider's libraries: {providers.WHERE[provider]}."

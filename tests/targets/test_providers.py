@@ -154,6 +154,22 @@ def test_cuda_that_became_the_cpu_is_an_error_that_names_the_library(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("words", ["graph capture feature", "CUDA Graph feature"])
+def test_a_graph_that_cannot_be_recorded_is_told_to_be_run_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    class Refusing(onnxruntime.InferenceSession):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError(f"FAIL : This session cannot use the {words} as requested by the user")
+
+    onnx.save(colour_model(), tmp_path / "model.onnx")
+    with_cuda(monkeypatch, Refusing)
+    settings = Settings(io_binding=True, cuda_graph=True)
+    with pytest.raises(TargetError, match="as requested by the user") as caught:
+        Graph(tmp_path / "model.onnx", provider=names.CUDA, settings=settings)
+    assert caught.value.todo.startswith("Set cuda_graph = false in the profile's [runtime]")
+
+
 def test_a_provider_that_is_listed_but_computes_nothing_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
