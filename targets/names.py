@@ -1,7 +1,6 @@
 """The runtimes, precisions and levels of optimisation that a profile, a flag or a file of ours may name, once.
 
-It imports nothing heavy.
-What can be named is more than what can be made: an entry may wait for the code that builds or runs it.
+It imports nothing heavy. Every runtime here can be opened (runtimes.py), and every precision built.
 """
 
 from __future__ import annotations
