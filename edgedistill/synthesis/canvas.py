@@ -71,7 +71,7 @@ def squash(logits: Tensor) -> Tensor:
     """float [N,3,S,S] of any value, its channels the axes of colour, to RGB in 0..1."""
     axes = F.normalize(torch.tensor(_AXES, dtype=logits.dtype, device=logits.device), dim=1)
     to_rgb = (axes * axes.new_tensor(_AMPLITUDES)[:, None]).T * math.sqrt(3)  # [RGB, axis]; 1 on the first: grey
-    return torch.einsum("ca,nahw->nchw", to_rgb, logits).sigmoid()
+    return (to_rgb @ logits.flatten(2)).view_as(logits).sigmoid()
 
 
 def _noise(shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:

@@ -58,3 +58,10 @@ def test_nothing_is_grey_and_the_first_axis_is_brightness() -> None:
     assert squash(logits).flatten().tolist() == [0.5, 0.5, 0.5]
     logits[0, 0] = 1
     assert torch.allclose(squash(logits), torch.tensor(1.0).sigmoid())
+
+
+def test_colours_are_a_map_of_each_pixel_by_itself() -> None:
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    to_rgb = torch.stack([squash(one.double().view(1, 3, 1, 1)).logit().flatten() for one in torch.eye(3)], dim=1)
+    assert torch.allclose(squash(logits), torch.einsum("ca,nahw->nchw", to_rgb, logits).sigmoid())
+    assert torch.autograd.gradcheck(squash, (logits.requires_grad_(),))
