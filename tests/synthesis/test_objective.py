@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgedistill.synthesis.objective import (
     BatchNormStatistics,
+    _Moments,
     cosine,
     cross_entropy,
     energy,
@@ -92,6 +93,29 @@ def test_statistics_are_compared_layer_by_layer_where_images_were_seen() -> None
             layers.append(np.mean(off + (np.sqrt(rows.var(1) + layer.eps) / spread - 1) ** 2))
         values = layer(values)
     assert float(BatchNormStatistics(network, *PIXELS).distance(images)) == pytest.approx(np.mean(layers), rel=1e-6)
+
+
+def test_a_mean_far_beside_the_spread_costs_no_digits() -> None:
+    values = drawn(8, 2, 16, 16) * torch.tensor([0.01, 1.0]).view(2, 1, 1) + torch.tensor([300.0, -20.0]).view(2, 1, 1)
+    about = torch.tensor([299.98, -19.0])
+    mean, variance = _Moments.apply(values.float(), about)
+    right_variance, right_mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+    np.testing.assert_allclose(mean.numpy(), right_mean.numpy(), rtol=1e-6)
+    # Numbers near 300 are themselves 3e-5 apart.
+    np.testing.assert_allclose(variance.numpy(), right_variance.numpy(), rtol=5e-3)
+    plain = values.float().square().mean(dim=(0, 2, 3)) - values.float().mean(dim=(0, 2, 3)).square()
+    assert abs(plain[0] / right_variance[0] - 1) > 0.5  # without the shift little of it is left
+
+
+def test_gradients_are_those_of_the_plain_formula_in_float32_and_float64() -> None:
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
+        values = (2 * drawn(4, 3, 6, 6) + 1).to(dtype).requires_grad_()
+        weights = drawn(2, 3, seed=1).to(dtype)
+        variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+        (right,) = torch.autograd.grad((weights * torch.stack([mean, variance])).sum(), values)
+        found = torch.stack(_Moments.apply(values, torch.ones(3, dtype=dtype)))
+        (mine,) = torch.autograd.grad((weights * found).sum(), values)
+        assert torch.allclose(mine, right, rtol=tolerance, atol=tolerance * float(right.abs().max()))
 
 
 def test_images_as_they_were_remembered_are_at_no_distance() -> None:
