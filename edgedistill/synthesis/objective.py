@@ -1,6 +1,6 @@
 """What an image that is made under a teacher is asked for: the terms, each a number an image, all differentiable.
 
-N images, K views of each, features u [K,N,D] of unit length. No term reads the network that made the features.
+N images, K views of each, features u [N,K,D] of unit length. No term reads the network that made the features.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 def cosine(features: Tensor, targets: Tensor) -> Tensor:
     """[N]: mean over the views of ⟨u, target⟩, targets [N,D] of unit length."""
-    return torch.einsum("knd,nd->kn", features, targets).mean(0)
+    return (features @ targets[:, :, None]).mean(dim=(1, 2))
 
 
 def cross_entropy(features: Tensor, class_vectors: Tensor, scale: float, shares: Tensor) -> Tensor:
     """[N]: mean over the views of CE(scale · u Wᵀ, shares), W [C,D], shares [N,C]; at the teacher's own scale."""
     logits = scale * features @ class_vectors.T
-    return -(shares * logits.log_softmax(-1)).sum(-1).mean(0)
+    return -(shares[:, None] * logits.log_softmax(-1)).sum(-1).mean(1)
 
 
 def total_variation(images: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def likeness(features: Tensor, classes: Tensor) -> Tensor:
 
     An image's feature here is the mean of its views', so that no further pass is needed.
     """
-    unit = F.normalize(features.mean(0), dim=-1)
+    unit = F.normalize(features.mean(1), dim=-1)
     pairs = (classes[:, None] == classes) & ~torch.eye(len(classes), dtype=torch.bool, device=classes.device)
     return ((unit @ unit.T) * pairs).sum(1) / pairs.sum(1).clamp_min(1)
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Versions of the stages; when to raise them: work/stage.py.
 PROMPTS = 1  # what images are to show
 TOGETHER = 1  # links to images and photos
-MADE = 2  # the images
+MADE = 3  # the images
 SYNTHETIC = 1  # the folder of those that stay
 NO_IMAGE: Reason = "no image"  # withheld by a safety checker, or not readable
 _TOLD = 20  # classes that the log names

@@ -2,11 +2,11 @@
 
     L = −mean_k ⟨u_k, e⟩ + λ_m·CE + λ_t·TV + λ_2·‖x − ½‖² + λ_d·likeness within the class + λ_b·R_bn
 
-over K fresh views a step, with one forward and one backward pass of the tower for all of them, and none else but that
-of the network whose BatchNorm statistics are matched. The terms are in objective.py; direct ascent (arXiv 2502.07753)
-and CLIP inversion (2403.02580) are where the idea comes from. Such an image is to some degree an adversarial example
-of the teacher that it was made under; fresh views with noise and blur, and coarse detail first, are what is done
-against it here, and a second teacher what can be done beyond.
+over K fresh views a step. All of them pass the tower once forward and once backward; the only other network that runs
+is the one whose BatchNorm statistics are matched. The terms are in objective.py; the idea comes from direct ascent
+(arXiv 2502.07753) and CLIP inversion (2403.02580). To some degree such an image is an adversarial example of the
+teacher that it was made under. Fresh views with noise and blur, and coarse detail first, are what is done against it
+here; a second teacher can do more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..teacher.tower import Teacher
 from ..teacher.unit import unit
-from .augment import Augment
+from .augment import Augment, NoiseBank, Views
 from .canvas import FourierCanvas, PixelPyramid
 from .engine import seed_of
 from .objective import BatchNormStatistics, cosine, cross_entropy, energy, likeness, total_variation
@@ -92,12 +92,21 @@ class Sight:
         pixels = teacher.files.preprocess
         return cls(folded(tower, size), size, vectors, teacher.scale, pixels["mean"], pixels["std"])
 
-    def features(self, views: Tensor) -> Tensor:
-        """float32 [n,D], unit rows, from views [n,3,S,S] of any size with values in 0..1."""
-        if views.shape[-1] != self.size:
-            views = F.interpolate(views, size=(self.size, self.size), mode="bilinear", antialias=True)
-        pixels = torch.addcmul(self._offset, views, self._gain).to(self.dtype, memory_format=torch.channels_last)
-        found = self.tower(pixels)
+    def features(self, images: Tensor) -> Tensor:
+        """float32 [n,D], unit rows, of images [n,3,S,S] of any size with values in 0..1."""
+        return self._seen(torch.addcmul(self._offset, images, self._gain).to(self.dtype))
+
+    def features_of_views(self, views: Views) -> Tensor:
+        """float32 [N,K,D], unit rows, of K views of each of N images."""
+        count, views_each = len(views.seen), views.seen.shape[2]
+        return self._seen(views.pixels(self._gain, self._offset, self.dtype)).view(count, views_each, -1)
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        """float32 [n,D], unit rows, of normalised pixels [n,3,S,S]."""
+        if pixels.shape[-1] != self.size:
+            smaller = F.interpolate(pixels.float(), size=(self.size, self.size), mode="bilinear", antialias=True)
+            pixels = smaller.to(self.dtype)
+        found = self.tower(pixels.contiguous(memory_format=torch.channels_last))
         return F.normalize((found[0] if isinstance(found, tuple) else found).float(), dim=-1)
 
     def means(self, shares: Tensor) -> Tensor:
@@ -155,10 +164,13 @@ class TeacherEngine:
     def improve(self, canvas: nn.Module, goal: Goal, generator: torch.Generator) -> Tensor:
         """float32 [steps]: the mean cosine with the targets of all views of all images, as it was at each step."""
         recipe, seen = self.recipe, []
-        optimiser = torch.optim.Adam(canvas.parameters(), recipe.lr)
+        noise = self._noise(len(goal.classes), generator)
+        optimiser = torch.optim.Adam(canvas.parameters(), recipe.lr, fused=True)
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps, 0.1 * recipe.lr)
         for step in range(recipe.steps):
-            loss, near = self.loss(canvas(detail_at(recipe, step)), goal, generator)
+            images = canvas(detail_at(recipe, step))
+            views = recipe.augment.views(images, recipe.views, self.sights[0].size, generator, noise)
+            loss, near = self.loss(images, views, goal)
             optimiser.zero_grad(set_to_none=True)  # a level that takes no part yet is left alone
             loss.backward()
             optimiser.step()
@@ -166,14 +178,18 @@ class TeacherEngine:
             seen.append(near)
         return torch.stack(seen)
 
-    def loss(self, images: Tensor, goal: Goal, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(L summed over the images [N,3,S,S], the mean cosine with their targets)."""
+    def _noise(self, images: int, generator: torch.Generator) -> NoiseBank:
+        """For a step's views of so many images, as the first sight takes them."""
+        sight = self.sights[0]
+        return NoiseBank(images * self.recipe.views * 3 * sight.size**2, sight.dtype, generator)
+
+    def loss(self, images: Tensor, views: Views, goal: Goal) -> tuple[Tensor, Tensor]:
+        """(L summed over the images [N,3,S,S], the mean cosine of their views with their targets)."""
         recipe = self.recipe
         each = recipe.variation * total_variation(images) + recipe.energy * energy(images)
-        views = recipe.augment.views(images, recipe.views, self.sights[0].size, generator)
         cosines = []
         for sight, targets in zip(self.sights, goal.targets):
-            features = sight.features(views).view(recipe.views, len(images), -1)
+            features = sight.features_of_views(views)
             cosines.append(cosine(features, targets))
             words = cross_entropy(features, sight.class_vectors, sight.scale, goal.shares)
             each = each + (recipe.words * words - cosines[-1]) / len(self.sights)

@@ -39,12 +39,12 @@ PIXELS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
 def test_cosine_and_cross_entropy_are_means_over_views() -> None:
-    features, targets, vectors = unit(3, 4, 6), unit(4, 6, seed=1), unit(5, 6, seed=2)
+    features, targets, vectors = unit(4, 3, 6), unit(4, 6, seed=1), unit(5, 6, seed=2)
     shares = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0.6, 0.4, 0, 0], [0, 0, 0, 0, 1], [0, 0, 1, 0, 0]]).double()
     for n in range(4):
         near, lost = [], []
         for k in range(3):
-            u = features[k, n].numpy()
+            u = features[n, k].numpy()
             near.append(u @ targets[n].numpy())
             odds = np.exp(20 * vectors.numpy() @ u)
             lost.append(-(shares[n].numpy() * np.log(odds / odds.sum())).sum())
@@ -74,8 +74,8 @@ def test_a_constant_image_has_no_variation_and_grey_no_energy() -> None:
 
 
 def test_likeness_is_the_mean_cosine_with_the_others_of_the_class() -> None:
-    features, classes = unit(3, 6, 4), torch.tensor([0, 1, 0, 0, 1, 2])
-    mean = features.numpy().mean(axis=0)
+    features, classes = unit(6, 3, 4), torch.tensor([0, 1, 0, 0, 1, 2])
+    mean = features.numpy().mean(axis=1)
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
     for i in range(6):
         others = [mean[i] @ mean[j] for j in range(6) if j != i and classes[j] == classes[i]]
@@ -138,7 +138,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     images = (0.3 * drawn(2, 3, 6, 6) + 0.5).requires_grad_()
     for term in (total_variation, energy, statistics.distance):
         assert torch.autograd.gradcheck(term, (images,))
-    features, classes = unit(2, 4, 5).requires_grad_(), torch.tensor([0, 1, 0, 1])
+    features, classes = unit(4, 2, 5).requires_grad_(), torch.tensor([0, 1, 0, 1])
     targets, vectors, shares = unit(4, 5, seed=1), unit(3, 5, seed=2), torch.full((4, 3), 1 / 3, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda u: cosine(u, targets), (features,))
     assert torch.autograd.gradcheck(lambda u: cross_entropy(u, vectors, 10.0, shares), (features,))
