@@ -1,11 +1,12 @@
 """Images made under a teacher: how much of their time the teacher's own passes are, and how many are made in an hour.
 
     python benchmarks/teacher_engine.py                        the example's teacher on two cores, its start remembered
-    python benchmarks/teacher_engine.py --teacher local-dir:DIR --train-on cuda
+    python benchmarks/teacher_engine.py --teacher local-dir:DIR --train-on cuda --size 224 --batch 48
 
 Four candidates, interleaved in every round, the same views, dtype, memory format and threads:
 
-    engine    a batch of images as the product makes them, of `--steps` steps; figures are for all steps of an image
+    engine    a batch of images as the product makes them, from prompts to pixels. With fewer `--steps` than an image
+              has, what is done once for a batch weighs too much, and too few steps are coarse
     passes    the forward and backward passes that the loss cannot do without, on random pixels that lie ready: those of
               the engine's own tower over as many views, and those of the start over as many images, whose statistics
               are matched
@@ -18,7 +19,6 @@ No figure depends on what the classes are called: class vectors are random.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,9 +46,11 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, default=EXAMPLES / "start", help="a student's folder whose BatchNorm is remembered"
     )
-    parser.add_argument("--look", type=int, default=ImageRecipe().look)
-    parser.add_argument("--steps", type=int, default=4, help="steps a round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--size", type=int, default=ImageRecipe().size, help="pixels a side of an image")
+    parser.add_argument("--look", type=int, default=ImageRecipe().look, help="pixels a side of a view")
+    parser.add_argument("--batch", type=int, default=ImageRecipe().batch, help="images at once")
+    parser.add_argument("--steps", type=int, default=ImageRecipe().steps)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--train-on", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--json", type=Path)
@@ -57,7 +59,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     teacher = Teacher(find_teacher(options.teacher), options.train_on)
     vectors = np.random.default_rng(0).normal(size=(CLASSES, teacher.dim)).astype(np.float32)
-    recipe = dataclasses.replace(ImageRecipe(), look=options.look, steps=options.steps)
+    recipe = ImageRecipe(size=options.size, look=options.look, batch=options.batch, steps=options.steps)
     start = untrained(options, teacher)
     remembered = BatchNormStatistics(start.backbone, start.mean.tolist(), start.std.tolist())
     engine = TeacherEngine([Sight.of(teacher, vectors, recipe.look)], recipe, remembered)
