@@ -15,6 +15,7 @@ run, which the table says as well. All of it is cut off after ten minutes. Rows 
     io_binding inputs and outputs bound, and a CUDA graph, over the plain session of onnxruntime-cuda (io_binding.py)
     step       epoch / captured step of four students, bfloat16, batch 128 (step_time.py)
     pass       teacher's pass / bare tower at its best batch, 8 views, for three towers (targets.py)
+    images     images of 224 px made under the example's teacher / the passes they cannot do without (teacher_engine.py)
     build      labels and photos of the example to a verdict, twice, each time from nothing; the second one counts
 """
 
@@ -113,6 +114,7 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
         command = [str(scripts / "targets.py"), *on, "--tower", name]
         command += ["--size", "32", "--count", "8", "--rounds", "1"] if options.quick else []
         yield Part(f"pass {name}", [*command, "--json", str(file)], 90, file)
+    yield made_images(options)
     for turn in (1,) if options.quick else (1, 2):
         yield Part(f"build {turn}", build_command(options, turn), 150)
 
@@ -135,6 +137,14 @@ def inference_parts(options: argparse.Namespace) -> Iterator[Part]:
     command = [str(options.root / "benchmarks" / "io_binding.py"), "--runtime", runtime, "--json", str(file)]
     command += ["--rounds", "20"] if options.quick else []
     yield Part("io_binding", [*command, "--bundle", str(out / "bundle-cuda")], 60, file, needs=runtime)
+
+
+def made_images(options: argparse.Namespace) -> Part:
+    """Images from class names, as many at once as keep a GPU busy."""
+    file = options.out.resolve() / "images.json"
+    command = [str(options.root / "benchmarks/teacher_engine.py"), "--train-on", options.train_on, "--size", "224"]
+    command += ["--batch", "2", "--steps", "1", "--rounds", "1"] if options.quick else ["--batch", "48"]
+    return Part("images under the teacher", [*command, "--json", str(file)], 90, file)
 
 
 def build_command(options: argparse.Namespace, turn: int | str, profile: str = "cpu") -> list[str]:
