@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from ..choices import WITH_WORDS
-from ..errors import InputError, first_line
-from ..targets.outside import SMALL, Unfit, read_text
+from ..errors import InputError
+from ..targets.outside import Unfit, read_object
 from ..teacher import hub
 from ..teacher.licences import UNKNOWN_LICENCE, licence_in_card
 from ..teacher.torchvision_ops import ensure_torchvision
@@ -33,14 +34,16 @@ FEW_STEPS = 4
 DISTILLED = ("turbo", "lightning", "schnell", "lcm", "hyper-sd", "flash")
 BATCH = {"cpu": 2, "cuda": 16}
 INDEX = "model_index.json"
-INSTEAD = "--engine teacher needs no such weights; --generated FOLDER takes images that were generated elsewhere"
+PACKAGES = ("diffusers", "transformers", "requests")  # the last one diffusers imports and does not always ask for
+INSTALL = 'pip install "edgedistill[build,synthesize]"'
+INSTEAD = "Or --engine teacher, which needs the teacher alone; or --generated FOLDER, for images from elsewhere."
 
 
 class PipelineEngine:
     """A loaded pipeline; every image has a seed of its own, so that batches do not matter.
 
     The pipeline's own safety checker stays as it came: what it withholds is black.
-    Raises InputError where diffusers is not installed or the pipeline cannot be loaded.
+    Raises InputError where diffusers cannot be imported or the pipeline cannot be loaded.
     """
 
     name = "diffusers"
@@ -52,7 +55,10 @@ class PipelineEngine:
         self.settings = settings_of(model)
 
     def images(self, prompts: Prompts, rows: np.ndarray, seed: int) -> np.ndarray:
-        """uint8 [len(rows), S, S, 3] for the words of these rows. Raises InputError for prompts without words."""
+        """uint8 [len(rows), S, S, 3] for the words of these rows.
+
+        Raises InputError for prompts without words, and where the pipeline refuses what it is asked for.
+        """
         import torch
 
         if not prompts.has_words:
@@ -66,9 +72,17 @@ class PipelineEngine:
         if self._size is not None:
             asked |= {"height": self._size, "width": self._size}
         known = inspect.signature(self._pipeline.__call__).parameters
-        made = self._pipeline(
-            prompt=[prompts.texts[row] for row in rows], **{name: asked[name] for name in asked if name in known}
-        )
+        asked = {name: value for name, value in asked.items() if name in known}
+        try:
+            made = self._pipeline(prompt=[prompts.texts[row] for row in rows], **asked)
+        except torch.OutOfMemoryError:
+            raise  # told elsewhere, with what helps there
+        except (ValueError, RuntimeError) as error:
+            size = "" if self._size is None else f" of {self._size} px"
+            raise InputError(
+                f"the pipeline makes no images{size}: {_first_line(error)}",
+                f"Try another --image-size, or none: then it is the pipeline's own. {INSTEAD}",
+            ) from error
         return np.stack([_square(image) for image in np.asarray(made.images)])
 
 
@@ -80,7 +94,7 @@ def from_pipeline(model: str, device: str, size: int | None) -> Source:
         "engine": "diffusers",
         "model": model,
         "licence": licence_in_card(index.parent / "README.md"),
-        "safety_checker": "safety_checker" in _index_text(index),
+        "safety_checker": has_safety_checker(index),
         **asked,
     }
     if facts["licence"] == UNKNOWN_LICENCE:
@@ -89,11 +103,16 @@ def from_pipeline(model: str, device: str, size: int | None) -> Source:
     return Source(identity, facts, lambda: PipelineEngine(model, device, size))
 
 
-def _index_text(index: Path) -> str:
+def has_safety_checker(index: Path) -> bool:
+    """Whether model_index.json names a class for it; pipelines without one say [null, null], or nothing.
+
+    Raises InputError where the file cannot be read.
+    """
     try:
-        return read_text(index, SMALL.size)
+        named = read_object(index).get("safety_checker")
     except (OSError, Unfit) as error:
         raise InputError(f"{index} cannot be read: {error}", "Fetch the pipeline again, or name another.") from error
+    return isinstance(named, list) and any(named)
 
 
 def settings_of(model: str) -> dict[str, Any]:
@@ -105,42 +124,57 @@ def settings_of(model: str) -> dict[str, Any]:
 
 def find_pipeline(model: str) -> Path:
     """The pipeline's model_index.json, fetched if need be. Raises InputError with what to use in its place."""
-    if importlib.util.find_spec("diffusers") is None:
+    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
         raise InputError(
-            "--engine diffusers needs the package diffusers, which is not installed",
-            f'pip install "edgedistill[build,synthesize]"; {INSTEAD}.',
+            f"--engine diffusers needs the package {missing[0]}, which is not installed", f"{INSTALL}. {INSTEAD}"
         )
     folder = Path(model)
     if folder.is_dir():
         if (folder / INDEX).is_file():
             return folder / INDEX
-        raise InputError(f"{model} is no pipeline of diffusers: it holds no {INDEX}", f"Name another; {INSTEAD}.")
+        raise InputError(f"{model} is no pipeline of diffusers: it holds no {INDEX}", f"Name another. {INSTEAD}")
     try:
         return hub.fetch(model, (INDEX,))
     except hub.HubUnavailable as reason:
         here = [repo for repo, files in hub.cached_repos() if INDEX in files]
-        use = f"Use what is here ({', '.join(f'--engine-model {repo}' for repo in here[:6])}); " if here else ""
+        use = f"Use what is here: {', '.join(f'--engine-model {repo}' for repo in here[:6])}. " if here else ""
         raise InputError(
-            f"no pipeline {model}: there is no such folder, and of the hub: {reason}", f"{use}{INSTEAD}."
+            f"no pipeline {model}: there is no such folder, and of the hub: {reason}", f"{use}{INSTEAD}"
         ) from reason
 
 
 def _load(model: str, device: str) -> Any:
     ensure_torchvision()
     import torch
-    from diffusers import AutoPipelineForText2Image
+
+    try:
+        from diffusers import AutoPipelineForText2Image
+    except (ImportError, RuntimeError) as error:  # diffusers imports its parts late, and then wraps what is missing
+        raise InputError(f"diffusers cannot be imported: {_first_line(error)}", f"{INSTALL}. {INSTEAD}") from error
 
     log.info("loading the pipeline %s; what its folder lacks is fetched from the hub", model)
+    dtype = {_dtype_keyword(AutoPipelineForText2Image): torch.float16 if device == "cuda" else torch.float32}
     try:
-        pipeline = AutoPipelineForText2Image.from_pretrained(
-            model, torch_dtype=torch.float16 if device == "cuda" else torch.float32
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        pipeline = AutoPipelineForText2Image.from_pretrained(model, **dtype)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise InputError(
-            f"the pipeline {model} does not load: {first_line(error)}", f"Bring its files; {INSTEAD}."
+            f"the pipeline {model} does not load: {_first_line(error)}", f"Bring its files, or name another. {INSTEAD}"
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def _dtype_keyword(pipeline: Any) -> str:
+    """`dtype`, which was called `torch_dtype` in older diffusers; both take any keyword, and only their words tell."""
+    told = pipeline.from_pretrained.__doc__ or ""
+    return "dtype" if re.search(r"^\s*dtype \(", told, re.MULTILINE) else "torch_dtype"
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of what an exception says that is not empty; its name where it says nothing."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
 
 
 def _fingerprint(model: str, index: Path) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,14 @@ from painter import made_of_words
 
 from edgedistill.errors import InputError
 from edgedistill.synthesis import pipeline_engine
-from edgedistill.synthesis.pipeline_engine import GUIDANCE, STEPS, PipelineEngine, from_pipeline, settings_of
+from edgedistill.synthesis.pipeline_engine import (
+    GUIDANCE,
+    STEPS,
+    PipelineEngine,
+    from_pipeline,
+    has_safety_checker,
+    settings_of,
+)
 from edgedistill.teacher.torchvision_ops import ensure_torchvision
 
 SIZE = 32
@@ -101,7 +110,7 @@ def test_prompts_without_words_are_refused(pipeline: Path) -> None:
 
 
 def test_a_pipeline_that_is_not_here_is_one_error_with_what_is(pipeline: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no pipeline nobody/nothing: .*\n.*--engine teacher needs no such weights"):
+    with pytest.raises(InputError, match=r"no pipeline nobody/nothing: .*\n.*--engine teacher, which needs"):
         from_pipeline("nobody/nothing", "cpu", None)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"holds no model_index.json\n.*--generated FOLDER"):
@@ -112,7 +121,60 @@ def test_a_pipeline_that_is_not_here_is_one_error_with_what_is(pipeline: Path, t
         from_pipeline(str(tmp_path / "torn"), "cpu", None).open()
 
 
-def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"diffusers, which is not installed\npip install .*synthesize"):
+@pytest.mark.parametrize("missing", pipeline_engine.PACKAGES)
+def test_a_missing_package_is_named_with_the_line_that_installs_it(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(
+        InputError, match=rf"{missing}, which is not installed\npip install .*synthesize.*\. Or --engine"
+    ):
         from_pipeline("nobody/nothing", "cpu", None)
+
+
+def test_a_diffusers_that_cannot_be_imported_is_two_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "diffusers.py").write_text("raise ImportError('\\n\\n  it needs requests\\nand more')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "diffusers"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(InputError, match=r"^diffusers cannot be imported: it needs requests\npip install"):
+        PipelineEngine("nobody/nothing", "cpu", None)
+
+
+def test_a_size_that_the_pipeline_refuses_is_two_lines(pipeline: Path) -> None:
+    engine = PipelineEngine(str(pipeline), "cpu", 33)
+    with pytest.raises(InputError, match=r"makes no images of 33 px: .*divisible by 8.*\nTry another --image-size"):
+        engine.images(made_of_words(1), np.array([0]), seed=0)
+
+
+@pytest.mark.filterwarnings("error:.*dtype.*:FutureWarning")
+def test_a_pipeline_is_loaded_without_a_word_that_is_deprecated(pipeline: Path) -> None:
+    PipelineEngine(str(pipeline), "cpu", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("told", "keyword"),
+    [("dtype (`torch.dtype`)", "dtype"), ("    torch_dtype (`str`)", "torch_dtype"), ("", "torch_dtype")],
+)
+def test_the_keyword_for_a_dtype_is_the_one_that_is_told_of(told: str, keyword: str) -> None:
+    loader = type("Pipeline", (), {"from_pretrained": type("Method", (), {"__doc__": told})})
+    assert pipeline_engine._dtype_keyword(loader) == keyword
+
+
+@pytest.mark.parametrize(
+    ("index", "there"),
+    [
+        ({"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}, True),
+        ({"safety_checker": [None, None]}, False),
+        ({"requires_safety_checker": True}, False),
+    ],
+)
+def test_a_safety_checker_is_one_whose_class_is_named(index: dict[str, Any], there: bool, tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert has_safety_checker(tmp_path / "model_index.json") is there
+
+
+def test_an_index_that_is_torn_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"a": 1')
+    with pytest.raises(InputError, match=r"model_index.json cannot be read: .*\nFetch the pipeline again"):
+        has_safety_checker(tmp_path / "model_index.json")
