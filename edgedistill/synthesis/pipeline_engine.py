@@ -23,7 +23,7 @@ from ..targets.outside import Unfit, read_object
 from ..teacher import hub
 from ..teacher.licences import UNKNOWN_LICENCE, licence_in_card
 from ..teacher.torchvision_ops import ensure_torchvision
-from ..work import atomic
+from ..work import atomic, gpu, shortage
 from .engine import Source, seed_of
 from .prompts import Prompts
 
@@ -75,9 +75,9 @@ class PipelineEngine:
         asked = {name: value for name, value in asked.items() if name in known}
         try:
             made = self._pipeline(prompt=[prompts.texts[row] for row in rows], **asked)
-        except torch.OutOfMemoryError:
-            raise  # told elsewhere, with what helps there
         except (ValueError, RuntimeError) as error:
+            if gpu.explained(str(error)) or shortage.explained(error):
+                raise  # of the GPU or the memory, which is explained where all work is
             size = "" if self._size is None else f" of {self._size} px"
             raise InputError(
                 f"the pipeline makes no images{size}: {_first_line(error)}",
