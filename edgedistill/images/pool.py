@@ -26,6 +26,7 @@ from ..targets.preprocess import BadImage, check_header, read_file
 from ..work.console import SILENT, Progress
 from ..work.tally import Tally, counts
 from .synthetic import own_files
+from .walk import folders
 
 if TYPE_CHECKING:
     from ..labels import Labels
@@ -226,36 +227,16 @@ def files(folder: Path) -> Iterator[tuple[str, str]]:
 
     A folder that cannot be listed, or that was entered before, is (name, why it is skipped).
     """
-    entered = {_identity(folder)}
-    waiting = [""]
-    while waiting:
-        here = waiting.pop()
-        try:
-            entries = sorted(os.listdir(folder / here))
-        except OSError:
-            yield here or ".", "unreadable"
+    for here in folders(folder):
+        if not here.readable:
+            yield here.name or ".", "unreadable"
             continue
-        below, own = [], own_files(entries)
-        for entry in entries:
-            if entry.startswith(".") or entry in own:
-                continue
-            name = os.path.join(here, entry)
-            if not os.path.isdir(folder / name):
-                if os.path.splitext(entry)[1].lower() not in DESCRIBES:
-                    yield name, ""
-            elif (identity := _identity(folder / name)) in entered:
-                yield name, "link loop"
-            else:
-                entered.add(identity)
-                below.append(name)
-        waiting += reversed(below)
-
-
-def _identity(folder: Path) -> tuple[int, int] | str:
-    """What two names of one folder share. Some file systems (FUSE, network shares) number every folder 0: there it is
-    the path with no link in it."""
-    facts = os.stat(folder)
-    return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.realpath(folder)
+        own = own_files(here.files)
+        for name in here.files:
+            if name not in own and os.path.splitext(name)[1].lower() not in DESCRIBES:
+                yield os.path.join(here.name, name), ""
+        for name in here.entered_before:
+            yield os.path.join(here.name, name), "link loop"
 
 
 def _index(folder: Path, found: _Found) -> tuple[Pool, np.ndarray]:

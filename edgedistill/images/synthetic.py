@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError
 from ..targets import outside
 from ..work.seal import INPUTS, SUMS
+from .walk import folders
 
 if TYPE_CHECKING:
     from ..labels import Labels
@@ -63,12 +64,14 @@ def own_files(entries: Collection[str]) -> Collection[str]:
 
 
 def records_in(folder: Path) -> list[Path]:
-    """The records in `folder`, and in the folders right below it."""
-    return [path for path in (folder / RECORD, *sorted(folder.glob(f"*/{RECORD}"))) if path.is_file()]
+    """The records under `folder`, at any depth, as its images are found; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return [folder / here.name / RECORD for here in folders(folder) if RECORD in here.files]
 
 
 def made_in(folder: Path, labels: Labels) -> Made | None:
-    """The images that the records in `folder`, and in the folders right below it, name; None where no record is.
+    """The images that the records under `folder` name; None where no record is.
 
     Raises InputError where a record cannot be read.
     """

@@ -11,7 +11,7 @@ from tiny_images import FOUR_CLASSES, write_photos
 
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
-from edgedistill.images.synthetic import MOST_OF_A_PHOTO, RECORD, SHEET, Made, made_in
+from edgedistill.images.synthetic import MOST_OF_A_PHOTO, RECORD, SHEET, Made, made_in, records_in
 from edgedistill.labels import Label, Labels
 
 LABELS = Labels(tuple(Label(name) for name in FOUR_CLASSES))
@@ -56,6 +56,22 @@ def test_images_are_known_by_their_content_wherever_they_lie(folder: Path, tmp_p
     weights, classes = made.row_facts(pool.hashes)
     assert sorted(classes.tolist()) == [-1] * 5 + [2] * 4
     assert weights.tolist() == [0.5 if of == 2 else 1.0 for of in classes]
+
+
+def test_records_are_found_as_deep_as_the_images_and_behind_links(folder: Path, tmp_path: Path) -> None:
+    nest = tmp_path / "nest" / "of photos" / "more"
+    nest.mkdir(parents=True)
+    write_photos(nest / "photos", 2, seed=7)
+    (nest / "made").symlink_to(folder)
+    (nest / "made again").symlink_to(folder)
+    (nest / "itself").symlink_to(nest / "itself")
+    above = tmp_path / "nest"
+    pool, made = scan(above), made_in(above, LABELS)
+    assert made is not None
+    assert made.among(pool.hashes).sum() == 5
+    assert len(pool) == 6 + 2
+    assert records_in(above) == [nest / "made" / RECORD]
+    assert records_in(tmp_path / "nothing") == []
 
 
 def test_few_photos_count_together_as_much_as_all_that_was_made_but_none_counts_for_a_crowd(
