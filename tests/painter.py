@@ -7,6 +7,7 @@ from tiny_images import FOUR_CLASSES, make_photo
 
 from edgedistill.labels import Label, Labels
 from edgedistill.synthesis.engine import Source
+from edgedistill.synthesis.pace import Stepped, untold
 from edgedistill.synthesis.prompts import Prompts
 from edgedistill.synthesis.stages import Making
 
@@ -32,17 +33,20 @@ class Painter:
     name = "painter"
     batch = 5
 
-    def __init__(self, fails_after: int | None = None) -> None:
+    def __init__(self, fails_after: int | None = None, steps: int = 0) -> None:
         self.asked: list[int] = []
+        self.steps = steps
         self.fails_after = fails_after
 
-    def images(self, prompts: Prompts, rows: np.ndarray, seed: int) -> np.ndarray:
+    def images(self, prompts: Prompts, rows: np.ndarray, seed: int, stepped: Stepped = untold) -> np.ndarray:
         if self.fails_after is not None and len(self.asked) >= self.fails_after:
             raise KeyboardInterrupt
         self.asked += rows.tolist()
+        for step in range(self.steps):
+            stepped(step + 1, self.steps)
         return np.stack([self.paint(LABELS.names[prompts.classes[row]], 1000 * seed + row) for row in rows])
 
-    def paint(self, name: str, seed: int) -> np.ndarray:
+    def paint(self, name: str, seed: int, stepped: Stepped = untold) -> np.ndarray:
         return np.asarray(make_photo(name, seed, size=(40, 40)))
 
 

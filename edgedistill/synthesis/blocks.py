@@ -24,6 +24,7 @@ from ..work import atomic
 from ..work.console import Progress
 from ..work.seal import SUMS
 from .engine import Engine
+from .pace import Pace
 from .prompts import Prompts
 
 MOST_BYTES = 64 << 20  # of the features of a block
@@ -66,17 +67,24 @@ class Blocks:
 
     def make(self, engine: Engine, prompts: Prompts, seed: int, look: Look, progress: Progress) -> None:
         """What is not there yet. Raises InputError where the disk is too small, foreseen after the first block."""
+        begins = range(0, len(self.rows), engine.batch)
+        sizes = {begin: len(self.rows[begin : begin + engine.batch]) for begin in begins}
+        left = sum(size for begin, size in sizes.items() if not self._seen(begin).is_file())
+        pace = Pace("images to make", left, progress)
         progress.start("images", len(self.rows))
-        began = None
-        for begin in range(0, len(self.rows), engine.batch):
-            rows = self.rows[begin : begin + engine.batch]
+        first = True
+        for begin, size in sizes.items():
+            pace.begin(size)
             if not self._seen(begin).is_file():
                 started = time.perf_counter()
-                written = self._block(begin, engine.images(prompts, rows, seed), look)
-                if began is None:
-                    began = started
-                    self._foresee(written, begin, len(rows), time.perf_counter() - started)
-            progress.advance(len(rows))
+                images = engine.images(prompts, self.rows[begin : begin + size], seed, pace.stepped)
+                written = self._block(begin, images, look)
+                left -= size
+                if first:
+                    self._foresee(left, written / size)
+                    pace.first_block(time.perf_counter() - started, left)
+                first = False
+            pace.end()
         progress.done()
 
     def _block(self, begin: int, images: np.ndarray, look: Look) -> int:
@@ -95,20 +103,10 @@ class Blocks:
         atomic.write_bytes(self._seen(begin), file.getvalue())
         return written + file.tell()
 
-    def _foresee(self, written: int, begin: int, count: int, seconds: float) -> None:
-        """Say how long the rest takes, and stop where the disk cannot hold it (twice: here and where it goes)."""
-        left = len(self.rows) - begin - count
-        if 2 * left * written / count > shutil.disk_usage(self.folder).free:
-            raise atomic.disk_full(self.folder / "images", int(2 * left * written / count))
-        if left:
-            log.info("%d images are left to make: about %s", left, _span(left * seconds / count))
+    def _foresee(self, left: int, each: float) -> None:
+        """Stop where the disk cannot hold `left` images of `each` bytes: twice, here and where they go."""
+        if 2 * left * each > shutil.disk_usage(self.folder).free:
+            raise atomic.disk_full(self.folder / "images", int(2 * left * each))
 
     def _seen(self, begin: int) -> Path:
         return self.folder / f"features-{begin:06d}.npy"
-
-
-def _span(seconds: float) -> str:
-    """A time in words: "40 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -32,6 +32,7 @@ from ..errors import InputError
 from ..work.console import SILENT, Progress
 from .candidates import AHEAD, Candidates, Subject, margins, one_hot, turns
 from .contexts import Contexts, TokenNormal
+from .pace import Pace, wait_for
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,9 @@ def learned(
     styles = TokenNormal(reader.table).draw(random, recipe.styles, recipe.length).requires_grad_()
     near = styles.detach()
     optimiser = torch.optim.Adam([styles], recipe.lr)
-    progress.start("styles", recipe.steps)
+    pace = Pace("styles to learn", recipe.styles, progress)
+    progress.start("styles", recipe.styles)
+    pace.begin(recipe.styles)
     for step in range(recipe.steps):
         if step % LOOK_UP_EVERY == 0:
             near = nearest(styles, reader.table)
@@ -144,7 +147,8 @@ def learned(
         optimiser.zero_grad(set_to_none=True)
         losses(features, classes, vectors, scale, styles - near, recipe)["total"].backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        progress.advance()
+        wait_for(styles.device, step + 1)
+        pace.stepped(step + 1, recipe.steps)
     progress.done()
     return styles.detach()
 

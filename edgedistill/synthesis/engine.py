@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .pace import Stepped, untold
 from .prompts import Prompts
 
 
@@ -15,13 +16,14 @@ class Engine(Protocol):
     """Makes an image for each of some rows of prompts.
 
     `images` gives uint8 [len(rows), S, S, 3] RGB; on a CPU the same for the same prompts, rows and seed. An image that
-    it has not got, such as one that a safety checker withheld, is all black.
+    it has not got, such as one that a safety checker withheld, is all black. Of the steps that it takes for them it
+    tells `stepped`, where it can.
     """
 
     name: str
     batch: int  # how many rows it likes at once
 
-    def images(self, prompts: Prompts, rows: np.ndarray, seed: int) -> np.ndarray: ...
+    def images(self, prompts: Prompts, rows: np.ndarray, seed: int, stepped: Stepped = untold) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)

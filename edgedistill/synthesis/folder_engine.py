@@ -14,6 +14,7 @@ from ..targets.preprocess import BadImage, decode, to_pixels
 from ..work.console import Progress
 from .candidates import one_hot
 from .engine import Source
+from .pace import Stepped, untold
 from .prompts import Prompts
 
 SIZE = 256  # pixels a side where no other is asked for: what the default teachers and students see is below it
@@ -29,7 +30,7 @@ class FolderEngine:
     def __init__(self, pool: Pool, size: int) -> None:
         self._pool, self._size = pool, size
 
-    def images(self, prompts: Prompts, rows: np.ndarray, seed: int) -> np.ndarray:
+    def images(self, prompts: Prompts, rows: np.ndarray, seed: int, stepped: Stepped = untold) -> np.ndarray:
         """uint8 [len(rows), S, S, 3]; black where a file cannot be decoded. `prompts` and `seed` change nothing."""
         found = np.zeros((len(rows), self._size, self._size, 3), np.uint8)
         for place, row in enumerate(rows):

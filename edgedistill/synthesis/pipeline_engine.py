@@ -25,6 +25,7 @@ from ..teacher.licences import UNKNOWN_LICENCE, licence_in_card
 from ..teacher.torchvision_ops import ensure_torchvision
 from ..work import atomic, gpu, shortage
 from .engine import Source, seed_of
+from .pace import Stepped, untold, wait_for
 from .prompts import Prompts
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class PipelineEngine:
         self._size = size
         self.settings = settings_of(model)
 
-    def images(self, prompts: Prompts, rows: np.ndarray, seed: int) -> np.ndarray:
+    def images(self, prompts: Prompts, rows: np.ndarray, seed: int, stepped: Stepped = untold) -> np.ndarray:
         """uint8 [len(rows), S, S, 3] for the words of these rows.
 
         Raises InputError for prompts without words, and where the pipeline refuses what it is asked for.
@@ -68,7 +69,14 @@ class PipelineEngine:
             )
         # Generators of the CPU: the same noise whatever the pipeline runs on.
         generators = [torch.Generator().manual_seed(seed_of(seed, int(row))) for row in rows]
-        asked: dict[str, Any] = {"generator": generators, "output_type": "np", **self.settings}
+
+        def step_end(pipeline: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            wait_for(pipeline.device, step + 1)
+            stepped(step + 1, max(step + 1, len(pipeline.scheduler.timesteps)))
+            return tensors
+
+        asked: dict[str, Any] = {"generator": generators, "output_type": "np", "callback_on_step_end": step_end}
+        asked |= self.settings
         if self._size is not None:
             asked |= {"height": self._size, "width": self._size}
         known = inspect.signature(self._pipeline.__call__).parameters

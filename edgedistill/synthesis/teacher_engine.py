@@ -26,6 +26,7 @@ from .augment import Augment, NoiseBank, Views
 from .canvas import FourierCanvas, PixelPyramid
 from .engine import seed_of
 from .objective import BatchNormStatistics, cosine, cross_entropy, energy, likeness, total_variation
+from .pace import Stepped, untold, wait_for
 from .small_tower import folded, small_tower
 
 if TYPE_CHECKING:
@@ -144,11 +145,11 @@ class TeacherEngine:
         self.sights, self.recipe, self.remembered = tuple(sights), recipe, remembered
         self.batch, self.device = recipe.batch, sights[0].class_vectors.device
 
-    def images(self, prompts: Prompts, rows: np.ndarray, seed: int) -> np.ndarray:
+    def images(self, prompts: Prompts, rows: np.ndarray, seed: int, stepped: Stepped = untold) -> np.ndarray:
         """uint8 [len(rows), S, S, 3] RGB, one for each of these rows of the prompts, made side by side."""
         generator = torch.Generator(self.device).manual_seed(seed_of(seed, *map(int, rows)))
         canvas = CANVASES[self.recipe.canvas](len(rows), self.recipe.size, generator)
-        self.improve(canvas, self.goal(prompts, rows), generator)
+        self.improve(canvas, self.goal(prompts, rows), generator, stepped)
         with torch.no_grad():
             pixels = canvas().mul(255).round().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()
@@ -161,7 +162,7 @@ class TeacherEngine:
         others = [sight.means(shares) for sight in self.sights[1:]]
         return Goal((placed(unit(prompts.targets)), *others), shares, placed(prompts.classes))
 
-    def improve(self, canvas: nn.Module, goal: Goal, generator: torch.Generator) -> Tensor:
+    def improve(self, canvas: nn.Module, goal: Goal, generator: torch.Generator, stepped: Stepped = untold) -> Tensor:
         """float32 [steps]: the mean cosine with the targets of all views of all images, as it was at each step."""
         recipe, seen = self.recipe, []
         noise = self._noise(len(goal.classes), generator)
@@ -176,6 +177,8 @@ class TeacherEngine:
             optimiser.step()
             falling.step()
             seen.append(near)
+            wait_for(self.device, step + 1)
+            stepped(step + 1, recipe.steps)
         return torch.stack(seen)
 
     def _noise(self, images: int, generator: torch.Generator) -> NoiseBank:

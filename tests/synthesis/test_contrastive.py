@@ -208,3 +208,10 @@ def test_a_class_goes_through_its_styles_before_one_comes_again(shapes: Subject,
     for styles in (found.styles[:4], found.styles[4:8]):
         assert sorted(styles) == [f"learned style {k}" for k in (1, 2, 3, 4)]
     assert set(found.styles[8:]) == {"learned style 1", "learned style 2", "learned style 4"}
+
+
+def test_how_long_learning_takes_is_told_at_its_start(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    tower = Linear()
+    learned(tower, tower.vectors, SCALE, dataclasses.replace(QUICK, steps=3), np.random.default_rng(0))
+    assert caplog.messages == [f"{K} styles to learn: about 0 s"]

@@ -95,6 +95,13 @@ def test_images_follow_from_words_and_seeds_alone(pipeline: Path) -> None:
     assert np.abs(other.astype(int) - alone).max() > 1
 
 
+def test_every_step_of_the_pipeline_is_told(pipeline: Path) -> None:
+    told: list[tuple[int, int]] = []
+    engine = PipelineEngine(str(pipeline), "cpu", SIZE)
+    engine.images(made_of_words(1), np.array([0]), 0, lambda done, of: told.append((done, of)))
+    assert told == [(step + 1, pipeline_engine.FEW_STEPS) for step in range(pipeline_engine.FEW_STEPS)]
+
+
 def test_the_record_gets_the_licence_and_the_settings(pipeline: Path) -> None:
     source = from_pipeline(str(pipeline), "cpu", SIZE)
     assert source.facts["licence"] == "openrail"
