@@ -165,8 +165,8 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
         )
     assert {name.partition("-")[0] for name in stages(inputs) - before} == {"store", "answers"}
     assert verdict.skipped.check == {"not an image": 1, "truncated": 1}
-    assert "skipped 1 check images: truncated (cut.jpg)" in caplog.text
-    assert "skipped 1 check images: not an image (notes.jpg)" in caplog.text
+    assert "skipped 1 check image: truncated (cut.jpg)" in caplog.text
+    assert "skipped 1 check image: not an image (notes.jpg)" in caplog.text
 
 
 def test_labelled_photos_tune_what_is_baked_and_leave_the_teacher_of_the_check_set_alone(

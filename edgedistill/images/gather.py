@@ -117,6 +117,8 @@ def names_of(source: pool.Pool, skipped: dict[str, list[str]]) -> dict[str, list
 
 
 def tell_skipped(what: str, skipped: dict[str, list[str]]) -> None:
+    """One line for each reason; `what` is in the plural, such as "photos"."""
     for reason, names in sorted(skipped.items()):
+        counted = f"{len(names)} {what if len(names) > 1 else what.removesuffix('s')}"
         more = ", …" if len(names) > 3 else ""
-        log.warning("skipped %d %s: %s (%s%s)", len(names), what, reason, ", ".join(names[:3]), more)
+        log.warning("skipped %s: %s (%s%s)", counted, reason, ", ".join(names[:3]), more)
