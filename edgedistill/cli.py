@@ -141,7 +141,9 @@ DiversifyFlag = Annotated[
 PerClassFlag = Annotated[Number, flag("--per-class", MAKING, "Images to make of a class.", "40")]
 ImageSizeFlag = Annotated[Number, flag("--image-size", MAKING, "Pixels a side of such an image.", "the engine's")]
 SeedFlag = Annotated[Number, flag("--seed", TRAINING, "Same seed, same bytes on a CPU.", "0")]
+MakingSeedFlag = Annotated[Number, flag("--seed", MAKING, "Same seed, same bytes on a CPU.", "0")]
 TrainOnFlag = Annotated[Text, flag("--train-on", TRAINING, f"{', '.join(TRAIN_ON)}.", "auto")]
+ComputeOnFlag = Annotated[Text, flag("--train-on", RUN, f"What computes: {', '.join(TRAIN_ON)}.", "auto")]
 ThreadsFlag = Annotated[Number, flag("--threads", RUN, "CPU threads for the teacher and training.", "all cores")]
 WorkFlag = Annotated[File, flag("--work", RUN, "Finished stages are kept and reused here.", ".edgedistill")]
 DebugFlag = Annotated[bool, flag("--debug", RUN, "Show tracebacks.")]
@@ -360,17 +362,20 @@ def synthesize(
     teacher_arch: TeacherArchFlag = None,
     teacher_preprocess: TeacherPreprocessFlag = None,
     teacher_dtype: TeacherDtypeFlag = None,
-    student: Annotated[Text, flag("--student", STUDENT, "Any timm name.", "the start's")] = None,
+    student: Annotated[
+        Text, flag("--student", STUDENT, "Any timm name.", "the start's, else mobilenetv3_small_100")
+    ] = None,
     student_weights: Annotated[
         Text,
         flag(
             "--student-weights",
             STUDENT,
-            "A student's start, as a build takes it: images that the teacher makes get the statistics it remembers.",
+            "As of a build: auto, none or a folder. The teacher's images get the statistics that this start remembers.",
+            "auto",
         ),
     ] = None,
-    seed: SeedFlag = None,
-    train_on: TrainOnFlag = None,
+    seed: MakingSeedFlag = None,
+    train_on: ComputeOnFlag = None,
     threads: ThreadsFlag = None,
     work: WorkFlag = None,
     debug: DebugFlag = False,

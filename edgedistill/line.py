@@ -134,6 +134,10 @@ class Line:
         log.info("teacher %s, licence %s", files.id, files.licence)
         log.info("student %s, %d px", self.plan.reason, self.size)
         log.info("training on %s with %d threads", self.compute.device, self.compute.threads)
+        labels, templates = request.labels, request.templates
+        self.synthesis = Synthesis(settings, labels, templates, work, self.teacher, self.start, progress)
+        if settings.synthesizes:
+            self.synthesis.look_for_engine()
 
     def text(self) -> TextBank:
         """Every prompt's unit vector; the text tower runs once. Warns of classes the teacher can hardly tell apart."""
@@ -149,11 +153,12 @@ class Line:
 
     def photos(self) -> Path:
         """--images, or a folder of images made from class names, beside the photos where there are any."""
-        settings, request = self.settings, self.request
-        if settings.images is not None and not settings.synthesize:
-            return settings.images
-        made = Synthesis(settings, request.labels, request.templates, self.work, self.teacher, self.start, self.bar)
-        return made.folder() if settings.images is None else made.folder_beside(settings.images, self.size)
+        photos = self.settings.images
+        if photos is None:
+            made = self.synthesis.folder()
+            log.info("look at them: %s", made)
+            return made
+        return self.synthesis.folder_beside(photos, self.size) if self.settings.synthesize else photos
 
     def gather(self) -> Images:
         """Index the photos and set check images apart by content, so that none of them trains. Where there are no

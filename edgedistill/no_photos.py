@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,18 @@ from .choices import Diversify
 from .classes import stages as classes_stages
 from .classes.templates import Templates, template_set
 from .classes.text_bank import TextBank
-from .distil import student_start
+from .distil import stages as distil_stages
 from .distil.arithmetic import choose_device
 from .distil.stages import Start
+from .distil.student_start import plan
+from .errors import InputError
 from .images.pool import Pool, scan
 from .labels import Labels
 from .settings import BuildSettings, SynthesizeSettings
 from .synthesis import stages
 from .synthesis.engine import Source
 from .synthesis.folder import check_destination, copy_out
-from .synthesis.folder_engine import from_folder
+from .synthesis.folder_engine import Generated, generated_in
 from .synthesis.judge import Judge
 from .synthesis.objective import BatchNormStatistics
 from .synthesis.pipeline_engine import from_pipeline
@@ -52,7 +55,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_DIVERSIFY: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
 """How prompts differ where --diversify does not say: a pipeline needs words."""
-STUDENT = "mobilenetv3_small_100"  # whose statistics `synthesize` takes where --student-weights names no network
+STUDENT = "mobilenetv3_small_100"  # whose statistics `synthesize` takes where no other network is named
 TOLD = 20  # classes that the log names
 PER_CLASS = 40  # images that are made of a class; about three quarters stay
 
@@ -70,9 +73,12 @@ def synthesize(settings: SynthesizeSettings, progress: Progress = SILENT) -> Pat
         files = find_teacher(settings.teacher, arch=settings.teacher_arch, preprocess=settings.teacher_preprocess)
         teacher = TeacherInUse(files, settings.teacher_dtype, compute, work)
         log.info("teacher %s, licence %s", files.id, files.licence)
+        synthesis = Synthesis(settings, labels, templates, work, teacher, start_of(settings, files, work), progress)
+        synthesis.look_for_engine()
         classes_stages.text_bank(work, labels, templates, teacher, progress)  # warns of classes that are too close
-        start = start_of(settings, files)
-        return copy_out(Synthesis(settings, labels, templates, work, teacher, start, progress).folder(), settings.out)
+        made = copy_out(synthesis.folder(), settings.out)
+        log.info("look at them: %s", made)
+        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +94,15 @@ class Synthesis:
     """The student's, where there is one: images under a teacher have the statistics that it remembers of photos."""
     bar: Progress
 
+    def look_for_engine(self) -> None:
+        """Raises InputError where what brings or makes the images is not here: before the teacher works, which may
+        take minutes."""
+        _ = self._generated, self._pipeline, self._maker
+
     def folder(self) -> Path:
         """The folder of a finished stage: images made for every class."""
-        return self._made(np.full(len(self.labels), self.settings.per_class or PER_CLASS))
+        every = PER_CLASS if self._generated is None else len(self._generated.pool)
+        return self._made(np.full(len(self.labels), self.settings.per_class or every))
 
     def folder_beside(self, photos: Path, size: int) -> Path:
         """The folder of a finished stage that holds these photos and images for the classes that have few of them.
@@ -105,7 +117,9 @@ class Synthesis:
             return photos
         more = f", and {len(few) - TOLD} more" if len(few) > TOLD else ""
         log.info("classes with few photos, as the teacher sees them: %s%s", ", ".join(few[:TOLD]), more)
-        return stages.together(self.work, self._made(wanted), photos)
+        made = self._made(wanted)
+        log.info("look at them: %s", made)
+        return stages.together(self.work, made, photos)
 
     def _counts(self, photos: Pool, size: int) -> np.ndarray:
         """int64 [C]: of how many photos each class is the teacher's first choice."""
@@ -118,7 +132,12 @@ class Synthesis:
         bank = self._bank(self.teacher)
         judge = Judge(self.teacher, bank.means(), bank.scale)
         source, prompts = self._source(bank, int(wanted.max()))
-        rows = first_rows(prompts.classes, wanted) if self.settings.generated is None else np.arange(len(prompts.texts))
+        rows = first_rows(prompts.classes, wanted)
+        if not len(rows):
+            raise InputError(
+                f"no image in {self.settings.generated} is of a class that has few photos",
+                "Add such images, or leave --generated out: then they are made.",
+            )
         self._announce(source, len(rows))
         facts: dict[str, Any] = {
             "teacher": {"id": self.teacher.files.id, "licence": self.teacher.files.licence},
@@ -127,8 +146,30 @@ class Synthesis:
         making = Making(self.labels, prompts, rows, source, self.settings.seed)
         stage = stages.synthetic_images(self.work, making, judge, facts, self.bar)
         self.teacher.free()
-        log.info("look at them: %s", stage.path)
         return stage.path
+
+    @cached_property
+    def _generated(self) -> Generated | None:
+        """What --generated brings, where it is given."""
+        folder = self.settings.generated
+        return None if folder is None else generated_in(folder, self.labels, self.bar)
+
+    @cached_property
+    def _pipeline(self) -> Source | None:
+        """The pipeline of --engine diffusers, not opened yet."""
+        settings = self.settings
+        if settings.engine != "diffusers" or settings.generated is not None:
+            return None
+        return from_pipeline(str(settings.engine_model), self.teacher.compute.device, settings.image_size)
+
+    @cached_property
+    def _maker(self) -> TeacherInUse:
+        """The teacher that images are made under: that of --engine-model, or the one that judges and labels them."""
+        settings = self.settings
+        if settings.engine_model is None or settings.engine == "diffusers":
+            return self.teacher
+        files = find_teacher(settings.engine_model)
+        return TeacherInUse(files, settings.teacher_dtype, self.teacher.compute, self.work)
 
     @property
     def _way(self) -> Diversify:
@@ -139,17 +180,13 @@ class Synthesis:
 
     def _source(self, bank: TextBank, count: int) -> tuple[Source, Prompts]:
         """What makes the images, and prompts for it, `count` a class."""
-        settings, model, device = self.settings, self.settings.engine_model, self.teacher.compute.device
-        if settings.generated is not None:
-            return from_folder(settings.generated, self.labels, bank.means(), settings.image_size, self.bar)
-        maker = self.teacher
-        if settings.engine == "diffusers":
-            source = from_pipeline(str(model), device, settings.image_size)
-        else:
-            if model is not None:
-                maker = TeacherInUse(find_teacher(model), settings.teacher_dtype, self.teacher.compute, self.work)
-                bank = self._bank(maker)
-            memory = None if self.start is None else memory_of(self.start, device)
+        settings, maker = self.settings, self._maker
+        if self._generated is not None:
+            return self._generated.source(settings.image_size), self._generated.prompts(bank.means())
+        source = self._pipeline
+        if source is None:
+            bank = bank if maker is self.teacher else self._bank(maker)
+            memory = None if self.start is None else memory_of(self.start, maker.compute.device)
             source = from_teacher(maker, bank.means(), settings.image_size, memory)
         plan = stages.PromptPlan(self._way, count, settings.seed)
         return source, stages.prompts(self.work, plan, bank, maker, self.labels, self.bar)
@@ -163,12 +200,17 @@ class Synthesis:
             )
 
 
-def start_of(settings: SynthesizeSettings, teacher: TeacherFiles) -> Start | None:
-    """--student-weights of `synthesize`, which trains no student."""
-    if settings.student_weights is None:
+def start_of(settings: SynthesizeSettings, teacher: TeacherFiles, work: WorkFolder) -> Start | None:
+    """The start that a build would train on, of which `synthesize` takes the statistics alone: as a build takes
+    --student and --student-weights, and with STUDENT for the profile's. None where no teacher makes the images."""
+    if settings.generated is not None or settings.engine == "diffusers":
         return None
-    size = settings.image_size or ImageRecipe().size
-    planned = student_start.plan(settings.student, settings.student_weights, STUDENT, size)
+    size, weights = settings.image_size or ImageRecipe().size, settings.student_weights or "auto"
+    if weights == "auto":
+        planned = distil_stages.student_start(work, settings.student or STUDENT, size)
+    else:
+        planned = plan(settings.student, weights, STUDENT, size)
+    log.info("statistics of photos from the student %s", planned.reason)
     return Start(planned, teacher.dim, teacher.weight_hash, size)
 
 

@@ -64,7 +64,8 @@ RANGES = {
 class SynthesizeSettings:
     """Images from class names, as asked for: the first half of a build without photos, alone.
 
-    None means a default of the engine; for threads "all cores". Types and errors as of BuildSettings.
+    None means a default of the engine; for student and its weights those of a build whose profile asks for
+    mobilenetv3_small_100; for threads "all cores". Types and errors as of BuildSettings.
     """
 
     classes: Path
@@ -90,6 +91,16 @@ class SynthesizeSettings:
     def __post_init__(self) -> None:
         _conform(self, "synthesize")
         check_synthesis(self)
+        self._check_student()
+
+    def _check_student(self) -> None:
+        given = [_flag(name) for name in ("student", "student_weights") if getattr(self, name) is not None]
+        other = ["--generated"] * (self.generated is not None) + ["--engine diffusers"] * (self.engine == "diffusers")
+        if given and other:
+            raise InputError(
+                f"{given[0]} says which statistics the teacher's images get, and with {other[0]} it makes none",
+                "Leave one of the two out.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,22 @@ from tiny_images import FOUR_CLASSES, write_check, write_photos
 
 import edgedistill
 from edgedistill.bundle.destination_lock import destination_lock
+from edgedistill.distil import stages as distil_stages
 from edgedistill.distil import student_start
 from edgedistill.distil.stages import Start, move_batchnorm_to_photos
 from edgedistill.errors import InputError
 from edgedistill.images.pool import scan
 from edgedistill.images.synthetic import RECORD, SHEET
 from edgedistill.line import at_work, build
-from edgedistill.no_photos import first_rows, memory_of
+from edgedistill.no_photos import STUDENT, first_rows, memory_of, start_of
 from edgedistill.request import Request
-from edgedistill.settings import BuildSettings
+from edgedistill.settings import BuildSettings, SynthesizeSettings
 from edgedistill.synthesis.objective import BatchNormStatistics
+from edgedistill.teacher.in_use import TeacherInUse
+from edgedistill.teacher.names import find_teacher
 from edgedistill.verdict.verdict import Verdict, read_verdict
 from edgedistill.verdict.words import notes
+from edgedistill.work.stage import WorkFolder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = {"per_class": 6, "image_size": 32}
@@ -194,6 +199,82 @@ def test_synthesize_writes_a_folder_to_look_at_and_never_over_one(names: Path, t
         edgedistill.synthesize(classes=names / "labels.txt")
     with destination_lock(names / "other"), pytest.raises(InputError, match=r"writes to .*other"):
         edgedistill.synthesize(**asked, out=names / "other")
+
+
+def test_generated_images_are_as_many_as_are_asked_for(
+    names: Path, tiny_teacher_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    generated = write_check(names / "many", 24, classes=FOUR_CLASSES)
+    asked = {"classes": names / "labels.txt", "teacher": f"local-dir:{tiny_teacher_folder}", "threads": 1}
+    asked |= {"teacher_dtype": "float32", "generated": generated, "work": names / "many-work", "per_class": 2}
+    folder = edgedistill.synthesize(**asked, out=names / "two a class")
+    record = json.loads((folder / RECORD).read_text())
+    assert [image["class"] for image in record["images"]] == [name for name in FOUR_CLASSES for _ in range(2)]
+    assert f"look at them: {names / 'two a class'}" in caplog.messages
+
+
+def test_generated_images_beside_photos_are_those_of_classes_with_few(names: Path, tiny_teacher_folder: Path) -> None:
+    photos = write_photos(names / "of three", 24, classes=FOUR_CLASSES[:3])
+    asked = without_photos(
+        names, tiny_teacher_folder, images=photos, synthesize=True, work=names / "beside-work", image_size=None
+    )
+    generated = write_check(names / "of four", 24, classes=FOUR_CLASSES)
+    with at_work(replace(asked, generated=generated)) as line:
+        line.gather()
+    record = json.loads(next((names / "beside-work").glob("synthetic-*/" + RECORD)).read_text())
+    assert {image["class"] for image in record["images"]} == {FOUR_CLASSES[3]}
+    with (
+        at_work(replace(asked, generated=write_check(names / "of two", 12, classes=FOUR_CLASSES[:2]))) as line,
+        pytest.raises(InputError, match=r"no image in .* is of a class that has few photos\nAdd such images"),
+    ):
+        line.gather()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"generated": "nowhere"}, "the image folder nowhere does not exist"),
+        ({"engine": "diffusers", "engine_model": "nowhere"}, "nowhere|diffusers"),
+        ({"engine_model": "local-dir:nowhere"}, "nowhere"),
+    ],
+)
+def test_what_makes_images_is_looked_for_before_the_teacher_works(
+    wrong: dict[str, Any], told: str, names: Path, tiny_teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_early(*_: Any) -> Any:
+        raise AssertionError("the teacher was loaded")
+
+    monkeypatch.setattr(TeacherInUse, "load", too_early)
+    asked = without_photos(names, tiny_teacher_folder, work=names / "early-work", image_size=None, **wrong)
+    with pytest.raises(InputError, match=told), at_work(asked) as line:
+        line.text()
+    alone = {"classes": names / "labels.txt", "teacher": f"local-dir:{tiny_teacher_folder}", "out": names / "early"}
+    with pytest.raises(InputError, match=told):
+        edgedistill.synthesize(**alone, **wrong, work=names / "early-work")
+
+
+@pytest.mark.parametrize("asked", [{}, {"student": "resnet18"}, {"student_weights": "none", "student": "resnet18"}])
+def test_images_made_alone_get_the_statistics_of_the_start_that_a_build_would_have(
+    asked: dict[str, str], names: Path, tiny_teacher_folder: Path
+) -> None:
+    teacher = find_teacher(f"local-dir:{tiny_teacher_folder}")
+    work = WorkFolder(names / f"start-work-{len(asked)}")
+    given = SynthesizeSettings(classes=names / "labels.txt", out=names / "none", **asked)
+    start = start_of(given, teacher, work)
+    assert start is not None
+    assert start.plan.name == asked.get("student", STUDENT)
+    with_photos = BuildSettings(profile="cpu", classes=names / "labels.txt", **asked)
+    if with_photos.student_weights == "auto":
+        assert start.plan.key == distil_stages.student_start(work, asked.get("student", STUDENT), 128).key
+
+
+def test_a_start_that_nothing_reads_is_refused_and_none_is_looked_for(names: Path, tiny_teacher_folder: Path) -> None:
+    alone: dict[str, Any] = {"classes": names / "labels.txt", "out": names / "none", "generated": names}
+    with pytest.raises(InputError, match=r"--student says which .* with --generated it makes none\nLeave one"):
+        SynthesizeSettings(**alone, student="resnet18")
+    teacher = find_teacher(f"local-dir:{tiny_teacher_folder}")
+    assert start_of(SynthesizeSettings(**alone), teacher, WorkFolder(names / "no-start-work")) is None
 
 
 def test_the_command_prints_the_folder_on_stdout(names: Path, tiny_teacher_folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,37 @@ class FolderEngine:
         return found
 
 
-def from_folder(
-    folder: Path, labels: Labels, class_vectors: np.ndarray, size: int | None, progress: Progress
-) -> tuple[Source, Prompts]:
-    """The images in the sub-folders that bear a class name or a synonym, and what they are said to show.
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """Images from elsewhere, and int64 [N]: the class that the folder of each names."""
 
-    class_vectors: float32 [C,D], unit rows. Raises InputError where the folder cannot be used, or no image has a class.
+    pool: Pool
+    classes: np.ndarray
+
+    def source(self, size: int | None) -> Source:
+        side = size or SIZE
+        return Source(
+            identity={"engine": "folder", "pool": self.pool.fingerprint, "size": side},
+            facts={"engine": "folder", "licence": "that of the images in the folder"},
+            open=lambda: FolderEngine(self.pool, side),
+        )
+
+    def prompts(self, class_vectors: np.ndarray) -> Prompts:
+        """What they are said to show; class_vectors: float32 [C,D], unit rows."""
+        return Prompts(
+            texts=tuple(self.pool.name(row) for row in range(len(self.pool))),
+            classes=self.classes,
+            targets=class_vectors[self.classes],
+            shares=one_hot(self.classes, len(class_vectors)),
+            style=("",) * len(self.pool),
+            has_words=False,
+        )
+
+
+def generated_in(folder: Path, labels: Labels, progress: Progress) -> Generated:
+    """The images in the sub-folders that bear a class name or a synonym.
+
+    Raises InputError where the folder cannot be used, or no image has a class.
     """
     found = scan_check(folder, labels, limit=LIMIT, progress=progress)
     tell_skipped("generated images", found.pool.skipped)
@@ -56,22 +82,4 @@ def from_folder(
             f"no generated image in {folder} has a class",
             f"Put the images of each class into a folder with its name, such as {labels.names[0]!r}.",
         )
-    pool, classes = found.pool.subset(known), found.labels[known]
-    side = size or SIZE
-    source = Source(
-        identity={"engine": "folder", "pool": pool.fingerprint, "size": side},
-        facts={"engine": "folder", "licence": "that of the images in the folder"},
-        open=lambda: FolderEngine(pool, side),
-    )
-    return source, _said(pool, classes, class_vectors)
-
-
-def _said(pool: Pool, classes: np.ndarray, class_vectors: np.ndarray) -> Prompts:
-    return Prompts(
-        texts=tuple(pool.name(row) for row in range(len(pool))),
-        classes=classes,
-        targets=class_vectors[classes],
-        shares=one_hot(classes, len(class_vectors)),
-        style=("",) * len(pool),
-        has_words=False,
-    )
+    return Generated(found.pool.subset(known), found.labels[known])

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..choices import WITH_WORDS
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..targets.outside import Unfit, read_object
 from ..teacher import hub
 from ..teacher.licences import UNKNOWN_LICENCE, licence_in_card
@@ -88,7 +88,7 @@ class PipelineEngine:
                 raise  # of the GPU or the memory, which is explained where all work is
             size = "" if self._size is None else f" of {self._size} px"
             raise InputError(
-                f"the pipeline makes no images{size}: {_first_line(error)}",
+                f"the pipeline makes no images{size}: {first_line(error)}",
                 f"Try another --image-size, or none: then it is the pipeline's own. {INSTEAD}",
             ) from error
         return np.stack([_square(image) for image in np.asarray(made.images)])
@@ -159,7 +159,7 @@ def _load(model: str, device: str) -> Any:
     try:
         from diffusers import AutoPipelineForText2Image
     except (ImportError, RuntimeError) as error:  # diffusers imports its parts late, and then wraps what is missing
-        raise InputError(f"diffusers cannot be imported: {_first_line(error)}", f"{INSTALL}. {INSTEAD}") from error
+        raise InputError(f"diffusers cannot be imported: {first_line(error)}", f"{INSTALL}. {INSTEAD}") from error
 
     log.info("loading the pipeline %s; what its folder lacks is fetched from the hub", model)
     dtype = {_dtype_keyword(AutoPipelineForText2Image): torch.float16 if device == "cuda" else torch.float32}
@@ -167,7 +167,7 @@ def _load(model: str, device: str) -> Any:
         pipeline = AutoPipelineForText2Image.from_pretrained(model, **dtype)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise InputError(
-            f"the pipeline {model} does not load: {_first_line(error)}", f"Bring its files, or name another. {INSTEAD}"
+            f"the pipeline {model} does not load: {first_line(error)}", f"Bring its files, or name another. {INSTEAD}"
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
@@ -177,12 +177,6 @@ def _dtype_keyword(pipeline: Any) -> str:
     """`dtype`, which was called `torch_dtype` in older diffusers; both take any keyword, and only their words tell."""
     told = pipeline.from_pretrained.__doc__ or ""
     return "dtype" if re.search(r"^\s*dtype \(", told, re.MULTILINE) else "torch_dtype"
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line of what an exception says that is not empty; its name where it says nothing."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)
 
 
 def _fingerprint(model: str, index: Path) -> str:

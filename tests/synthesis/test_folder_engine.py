@@ -13,7 +13,7 @@ from tiny_images import FOUR_CLASSES, write_check
 
 from edgedistill.errors import InputError
 from edgedistill.images.synthetic import RECORD
-from edgedistill.synthesis.folder_engine import SIZE, from_folder
+from edgedistill.synthesis.folder_engine import SIZE, generated_in
 from edgedistill.synthesis.judge import Judge
 from edgedistill.synthesis.stages import Making, synthetic_images
 from edgedistill.work.console import SILENT
@@ -25,7 +25,8 @@ def test_what_lies_in_the_folder_of_another_class_does_not_stay(tmp_path: Path, 
     moved = sorted((folder / "red_disc").iterdir())[0]
     name = os.fsdecode(b"caf\xe9.jpg")  # no UTF-8
     moved.rename(folder / "blue_disc" / name)
-    source, prompts = from_folder(folder, LABELS, judge.vectors, 48, SILENT)
+    generated = generated_in(folder, LABELS, SILENT)
+    source, prompts = generated.source(48), generated.prompts(judge.vectors)
     making = Making(LABELS, prompts, np.arange(16), source, 0)
     found = synthetic_images(WorkFolder(tmp_path / "work"), making, judge, {}, SILENT).path
     record = json.loads((found / RECORD).read_text())
@@ -39,7 +40,8 @@ def test_a_file_that_cannot_be_read_is_black(tmp_path: Path, judge: Judge) -> No
     folder = write_check(tmp_path / "generated", 8, classes=FOUR_CLASSES)
     torn = sorted((folder / "red_disc").iterdir())[0]
     torn.write_bytes(torn.read_bytes()[:400])
-    source, prompts = from_folder(folder, LABELS, judge.vectors, None, SILENT)
+    generated = generated_in(folder, LABELS, SILENT)
+    source, prompts = generated.source(None), generated.prompts(judge.vectors)
     images = source.open().images(prompts, np.arange(len(prompts.texts)), 0)
     assert images.shape == (len(prompts.texts), SIZE, SIZE, 3)
     black = [text for text, image in zip(prompts.texts, images) if not image.any()]
@@ -47,7 +49,7 @@ def test_a_file_that_cannot_be_read_is_black(tmp_path: Path, judge: Judge) -> No
     assert len(black) + 8 - len(prompts.texts) == 1  # left out at the scan, or black
 
 
-def test_folders_of_no_class_are_an_error_that_shows_a_name(tmp_path: Path, judge: Judge) -> None:
+def test_folders_of_no_class_are_an_error_that_shows_a_name(tmp_path: Path) -> None:
     write_check(tmp_path / "generated", 4, classes=("green disc", "red bars"))
     with pytest.raises(InputError, match=r"no generated image in .* has a class\n.*'red disc'"):
-        from_folder(tmp_path / "generated", LABELS, judge.vectors, None, SILENT)
+        generated_in(tmp_path / "generated", LABELS, SILENT)
