@@ -45,11 +45,14 @@ types: .venv/installed  ## mypy
 package: .venv/installed  ## the tests of what is installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/packaging
 
-# With the extras that the default suite does without: a real TensorRT parser, and what the renders are made with. Two
-# workers; what shares a graph or a build is a group and stays on one of them (xdist_group).
+# With the extras that the default suite does without: a real TensorRT parser, what the renders are made with, and
+# diffusers, whose tests are not slow. Two workers; what shares a graph or a build is a group and stays on one of them
+# (xdist_group).
 slow: .venv/installed  ## the tests that take minutes
-	$(PIP) -e ".[dev,trt-check,tools]" || echo "these extras cannot be installed here: their tests say so and skip"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/tools tests/targets/test_trt_build.py
+	for extra in trt-check tools synthesize; do $(PIP) -e ".[dev,$$extra]" \
+	  || echo "the extra $$extra cannot be installed here: its tests say so and skip"; done
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/tools tests/targets/test_trt_build.py \
+	  tests/synthesis/test_pipeline_engine.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "slow and not matrix" --ignore tests/packaging
 
 # The lowest versions that pyproject.toml allows, for direct dependencies. torch is that of constraints-cpu.txt: no
