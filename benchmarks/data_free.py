@@ -80,7 +80,8 @@ def main() -> None:
     sets |= {folder.name: lay_out(folder, options.work) for folder in options.data}
     if not options.report:
         work(sets, options)
-    rows.report(report(study_figures.read(options.out)), options.json)
+    lines = study_figures.read(options.out)
+    rows.report(report(lines), options.json, measured_on="; ".join(dict.fromkeys(line.machine for line in lines)))
 
 
 def parsed() -> argparse.Namespace:
@@ -233,7 +234,9 @@ def few(place: Path, folder: Path) -> Path:
 def report(lines: list[Line]) -> list[rows.Row]:
     """Of each arm: top-1 and agreement, the mean over sets and seeds with the lowest and the highest set; and how many
     points of top-1 it is from the start, from plain and from photos alone, with 95 % intervals."""
-    arms = {line.arm: [other for other in lines if other.arm == line.arm] for line in lines}
+    names = dict.fromkeys(("teacher", "start", *(line.arm for line in lines)))
+    arms = {arm: [line for line in lines if line.arm == arm] for arm in names}
+    arms = {arm: own for arm, own in arms.items() if own}  # a start that was not made for the teacher has no rows
     found = []
     for arm, own in arms.items():
         for figure in ("accuracy", "agreement"):

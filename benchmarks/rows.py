@@ -135,9 +135,14 @@ def report(
     json_path: Path | None,
     group: Callable[[dict[str, Any]], str] | None = None,
     order: Sequence[str] = (),
+    measured_on: str = "",
 ) -> None:
-    """Print the table on stdout; write the rows to `json_path` if given, with a `group` as `keep` does."""
-    print(f"{machine()}\n{command()}\n")
+    """Print the table on stdout; write the rows to `json_path` if given, with a `group` as `keep` does.
+
+    measured_on: the machine, where the figures were taken before and on another one than this
+    """
+    where = measured_on or machine()
+    print(f"{where}\n{command()}\n")
     width = max(len(r.figure) for r in rows)
     print(f"{'figure':<{width}}  {'value':>10}  {'quartiles':>21}  {'unit':<8}  {'bar':<12}  met")
     for r in rows:
@@ -145,7 +150,7 @@ def report(
         spread = f"{_number(r.low)} .. {_number(r.high)}"
         print(f"{r.figure:<{width}}  {_number(r.value):>10}  {spread:>21}  {r.unit:<8}  {r.bar:<12}  {kept}".rstrip())
     if json_path is not None:
-        facts = {"machine": machine(), "command": command()}
+        facts = {"machine": where, "command": command()}
         found = [{**asdict(r), "met": r.met, **facts} for r in rows]
         if group is None:
             _write(json_path, found)
