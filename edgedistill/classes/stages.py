@@ -57,7 +57,7 @@ def text_bank(
         log.warning(
             "to the teacher all these classes are nearly alike (%.1f apart in the median): it may not know the words, "
             "such as those of another language than it was trained on. Name them in its language, mostly English, or "
-            "take a teacher of yours",
+            "use a teacher that was trained on that language",
             gap,
         )
     return bank

@@ -147,7 +147,7 @@ class _Child:
         photos = ", ".join(str(named(row)) for row in rows)
         return DecoderDied(
             f"a process that decodes photos was ended ({self._how()}) at one of: {photos}",
-            "If memory ran out, run the same command again: it goes on here. If not, take the photo at fault away.",
+            "If memory ran out, run the same command again: it goes on here. If not, remove that photo.",
         )
 
     def _how(self) -> str:

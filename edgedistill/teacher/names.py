@@ -177,7 +177,7 @@ def _from_checkpoint(path: Path, arch: str | None, given: dict[str, Any] | None)
         raise InputError(
             f"the teacher {path} is a checkpoint file, and {' and '.join(missing)} did not come with it",
             "Give --teacher-arch (an open_clip model name, such as ViT-B-16) and --teacher-preprocess (a JSON file "
-            "with mean, std, interpolation and resize_mode): a guess here would be silently wrong.",
+            "with mean, std, interpolation and resize_mode): a wrong guess would give wrong results without an error.",
         )
     architecture = open_clip.get_model_config(arch)
     if architecture is None:

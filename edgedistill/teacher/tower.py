@@ -190,6 +190,6 @@ def more_than_weights(files: TeacherFiles) -> InputError:
     return InputError(
         f"the weights of teacher {files.id} are not read: {files.weights} is damaged, or holds more than weights and "
         "could run code when read",
-        "Only weights are loaded. Have whoever made it, or a machine that may be lost, save its tensors alone: "
-        "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'); give that file as --teacher.",
+        "Only weights are loaded. Where running its code can do no harm, such as a container without network, convert "
+        "it: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'); give that file as --teacher.",
     )
