@@ -11,9 +11,10 @@ The first part drives the styles apart, the second holds the class, the third st
     orthogonal    mean_{j≠k} |⟨e_k, e_j⟩|/τ
     in_turn       the first, but k looks at the earlier styles alone, and they do not give way
 
-Learned all at once, styles in turn arrive where one after the other would: none depends on a later one. Ours besides
-the formulas: at most four classes a step, drawn anew (their text features are the whole cost); the nearest tokens are
-looked up every tenth step; styles start as random tokens; the check of what was learned.
+With `in_turn` all styles learn at once, and the result is that of learning them one after the other, since none
+depends on a later one. Besides the formulas these are ours: at most four classes a step, drawn anew (their text
+features are the whole cost); the nearest tokens are looked up every tenth step; styles start as random tokens; what was
+learned is checked.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def diversified(
     """`count` prompts, one or more, for each class of `labels`; `bank` holds these classes, read by this `teacher`.
 
     `way` is a key of WAYS. A prompt that the teacher takes for another class is drawn again (candidates.py: and what
-    becomes of classes that never get through); plain templates stay as they are. One class alone will do. The teacher
-    must still have its text tower. Same arguments and threads on a CPU, same prompts.
+    becomes of classes that never get through); plain templates stay as they are. The list may hold one class alone. The
+    teacher must still have its text tower. Same arguments and threads on a CPU, same prompts.
     """
     random = np.random.default_rng([seed, 7])
     subject = Subject(bank, teacher, labels, progress)
