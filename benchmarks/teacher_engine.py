@@ -47,7 +47,7 @@ def main() -> None:
         "--start", type=Path, default=EXAMPLES / "start", help="a student's folder whose BatchNorm is remembered"
     )
     parser.add_argument("--size", type=int, default=ImageRecipe().size, help="pixels a side of an image")
-    parser.add_argument("--look", type=int, default=ImageRecipe().look, help="pixels a side of a view")
+    parser.add_argument("--look", type=int, help="pixels a side of a view; half of the teacher's own without it")
     parser.add_argument("--batch", type=int, default=ImageRecipe().batch, help="images at once")
     parser.add_argument("--steps", type=int, default=ImageRecipe().steps)
     parser.add_argument("--rounds", type=int, default=5)
@@ -69,7 +69,7 @@ def main() -> None:
 
     images = torch.randn(recipe.batch, 3, recipe.size, recipe.size, device=teacher.device).requires_grad_()
 
-    plain, _ = small_tower(teacher.model.visual, teacher.image_size, recipe.look)
+    plain, _ = small_tower(teacher.model.visual, teacher.image_size, engine.sights[0].size)
     plain = plain.to(memory_format=torch.channels_last)
 
     def passes(tower: nn.Module = engine.sights[0].tower, of_start: bool = True) -> None:

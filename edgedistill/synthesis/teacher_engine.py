@@ -41,15 +41,15 @@ class ImageRecipe:
 
     The defaults were chosen in rough tries on the example, one seed each, by how students of such images agree with the
     teacher on the pool's photos. Pictures without a strong pull to the start's statistics and to grey are glaring.
-    `look` 97 is half of that teacher's own 193, and odd, since the teacher pads for sizes that halve to odd ones.
 
-    `size`: pixels a side of an image; `look`: of a view, which is what the passes cost
+    `size`: pixels a side of an image; `look`: of a view, which is what the passes cost;
+    None is half of what the teacher sees (`half_of`)
     `views` (K) a step, `steps` an image: their product is the cost
     `coarse`: the share of the steps after which all detail takes part; it begins with a third
     """
 
     size: int = 128
-    look: int = 97
+    look: int | None = None
     views: int = 6
     steps: int = 40
     batch: int = 12
@@ -86,9 +86,11 @@ class Sight:
         self._offset = -self._gain * class_vectors.new_tensor(mean).view(3, 1, 1)
 
     @classmethod
-    def of(cls, teacher: Teacher, class_vectors: np.ndarray, look: int) -> Sight:
-        """The teacher's tower on images of about `look` pixels a side (small_tower.py). Its text tower is not used."""
-        tower, size = small_tower(teacher.model.visual, teacher.image_size, look)
+    def of(cls, teacher: Teacher, class_vectors: np.ndarray, look: int | None) -> Sight:
+        """The teacher's tower on images of about `look` pixels a side (small_tower.py), None being `half_of` its own.
+        Its text tower is not used."""
+        own = teacher.image_size
+        tower, size = small_tower(teacher.model.visual, own, look or half_of(own))
         vectors = torch.as_tensor(class_vectors, dtype=torch.float32, device=teacher.device)
         pixels = teacher.files.preprocess
         return cls(folded(tower, size), size, vectors, teacher.scale, pixels["mean"], pixels["std"])
@@ -201,6 +203,11 @@ class TeacherEngine:
         if self.remembered is not None and recipe.statistics:
             total = total + recipe.statistics * len(images) * self.remembered.distance(images)
         return total, torch.stack(cosines).detach().mean()
+
+
+def half_of(size: int) -> int:
+    """About half of these pixels, and odd: the example's teacher (193) pads for sizes that halve to odd ones."""
+    return size // 2 | 1
 
 
 def detail_at(recipe: ImageRecipe, step: int) -> float:

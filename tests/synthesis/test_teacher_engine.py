@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgedistill.synthesis.augment import Augment
 from edgedistill.synthesis.objective import BatchNormStatistics
-from edgedistill.synthesis.teacher_engine import CANVASES, ImageRecipe, Sight, TeacherEngine, detail_at
+from edgedistill.synthesis.teacher_engine import CANVASES, ImageRecipe, Sight, TeacherEngine, detail_at, half_of
 
 CALM = Augment(least=0.8, roll=0.05, turn=5, stretch=0.05, colour=0.05, noise=0.02)
 QUICK = ImageRecipe(size=24, look=24, views=4, steps=30, batch=6, lr=0.1, variation=0.1, likeness=0.0, augment=CALM)
@@ -108,6 +108,13 @@ def test_detail_grows_from_a_third_to_all_of_it() -> None:
     assert 1 / 3 < detail[0] < 0.4
     assert detail[18] < 1
     assert detail[19:] == [1.0] * 21
+
+
+def test_views_are_half_as_large_as_what_the_teacher_sees_unless_told(tiny_teacher: Any) -> None:
+    vectors = np.eye(3, tiny_teacher.dim, dtype=np.float32)
+    assert [half_of(size) for size in (193, 224, 32)] == [97, 113, 17]
+    assert Sight.of(tiny_teacher, vectors, None).size == Sight.of(tiny_teacher, vectors, half_of(32)).size < 32
+    assert Sight.of(tiny_teacher, vectors, 32).size == tiny_teacher.image_size == 32
 
 
 def test_a_real_teacher_names_what_was_made_under_it(tiny_teacher: Any) -> None:
