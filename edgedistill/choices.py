@@ -57,6 +57,7 @@ ENGINES: tuple[str, ...] = get_args(EngineName)
 
 Diversify = Literal[
     "plain",
+    "styles",
     "mix",
     "mix-tokens",
     "mix-classes",
@@ -69,7 +70,7 @@ Diversify = Literal[
 ]
 """How the prompts of such images are made to differ (synthesis/prompts.py)."""
 DIVERSIFY: tuple[str, ...] = get_args(Diversify)
-WITH_WORDS: tuple[str, ...] = ("plain", "random-words")
+WITH_WORDS: tuple[str, ...] = ("plain", "styles", "random-words")
 """Those whose prompts a text-to-image pipeline can read."""
 
 TemplateSet = Literal["general", "imagenet", "cifar"]

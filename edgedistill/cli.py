@@ -136,7 +136,7 @@ GeneratedFlag = Annotated[
 ]
 DiversifyFlag = Annotated[
     Text,
-    flag("--diversify", MAKING, f"How prompts are made to differ: {', '.join(DIVERSIFY)}.", "mix; of diffusers plain"),
+    flag("--diversify", MAKING, f"How prompts are made to differ: {', '.join(DIVERSIFY)}.", "mix; of diffusers styles"),
 ]
 PerClassFlag = Annotated[Number, flag("--per-class", MAKING, "Images to make of a class.", "40")]
 ImageSizeFlag = Annotated[Number, flag("--image-size", MAKING, "Pixels a side of such an image.", "the engine's")]

@@ -53,7 +53,7 @@ from .work.stage import WorkFolder
 
 log = logging.getLogger(__name__)
 
-DEFAULT_DIVERSIFY: dict[str, Diversify] = {"teacher": "mix", "diffusers": "plain"}
+DEFAULT_DIVERSIFY: dict[str, Diversify] = {"teacher": "mix", "diffusers": "styles"}
 """How prompts differ where --diversify does not say: a pipeline needs words."""
 STUDENT = "mobilenetv3_small_100"  # whose statistics `synthesize` takes where no other network is named
 TOLD = 20  # classes that the log names

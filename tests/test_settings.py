@@ -232,7 +232,7 @@ def test_without_photos_images_are_made_and_beside_photos_only_if_asked_for() ->
         ),
         (
             {"engine": "diffusers", "engine_model": "there", "diversify": "mix"},
-            "a pipeline reads words\nUse one with words (plain, random-words), or --engine teacher.",
+            "a pipeline reads words\nUse one with words (plain, styles, random-words), or --engine teacher.",
         ),
         ({"engine": "gan"}, "--engine is 'gan'\nUse one of: teacher, diffusers."),
         ({"per_class": 0}, "--per-class is 0\nIt must be at least 1"),

@@ -65,7 +65,7 @@ class PipelineEngine:
         if not prompts.has_words:
             raise InputError(
                 "these prompts are directions in the teacher's space, and a text-to-image pipeline reads words",
-                f"Use --diversify {' or '.join(WITH_WORDS)}, or --engine teacher.",
+                f"Use one with words ({', '.join(WITH_WORDS)}), or --engine teacher.",
             )
         # Generators of the CPU: the same noise whatever the pipeline runs on.
         generators = [torch.Generator().manual_seed(seed_of(seed, int(row))) for row in rows]

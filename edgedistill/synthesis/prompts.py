@@ -1,4 +1,4 @@
-"""The prompts that images are made of: `count` a class, written in one of ten ways, as targets in the teacher's space.
+"""What images are to show: `count` prompts a class, written in one of eleven ways, as targets in the teacher's space.
 
 A prompt is read once by the text tower. An engine that optimises images needs its target alone; one that takes words
 needs its text.
@@ -23,6 +23,7 @@ from .diversity import diversity
 from .mix import MixedClasses, MixedStyles, MixedTokens
 from .plain import Plain
 from .random_contexts import Noise, RandomTokens, RandomWords
+from .styles import StyledWords
 
 if TYPE_CHECKING:
     from ..teacher.tower import Teacher
@@ -33,6 +34,7 @@ PROMPTS_FILE = "image_prompts.safetensors"
 
 WAYS: dict[str, MakeWay] = {
     "plain": Plain,
+    "styles": StyledWords,
     "mix": MixedStyles,
     "mix-tokens": MixedTokens,
     "mix-classes": MixedClasses,
@@ -43,7 +45,7 @@ WAYS: dict[str, MakeWay] = {
     "contrastive-orthogonal": OrthogonalStyles,
     "contrastive-in-turn": StylesInTurn,
 }
-"""Plain templates, then Mix-Prompt, Random-Prompt and Contrastive-Prompt with the forms of each."""
+"""Plain templates, styles in words, then Mix-Prompt, Random-Prompt and Contrastive-Prompt with the forms of each."""
 
 
 @dataclass(frozen=True, eq=False)

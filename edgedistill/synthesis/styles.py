@@ -7,14 +7,12 @@ None of them names another thing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 
 from ..classes.text_bank import read_texts
-
-if TYPE_CHECKING:
-    from .candidates import Subject
+from .candidates import Candidates, Subject, one_hot, turns
 
 STYLES: dict[str, str] = {
     "photo": "a photo of a {}.",
@@ -94,8 +92,39 @@ class StyledClasses:
         return found
 
     def _read(self, pairs: list[list[int]]) -> np.ndarray:
-        names, templates = tuple(STYLES), tuple(STYLES.values())
         words = [self._subject.words[c][k % len(self._subject.words[c])] for k, c in pairs]
-        texts = [templates[k].replace("{}", word) for (k, _), word in zip(pairs, words)]
-        other = [f"{word}, {names[k]}" for (k, _), word in zip(pairs, words)]
-        return read_texts(self._subject.teacher, fitting(self._subject, texts, other), self._subject.progress)
+        texts = styled(self._subject, [k for k, _ in pairs], words)
+        return read_texts(self._subject.teacher, texts, self._subject.progress)
+
+
+def styled(subject: Subject, styles: Sequence[int], words: Sequence[str]) -> list[str]:
+    """Each of `words` in the style of that number; where the teacher cannot read all of it, the word comes first."""
+    names, templates = tuple(STYLES), tuple(STYLES.values())
+    texts = [templates[k].replace("{}", word) for k, word in zip(styles, words)]
+    return fitting(subject, texts, [f"{word}, {names[k]}" for k, word in zip(styles, words)])
+
+
+class StyledWords:
+    """A class in one style after the other, its name and synonyms in turn, as words.
+
+    The styles come in another order each time that prompts are drawn, and so one that was drawn again has another.
+    """
+
+    has_words: ClassVar[bool] = True
+    guarded: ClassVar[bool] = True
+
+    def __init__(self, subject: Subject, random: np.random.Generator) -> None:
+        self._subject = subject
+
+    def draw(self, classes: np.ndarray, random: np.random.Generator) -> Candidates:
+        turn, names = turns(classes), tuple(STYLES)
+        styles = random.permutation(len(names))[turn % len(names)].tolist()
+        known = self._subject.words
+        words = [known[c][n % len(known[c])] for c, n in zip(classes.tolist(), turn.tolist())]
+        texts = styled(self._subject, styles, words)
+        return Candidates.of(
+            read_texts(self._subject.teacher, texts, self._subject.progress),
+            one_hot(classes, len(known)),
+            texts,
+            [names[k] for k in styles],
+        )

@@ -112,7 +112,7 @@ def test_the_record_gets_the_licence_and_the_settings(pipeline: Path) -> None:
 
 def test_prompts_without_words_are_refused(pipeline: Path) -> None:
     engine = PipelineEngine(str(pipeline), "cpu", SIZE)
-    with pytest.raises(InputError, match="Use --diversify plain"):
+    with pytest.raises(InputError, match=r"Use one with words \(plain, styles"):
         engine.images(replace(made_of_words(1), has_words=False), np.array([0]), 0)
 
 

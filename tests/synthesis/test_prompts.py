@@ -1,4 +1,4 @@
-"""Ten ways to write prompts: what holds for all of them, on a teacher that reads."""
+"""Eleven ways to write prompts: what holds for all of them, on a teacher that reads."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_seed_decides(way: str, every, shapes: Subject) -> None:
 
 def test_words_that_a_pipeline_gets_are_those_that_the_teacher_read(every, shapes: Subject) -> None:
     with_words = {way for way, prompts in every.items() if prompts.has_words}
-    assert with_words == {"plain", "random-words"}
+    assert with_words == {"plain", "styles", "random-words"}
     prompts = every["random-words"]
     assert np.allclose(shapes.teacher.encode_text(prompts.texts), prompts.targets, atol=1e-5)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from edgedistill.synthesis.candidates import Subject
-from edgedistill.synthesis.styles import STYLES, StyledClasses, fitting
+from edgedistill.synthesis.styles import STYLES, StyledClasses, StyledWords, fitting
 
 LONG = "red disc with " + "very " * 40 + "many holes"
 
@@ -39,3 +39,19 @@ def test_a_name_that_fills_the_tower_is_read_whole(about: Callable[..., Subject]
     names = [f"disc {'on a shelf ' * 7}that is {colour}" for colour in ("red", "blue")]
     found = StyledClasses(about(*names)).vectors(np.full(2, list(STYLES).index("catalogue")), np.arange(2))
     assert found[0] @ found[1] < 0.99
+
+
+def test_every_style_and_every_word_of_a_class_has_its_turn(about: Callable[..., Subject]) -> None:
+    subject, random = about("red disc | scarlet_dot", "blue bars"), np.random.default_rng(0)
+    classes = np.repeat([0, 1], 40)
+    found = StyledWords(subject, random).draw(classes, random)
+    for own, words in ((slice(40), {"red disc", "scarlet dot"}), (slice(40, None), {"blue bars"})):
+        assert sorted(found.styles[own]) == sorted(STYLES)
+        said = [next(word for word in words if word in text) for text in found.texts[own]]
+        assert {said.count(word) for word in words} == {40 // len(words)}
+        assert all(
+            STYLES[style].format(word) == text for style, word, text in zip(found.styles[own], said, found.texts[own])
+        )
+    assert np.allclose(found.targets, subject.teacher.encode_text(list(found.texts)), atol=1e-5)
+    again = StyledWords(subject, random).draw(classes, random)
+    assert not np.array_equal(again.styles, found.styles)
