@@ -6,7 +6,7 @@ N images, K views of each, features u [N,K,D] of unit length. No term reads the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +96,9 @@ class BatchNormStatistics:
         self._network, self._layers = network, layers
 
         def one_row(value: Callable[[Any], Tensor | float]) -> Tensor:
-            return torch.cat([torch.zeros_like(layer.running_mean).add_(value(layer)) for layer in layers])
+            return torch.cat(
+                [torch.zeros_like(cast(Tensor, layer.running_mean)).add_(value(layer)) for layer in layers]
+            )
 
         # The channels of all layers in a row: a step then costs one expression and not one for each layer.
         self._means = one_row(lambda layer: layer.running_mean)
