@@ -5,11 +5,11 @@
 A repeat is what `run.py verify` does with one candidate: a session of its own, the loop, every check of whether the
 machine let it count, and up to three runs until one does. Repeats take turns between three states of the machine:
 nothing else of ours runs; a busy program on half of the cores; one on every core. A repeat is off where its p50 lies
-more than 5 % from the median of the idle repeats that are marked valid. Its p95 is told with an interval, and it is that
-interval's end that a budget is held against: how often it ends below the valid idle repeats' median p95 stands beside
-it. The share of idle repeats that are marked invalid is what this costs; on a machine that others use it is high, and
-rightly so. What the checks saw in each state stands below, so that their limits can be judged. Twenty minutes with its
-defaults on two cores.
+more than 5 % from the median of the idle repeats that are marked valid. Its p95 is told with an interval, and a budget
+is held against the end of that: how often it ends below the valid idle repeats' median p95 stands beside it. The share
+of idle repeats that are marked invalid is what this costs; on a machine that others use it is high, and rightly so.
+What the checks saw in each state stands below, so that their limits can be judged. Twenty minutes with its defaults on
+two cores.
 """
 
 from __future__ import annotations
