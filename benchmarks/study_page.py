@@ -216,7 +216,7 @@ def _ablations(lines: Sequence[Line], steps: int) -> Iterator[str]:
         return
     yield "\n### One thing changed\n"
     yield (
-        f"On the development sets, {steps:,} image-steps: the default with one thing in its place, less the default,\n"
+        f"On the development sets, {steps:,} image-steps: the default with one thing in its place, minus the default,\n"
         "in points of top-1. An interval that holds 0 is no help and no harm that these photos could show.\n"
     )
     body = []
@@ -231,7 +231,7 @@ def _ablations(lines: Sequence[Line], steps: int) -> Iterator[str]:
             found = difference(mine, base)
             own = [_signed(found.sets[name]) if name in found.sets else "" for name in study_sets.DEVELOPMENT]
             body.append([group, arm.name, _seeds(mine, study_sets.DEVELOPMENT), _points(found), *own])
-    yield from _table(["", "in its place", "seeds", "less the default", *study_sets.DEVELOPMENT], body)
+    yield from _table(["", "in its place", "seeds", "minus the default", *study_sets.DEVELOPMENT], body)
     yield "\nClass-dropping is not among them: it needs ten classes, and the development sets have six and seven."
 
 

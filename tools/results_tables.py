@@ -311,9 +311,9 @@ def data_free(results: Path) -> str:
     columns: dict[str, tuple[str, Callable[[Row], str]]] = {
         "top-1": ("accuracy", _share),
         "agreement": ("agreement", _share),
-        "less start, points": ("less start", _points),
-        "less plain, points": ("less plain", _points),
-        "less photos alone, points": ("less photos", _points),
+        "− start, points": ("less start", _points),
+        "− plain, points": ("less plain", _points),
+        "− photos alone, points": ("less photos", _points),
     }
     lines = [
         [arm, *(_told(figures, figure, shown) for figure, shown in columns.values())]
