@@ -14,11 +14,13 @@ from ..targets.outside import Unfit
 from ..targets.safetensors_header import read_header
 from ..work import atomic
 from ..work.plain_path import plain_path
+from .architecture import check_architecture
 from .preprocessing import read_json_object
 
 CONFIG_FILE = "open_clip_config.json"
 MEAN_FEATURE_FILE = "mean_feature.safetensors"
 MEAN_FEATURE_TENSOR = "mean_feature"
+_FLOATS = ("F32", "F16", "F64")
 # In open_clip's order of preference: it picks by this order in a folder, and what is hashed must be what is loaded.
 WEIGHT_FILES = (
     "open_clip_model.safetensors",
@@ -97,24 +99,28 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise InputError(
             f"{path}: preprocess_cfg is not an object", "Write mean, std, interpolation and resize_mode there."
         )
+    check_architecture(model, str(path))
     return model, preprocess
 
 
 def read_mean_feature(path: Path, dim: int) -> np.ndarray | None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    """float32 [dim] of a file that need not be there. Raises InputError for one that holds anything else."""
+    from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if not path.exists():
         return None
+    remedy = "Write it again, or delete it."
     try:
-        read_header(path)
-        with plain_path(path) as plain:
-            feature = load_file(plain).get(MEAN_FEATURE_TENSOR)
+        about = read_header(path).get(MEAN_FEATURE_TENSOR)
+        if about is None or about["dtype"] not in _FLOATS or about["shape"] != [dim]:
+            found = "no such tensor" if about is None else f"{about['dtype']} of shape {about['shape']}"
+            raise InputError(
+                f"{path}: {MEAN_FEATURE_TENSOR} must be {dim} finite numbers, {' or '.join(_FLOATS)} ({found})", remedy
+            )
+        with plain_path(path) as plain, safe_open(plain, framework="numpy") as tensors, np.errstate(over="ignore"):
+            feature = tensors.get_tensor(MEAN_FEATURE_TENSOR).astype(np.float32)
     except (SafetensorError, OSError, Unfit) as error:
-        raise InputError(f"{path} cannot be read: {error}", "Write it again, or delete it.") from error
-    if feature is None or feature.shape != (dim,) or not np.isfinite(feature).all():
-        found = "no such tensor" if feature is None else f"shape {feature.shape}, finite: {np.isfinite(feature).all()}"
-        raise InputError(
-            f"{path}: {MEAN_FEATURE_TENSOR} must be {dim} finite numbers ({found})", "Write it again, or delete it."
-        )
-    return feature.astype(np.float32)
+        raise InputError(f"{path} cannot be read: {error}", remedy) from error
+    if not np.isfinite(feature).all():
+        raise InputError(f"{path}: {MEAN_FEATURE_TENSOR} holds values that are not finite", remedy)
+    return np.asarray(feature)

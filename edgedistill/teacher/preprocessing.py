@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..targets import outside
 
 PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
-_LARGEST = 1e6  # of a mean or a spread of pixels; NaN is not below it either
+_SMALLEST, _LARGEST = 1e-6, 1e6  # of a mean or a spread of pixels; NaN is not below it either
 _INTERPOLATIONS = ("bicubic", "bilinear")
 _RESIZE_MODES = ("shortest", "longest", "squash")
 
@@ -52,8 +52,10 @@ def settle_preprocess(config: dict[str, Any], architecture: dict[str, Any], sour
         raise InputError(f"{source}: interpolation is {settled['interpolation']!r}, not {_INTERPOLATIONS}", remedy)
     if settled["resize_mode"] not in _RESIZE_MODES:
         raise InputError(f"{source}: resize_mode is {settled['resize_mode']!r}, not one of {_RESIZE_MODES}", remedy)
-    if not all(value > 0 for value in settled["std"]):
+    if not all(value > _SMALLEST for value in settled["std"]):
         raise InputError(f"{source}: std is {settled['std']}, and must be above 0", remedy)
+    if type(settled["fill_color"]) is not int or not 0 <= settled["fill_color"] <= 255:
+        raise InputError(f"{source}: fill_color is {settled['fill_color']!r}, not a whole number from 0 to 255", remedy)
     return settled
 
 

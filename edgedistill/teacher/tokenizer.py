@@ -1,4 +1,7 @@
-"""The tokeniser of a teacher: CLIP's own from open_clip, or one of transformers' from files that are already here."""
+"""The tokeniser of a teacher: CLIP's own from open_clip, or one of transformers' from files that are already here.
+
+Code that lies beside those files is never run, whatever they ask for.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,29 @@ from .files import TeacherFiles
 
 # A tokeniser of transformers': its settings, then its vocabulary in order of preference.
 TOKENIZER_SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+LOCAL = "local-dir:"  # open_clip's prefix of a folder
 VOCABULARIES = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt")
 
 
 def load_tokenizer(files: TeacherFiles) -> Any:
     """open_clip's tokeniser for this teacher. One of transformers' is read from a folder, so that it asks nobody."""
     import open_clip
-    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 
+    text = files.architecture["text_cfg"]
+    context = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    settings = dict(text.get("tokenizer_kwargs") or {})
     try:
-        if files.tokenizer_repo is None:
+        if files.tokenizer_repo is not None:
+            folder = _tokenizer_folder(files.tokenizer_repo)
+        elif not files.tokenizer.startswith(LOCAL):
             return open_clip.get_tokenizer(files.tokenizer)
-        text = files.architecture["text_cfg"]
-        return HFTokenizer(
-            str(_tokenizer_folder(files.tokenizer_repo)),
-            context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
-            tokenizer_mode=text.get("tokenizer_mode"),
-            **text.get("tokenizer_kwargs", {}),
-        )
+        elif not text.get("hf_tokenizer_name"):
+            return SimpleTokenizer(context_length=context, **settings)
+        else:
+            folder = Path(files.tokenizer.removeprefix(LOCAL))
+        settings["trust_remote_code"] = False
+        return HFTokenizer(str(folder), context_length=context, tokenizer_mode=text.get("tokenizer_mode"), **settings)
     except hub.HubUnavailable as reason:
         raise InputError(
             f"no tokeniser for teacher {files.id}: looked for {' or '.join(VOCABULARIES)} of {files.tokenizer_repo}: "
@@ -40,7 +48,7 @@ def load_tokenizer(files: TeacherFiles) -> Any:
                 "and give --teacher local-dir:FOLDER"
             ),
         ) from reason
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, TypeError, LookupError, AttributeError) as error:
         raise InputError(
             f"the tokeniser of teacher {files.id} does not load: {first_line(error)}",
             "Run pip install transformers and make its tokeniser files available, or choose a teacher with CLIP's own.",
