@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,22 @@ from ..errors import EdgeDistillError, InputError, first_line
 from ..work.plain_path import plain_path
 from . import trials
 from .centre_view import CentreView
-from .files import TeacherFiles
-from .tokenizer import load_tokenizer
+from .files import CONFIG_FILE, TeacherFiles
+from .remote_code import no_remote_code
+from .tokenizer import LOCAL, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+
+# What open_clip, timm and torch raise for a configuration or a state dict that is not what they expect.
+_UNFIT = (
+    RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, StopIteration,
+    OSError, EOFError, MemoryError, struct.error, pickle.UnpicklingError,
+)  # fmt: skip
+# What running a network raises whose parts do not fit; not RuntimeError, which is also a GPU without memory.
+_MISMATCH = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError)
 
 
 class Teacher:
@@ -72,7 +82,11 @@ class Teacher:
         from torch.nn import functional
 
         with torch.inference_mode():
-            features = functional.normalize(self.model.encode_text(self.tokens(texts)).float(), dim=-1)
+            tokens = self.tokens(texts)
+            try:
+                features = functional.normalize(self._rows(self.model.encode_text(tokens)).float(), dim=-1)
+            except _MISMATCH as error:
+                raise self._does_not_run("text", error) from error
         return self.finite(features.cpu().numpy(), "text")
 
     def tokens(self, texts: Sequence[str]) -> torch.Tensor:
@@ -98,13 +112,29 @@ class Teacher:
 
         with torch.inference_mode():
             pixels = self.normalised(images).to(self.torch_dtype)
-            if self.image_prompts is None:
-                features = self.model.encode_image(pixels)
-            else:
-                from .deep_prompts import image_features  # imports open_clip
+            try:
+                if self.image_prompts is None:
+                    features = self._rows(self.model.encode_image(pixels))
+                else:
+                    from .deep_prompts import image_features  # imports open_clip
 
-                features = image_features(self.model.visual, pixels, self.image_prompts)
+                    features = image_features(self.model.visual, pixels, self.image_prompts)
+            except _MISMATCH as error:
+                raise self._does_not_run("image", error) from error
             return functional.normalize(features.float(), dim=-1)
+
+    def _rows(self, features: Any) -> Any:
+        """`features` as a tower gave them. Raises ValueError where they are not a row of `dim` numbers an item."""
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise ValueError(f"features of shape {list(features.shape)}, and embed_dim is {self.dim}")
+        return features
+
+    def _does_not_run(self, kind: str, error: Exception) -> InputError:
+        """A network that was built and takes its weights may still not fit what it is given."""
+        return InputError(
+            f"the {kind} tower of teacher {self.id} does not run: {first_line(error)}",
+            "Its configuration, its tokeniser and its weights do not belong together: fetch them again, or use others.",
+        )
 
     def free_text(self) -> None:
         """Drops the text tower; encode_text fails from here on."""
@@ -155,22 +185,25 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
 
     tokenizer = load_tokenizer(files)  # first: it is small, and may have to be fetched
     # A folder brings its own weights; a name is given the file, so that no request is made for it.
-    a_folder = files.source.startswith("local-dir:")
+    a_folder = files.source.startswith(LOCAL)
     try:
-        with plain_path(files.weights.parent if a_folder else files.weights) as place:
+        with plain_path(files.weights.parent if a_folder else files.weights) as place, no_remote_code():
             model = open_clip.create_model(
-                f"local-dir:{place}" if a_folder else files.source,
+                f"{LOCAL}{place}" if a_folder else files.source,
                 pretrained=None if a_folder else str(place),
                 force_quick_gelu=bool(files.architecture.get("quick_gelu", False)),
                 force_preprocess_cfg=files.preprocess,
                 require_pretrained=True,
             )
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except (*_UNFIT, SafetensorError) as error:
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
             raise more_than_weights(files) from error  # torch's own message advises to read it without the guard
         raise InputError(
-            f"the weights of teacher {files.id} do not load: {files.weights}: {first_line(error)}",
-            "The file is damaged or belongs to another architecture: fetch it again, or correct --teacher-arch.",
+            f"the weights of teacher {files.id} do not load: {files.weights}"
+            + (f" into the network of the {CONFIG_FILE} beside it" if a_folder else "")
+            + f": {type(error).__name__}: {first_line(error, 'no more is said')}",
+            "The file is damaged or belongs to another architecture: "
+            + ("fetch both again." if a_folder else "fetch it again, or correct --teacher-arch."),
         ) from error
     except ImportError as error:
         raise InputError(
