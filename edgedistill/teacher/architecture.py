@@ -37,7 +37,7 @@ _NAMES = {
     "hf_model_name": re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII),
     "hf_tokenizer_name": re.compile(r"(\w[\w.-]*(/\w[\w.-]*)?)?", re.ASCII),  # open_clip takes "" for none
 }
-_CLIP_WORDS = 49408  # of CLIP's own tokeniser
+CLIP_WORDS = 49408  # of CLIP's own tokeniser
 _Block = Literal["default", "custom"] | None
 
 
@@ -103,7 +103,7 @@ class Text:
     """open_clip's CLIPTextCfg."""
 
     context_length: int = 77
-    vocab_size: int = _CLIP_WORDS
+    vocab_size: int = CLIP_WORDS
     hf_tokenizer_name: str | None = None
     tokenizer_mode: Literal["clips", ""] | None = None
     tokenizer_kwargs: _Tokenizer | None = None
@@ -143,7 +143,7 @@ class Multimodal:
     """The decoder of a CoCa, which is built and not used."""
 
     context_length: int = 77
-    vocab_size: int = _CLIP_WORDS
+    vocab_size: int = CLIP_WORDS
     width: int = 512
     heads: int = 8
     layers: int = 12
@@ -173,15 +173,7 @@ def check_architecture(model: dict[str, Any], where: str) -> None:
     """Raises InputError naming `where` (the file) and the key, unless `model` is a network that is built."""
     found = records.read(Architecture, model, where, "model_cfg.")
     _check(found, where, "model_cfg.")
-    text, vision = found.text_cfg, found.vision_cfg
-    if not text.hf_tokenizer_name and text.vocab_size < _CLIP_WORDS:
-        raise records.wrong(
-            where,
-            "model_cfg.text_cfg.vocab_size",
-            f"is {text.vocab_size}",
-            f"It has to be {_CLIP_WORDS} or more with CLIP's own tokeniser.",
-        )
-    if vision.output_tokens and found.multimodal_cfg is None:
+    if found.vision_cfg.output_tokens and found.multimodal_cfg is None:
         raise records.wrong(
             where, "model_cfg.vision_cfg.output_tokens", "is True without a multimodal_cfg", "Leave it out."
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import InputError, first_line
 from . import hub
+from .architecture import CLIP_WORDS
 from .available import alternatives
 from .files import TeacherFiles
 
@@ -34,6 +35,8 @@ def load_tokenizer(files: TeacherFiles) -> Any:
         elif not files.tokenizer.startswith(LOCAL):
             return open_clip.get_tokenizer(files.tokenizer)
         elif not text.get("hf_tokenizer_name"):
+            if text.get("vocab_size", CLIP_WORDS) < CLIP_WORDS:  # on a GPU, a word too many ends the process
+                raise ValueError(f"text_cfg.vocab_size is {text['vocab_size']}, and CLIP's own has {CLIP_WORDS} words")
             return SimpleTokenizer(context_length=context, **settings)
         else:
             folder = Path(files.tokenizer.removeprefix(LOCAL))

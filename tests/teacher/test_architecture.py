@@ -81,7 +81,6 @@ def test_open_clips_own_architectures_pass() -> None:
         ("text_cfg.heads", 0),
         ("text_cfg.width", None),
         ("text_cfg.context_length", 0),
-        ("text_cfg.vocab_size", 5),
         ("text_cfg.hf_tokenizer_name", 5),
         ("text_cfg.hf_model_name", "/etc"),
         ("text_cfg.hf_model_name", "../words"),
@@ -110,6 +109,11 @@ def test_a_network_that_cannot_be_built_is_an_error_of_its_files(folder: Path, k
         Teacher(find_teacher(str(changed(folder, key, value))), dtype="float32")
     assert str(folder / WEIGHTS) in raised.value.wrong
     assert CONFIG in raised.value.wrong
+
+
+def test_a_text_tower_without_all_of_clips_words_is_refused_before_it_is_asked(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"the tokeniser of teacher .*: text_cfg\.vocab_size is 5"):
+        Teacher(find_teacher(str(changed(folder, "text_cfg.vocab_size", 5))), dtype="float32")
 
 
 @pytest.mark.parametrize("colour", [[], "x", 300, True, "1e999"])
