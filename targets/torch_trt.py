@@ -28,13 +28,17 @@ from .head import read_head
 from .manifest import Manifest, read_json
 from .names import TORCH_TENSORRT
 from .outside import read_bytes
+from .printable import line
 from .safetensors_header import read_header
 from .session import OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
+from .student_network import why_not
 from .trt_sidecar import Options, Place, seal, this_place, why_unsealed
 
 log = logging.getLogger(__name__)
 
 MOST_WEIGHTS = 8 << 30  # bytes of a student's
+
+_WIDEST = 65536  # of a layer, and of an image
 
 SOURCES = ("student.json", "student.safetensors", "class_vectors.safetensors")
 PRECISIONS = ("fp32", "fp16")
@@ -215,13 +219,24 @@ def _card(manifest: Manifest) -> dict[str, Any]:
     try:
         layout, pixels = card["projector"], card["preprocessing"]
         sound = layout["depth"] in (1, 2) and len(pixels["mean"]) == len(pixels["std"]) == 3
-        sound = sound and all(isinstance(number, int) for number in (layout["dim"], layout["hidden"], pixels["size"]))
-        sound = sound and isinstance(card["name"], str)
+        widths = (layout["dim"], layout["hidden"], pixels["size"])
+        sound = sound and all(type(number) is int and 0 < number <= _WIDEST for number in widths)
+        sound = sound and all(_number(value) for value in (*pixels["mean"], *pixels["std"])) and min(pixels["std"]) > 0
+        problem = why_not(card["name"], card.get("kwargs", {}))
     except (KeyError, TypeError) as error:
         raise TargetError(f"{path} has no {error}", "Build the bundle again.") from error
     if not sound:
         raise TargetError(f"{path} does not describe a student", "Build the bundle again.")
+    if problem:
+        raise TargetError(
+            f"{path}: {line(problem, 300)}",
+            "Name another --runtime; where the student is one of timm's, build the bundle again.",
+        )
     return card
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
 def _tensors(manifest: Manifest, name: str) -> dict[str, np.ndarray]:

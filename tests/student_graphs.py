@@ -15,8 +15,8 @@ import onnx
 
 from edgedistill.classes.class_vectors import ClassVectors
 from edgedistill.classes.templates import Templates
-from edgedistill.distil.prompted_tower import PROMPTED
 from edgedistill.distil.student import Student
+from edgedistill.distil.student_card import PROMPTED
 from edgedistill.export.calibrate import ranges
 from edgedistill.export.graph import GraphFacts, GraphSpec
 from edgedistill.export.models import export_models

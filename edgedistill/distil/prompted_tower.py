@@ -17,18 +17,19 @@ from torch import Tensor, nn
 
 from .. import records
 from ..errors import InputError
+from ..teacher.architecture import check_vision
 from ..teacher.deep_prompts import image_features, takes_prompts
 from ..teacher.files import TeacherFiles
 from ..teacher.torchvision_ops import ensure_torchvision
+from .student_card import PROMPTED
 
 ensure_torchvision()
 import open_clip  # noqa: E402
 from open_clip.transformer import VisionTransformer  # noqa: E402
 
-PROMPTED = "vit-b16-prompted"
-"""The student's name. Its tower may be another one: its kwargs say which."""
 DEFAULT_TOWER = "ViT-B-16/openai"
 TOKENS, DEPTH = 4, 9
+MOST_TOKENS, WIDEST = 1024, 65536
 SPREAD = 0.02
 # open_clip builds an image tower together with a text tower alone; this one costs nothing and is thrown away.
 _LEAST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
@@ -113,17 +114,21 @@ def prompted_tower(kwargs: dict[str, Any], state: dict[str, Tensor] | None = Non
     InputError for kwargs that describe no such tower, and RuntimeError where `state` does not fit.
     """
     shape = records.read(TowerShape, kwargs, PROMPTED, "kwargs.")
+    check_vision(shape.vision_cfg, PROMPTED, "kwargs.vision_cfg.")
+    for name, value, most in (("embed_dim", shape.embed_dim, WIDEST), ("tokens", shape.tokens, MOST_TOKENS)):
+        if not 1 <= value <= most:
+            raise records.wrong(PROMPTED, f"kwargs.{name}", f"is {value}", f"It has to be from 1 to {most}.")
     layers = shape.vision_cfg.get("layers", 12)
-    if shape.tokens < 1 or not isinstance(layers, int) or not 0 <= shape.depth <= layers:
+    if not isinstance(layers, int) or not 0 <= shape.depth <= layers:
         raise InputError(
             f"{PROMPTED}: {shape.tokens} tokens at {shape.depth} of {layers} layers",
-            "Use at least one token, and at most as many layers as the tower has.",
+            "Use at most as many layers as the tower has.",
         )
     if shape.vision_cfg.get("timm_model_name"):  # open_clip might fetch it
         raise InputError(f"{PROMPTED}: kwargs name a tower of timm's", "Take a student as edgedistill wrote it.")
     try:
         tower = open_clip.CLIP(shape.embed_dim, shape.vision_cfg, dict(_LEAST_TEXT), quick_gelu=shape.quick_gelu).visual
-    except (TypeError, ValueError, AssertionError, ZeroDivisionError, RuntimeError) as error:
+    except (TypeError, ValueError, AssertionError, ArithmeticError, LookupError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"open_clip cannot build the tower of {PROMPTED}: {error}", "Take a student as edgedistill wrote it."
         ) from error

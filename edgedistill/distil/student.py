@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError, first_line, last_line
 from ..teacher.torchvision_ops import ensure_torchvision
-from .prompted_tower import PROMPTED, PromptedTower, prompted_tower
-from .student_card import Layout, Pixels
+from .prompted_tower import PromptedTower, prompted_tower
+from .student_card import PROMPTED, Layout, Pixels
 
 ensure_torchvision()
 import timm  # noqa: E402
@@ -112,7 +112,7 @@ def _backbone(name: str, kwargs: dict[str, Any], weights: Path | None) -> nn.Mod
         if weights is None:
             return cast(nn.Module, timm.create_model(name, num_classes=0, **kwargs))
         return with_weights(name, weights, num_classes=0, **kwargs)
-    except (TypeError, AssertionError) as error:
+    except (TypeError, AssertionError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise InputError(
             f"timm cannot build {name!r} with {kwargs}: {error}", "Choose another --student, or correct its kwargs."
         ) from error
@@ -145,7 +145,7 @@ def with_weights(name: str, weights: Path, **kwargs: Any) -> nn.Module:
 def _read_published(weights: Path) -> dict[str, Tensor]:
     """The tensors of a hub file, by name; of a pickle, tensors are all that is read. Raises InputError naming it."""
     try:
-        state = timm.models.load_state_dict(str(weights), weights_only=True)
+        state = timm.models.load_state_dict(str(weights), weights_only=True).items()
     except _UNREADABLE as error:
         if weights.suffix == ".safetensors":
             raise InputError(f"{weights} is damaged: {last_line(error)}", _fetch_again(weights)) from error
@@ -153,10 +153,10 @@ def _read_published(weights: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{weights} is damaged, or holds more than weights and could run code when read", _fetch_again(weights)
         ) from error
-    for name, value in state.items():
-        if not isinstance(value, Tensor) or not torch.isfinite(value).all():
+    for name, value in state:
+        if not isinstance(name, str) or not isinstance(value, Tensor) or not torch.isfinite(value).all():
             raise InputError(f"{weights} holds something else than finite numbers: {name}", _fetch_again(weights))
-    return cast("dict[str, Tensor]", state)
+    return dict(state)
 
 
 def _fetch_again(weights: Path) -> str:

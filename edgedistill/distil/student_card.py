@@ -13,9 +13,13 @@ from typing import Any, Literal
 from .. import records
 from ..errors import InputError
 from ..targets import outside
+from ..targets.printable import line
+from ..targets.student_network import why_not
 
 FORMAT = 1
 WEIGHTS, CARD = "student.safetensors", "student.json"
+PROMPTED = "vit-b16-prompted"
+"""The student that is not timm's (prompted_tower.py). Its tower may be another one: its kwargs say which."""
 _REMEDY = "Take the folder as edgedistill wrote it."
 
 
@@ -47,7 +51,8 @@ class MadeFor:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """student.json. `name` and `kwargs` are timm's; `licence` is of these weights, as whoever made them states it."""
+    """student.json. `name` and `kwargs` are timm's, as far as targets/student_network.py lets them, or the prompted
+    student's; `licence` is of these weights, as whoever made them states it."""
 
     name: str
     preprocessing: Pixels
@@ -92,7 +97,10 @@ def read_card(folder: Path) -> Card:
 
 
 def _problem(card: Card) -> str | None:
-    """What no type can say."""
+    """What no type can say. The kwargs of the prompted student are checked where it is built."""
+    problem = None if card.name == PROMPTED else why_not(card.name, card.kwargs)
+    if problem:
+        return line(problem, records.LONGEST)
     if min(card.preprocessing.std) <= 0:
         return "preprocessing.std must be three numbers above 0"
     layout = card.projector

@@ -18,9 +18,9 @@ from ..errors import InputError
 from ..teacher import hub
 from ..teacher.names import find_teacher
 from ..work import atomic
-from .prompted_tower import DEFAULT_TOWER, PROMPTED, TowerShape
+from .prompted_tower import DEFAULT_TOWER, TowerShape
 from .student import Student, timm, with_weights
-from .student_card import CARD, WEIGHTS, Card, Pixels, read_card
+from .student_card import CARD, PROMPTED, WEIGHTS, Card, Pixels, read_card
 from .student_files import load_student
 
 log = logging.getLogger(__name__)

@@ -21,10 +21,11 @@ from edgedistill.distil.captured import CapturedStep
 from edgedistill.distil.config import TrainConfig
 from edgedistill.distil.loop import train
 from edgedistill.distil.methods.kd import KD
-from edgedistill.distil.prompted_tower import PROMPTED, PromptedTower, TowerShape, prompted_tower
+from edgedistill.distil.prompted_tower import PromptedTower, TowerShape, prompted_tower
 from edgedistill.distil.schedule import Rates, Schedule
 from edgedistill.distil.step import Learner, groups
 from edgedistill.distil.student import Student
+from edgedistill.distil.student_card import PROMPTED
 from edgedistill.distil.student_files import load_student, save_student
 from edgedistill.distil.student_start import create_student, plan, plan_again
 from edgedistill.errors import InputError
@@ -159,7 +160,13 @@ def test_a_tower_without_tokens_of_its_own_is_refused(vision: dict[str, Any]) ->
     ("changed", "says"),
     [
         ({"depth": LAYERS + 1}, "4 tokens at 4 of 3 layers"),
-        ({"tokens": 0}, "0 tokens at"),
+        ({"tokens": 0}, "kwargs.tokens is 0"),
+        ({"tokens": 10**9}, "kwargs.tokens is 1000000000"),
+        ({"embed_dim": 0}, "kwargs.embed_dim is 0"),
+        ({"vision_cfg": VISION | {"width": "48"}}, "kwargs.vision_cfg.width is '48'"),
+        ({"vision_cfg": VISION | {"patch_size": 0}}, "kwargs.vision_cfg.patch_size is 0"),
+        ({"vision_cfg": VISION | {"norm_kwargs": {"device": "x"}}}, "kwargs.vision_cfg.norm_kwargs.device"),
+        ({"vision_cfg": VISION | {"timm_model_name": "local-dir:/etc"}}, "timm_model_name is 'local-dir:/etc'"),
         ({"more": 1}, "kwargs.more"),
         ({"vision_cfg": {"timm_model_name": "vit_base", "layers": 12}}, "timm's"),
         ({"vision_cfg": VISION | {"wings": 2}}, "wings"),

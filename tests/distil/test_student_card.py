@@ -44,6 +44,17 @@ def test_a_projector_fits_the_very_teacher_it_was_made_for() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"kwargs": {"pretrained": True}}, r"student\.json: kwargs\.pretrained is not one of: channels, stem_width"),
+        ({"kwargs": {"pretrained_cfg": {"url": "http://127.0.0.1/x"}}}, r"kwargs\.pretrained_cfg is"),
+        ({"kwargs": {"pretrained_cfg_overlay": {"file": "/etc/passwd"}}}, r"kwargs\.pretrained_cfg_overlay is"),
+        ({"kwargs": {"checkpoint_path": "/etc/passwd"}}, r"kwargs\.checkpoint_path is"),
+        ({"kwargs": {"channels": "8888"}}, r"kwargs\.channels has to be a list"),
+        ({"kwargs": {"channels": [8, True]}}, r"kwargs\.channels has to be a list"),
+        ({"kwargs": {"stem_width": 10**9}}, r"kwargs\.stem_width has to be a whole number"),
+        ({"name": "hf-hub:someone/net"}, "name is 'hf-hub:someone/net', not the plain name"),
+        ({"name": "local-dir:/etc"}, "name is 'local-dir:/etc'"),
+        ({"name": "timm/resnet18"}, "name is 'timm/resnet18'"),
+        ({"name": "resnet18.a/b"}, "name is 'resnet18.a/b'"),
         ({"format": 9}, "format 1"),
         ({"name": 3}, "name"),
         ({"preprocessing": {"mean": [0.5], "std": [1, 1, 1]}}, r"preprocessing\.mean"),

@@ -159,6 +159,29 @@ def test_the_module_is_the_one_that_the_graphs_are_exported_from(manifest: Manif
         assert value.numpy() == pytest.approx(wanted, abs=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"kwargs": {"pretrained": True, "pretrained_cfg": {"url": "http://127.0.0.1/x"}}}, "kwargs.pretrained is not"),
+        ({"kwargs": {"checkpoint_path": "/etc/passwd"}}, "kwargs.checkpoint_path is not"),
+        ({"kwargs": []}, "kwargs is not a table"),
+        ({"name": "local-dir:/etc"}, "name is 'local-dir:/etc'"),
+        ({"preprocessing": {"mean": [0, 0, "x"], "std": [1, 1, 1], "size": SIZE}}, "does not describe a student"),
+        ({"projector": {"depth": 2, "hidden": -1, "dim": DIM}}, "does not describe a student"),
+    ],
+)
+def test_a_card_that_asks_for_more_than_a_network_is_refused(
+    manifest: Manifest, changed: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    monkeypatch.setattr(timm, "create_model", None)
+    path = manifest.path / "student.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(TargetError, match=says):
+        torch_trt.classifier(sealed(manifest.path), "fp32", torch)
+
+
 def test_half_is_backbone_and_projector_alone(manifest: Manifest) -> None:
     module = torch_trt.classifier(manifest, "fp16", torch).eval()
     assert {p.dtype for p in module.network.parameters()} == {torch.float16}
