@@ -194,7 +194,7 @@ def _network(card: dict[str, Any], torch: Any) -> tuple[Any, Any]:
         raise TargetError(f"{TORCH_TENSORRT} builds timm's networks alone, not {name}", "Name another --runtime.")
     try:
         backbone = timm.create_model(name, num_classes=0, **card.get("kwargs", {}))
-    except (TypeError, AssertionError, RuntimeError) as error:
+    except Exception as error:  # the arguments are a file's
         raise _told(f"timm {timm.__version__} cannot build {name}", error) from error
     nn, width = torch.nn, _width(backbone, card, torch)
     if layout["depth"] == 1:
@@ -208,8 +208,11 @@ def _network(card: dict[str, Any], torch: Any) -> tuple[Any, Any]:
 def _width(backbone: Any, card: dict[str, Any], torch: Any) -> int:
     """Of its feature, by a run: timm's `num_features` is not it for every network."""
     size = card["preprocessing"]["size"]
-    with torch.no_grad():
-        return int(backbone.eval()(torch.zeros(1, 3, size, size)).shape[1])
+    try:
+        with torch.no_grad():
+            return int(backbone.eval()(torch.zeros(1, 3, size, size)).shape[1])
+    except Exception as error:  # whatever a network raises for arguments or a size that it was not made for
+        raise _told(f"{card['name']} does not run on {size} px images", error) from error
 
 
 def _card(manifest: Manifest) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _width(backbone: nn.Module, name: str, size: int) -> int:
     training = backbone.training
     try:
         out = backbone.eval()(torch.zeros(1, 3, size, size))
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, LookupError, TypeError, AttributeError) as error:
         wants = _config(backbone).get("input_size", ("?",))[-1]
         raise InputError(
             f"student {name!r} does not take {size} px images: {first_line(error)}",

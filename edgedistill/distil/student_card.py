@@ -20,6 +20,8 @@ FORMAT = 1
 WEIGHTS, CARD = "student.safetensors", "student.json"
 PROMPTED = "vit-b16-prompted"
 """The student that is not timm's (prompted_tower.py). Its tower may be another one: its kwargs say which."""
+_SMALLEST, _LARGEST = 1e-6, 1_000_000  # of a mean or a spread of pixels
+_WIDEST = 65536  # of a layer, and of an image
 _REMEDY = "Take the folder as edgedistill wrote it."
 
 
@@ -101,12 +103,17 @@ def _problem(card: Card) -> str | None:
     problem = None if card.name == PROMPTED else why_not(card.name, card.kwargs)
     if problem:
         return line(problem, records.LONGEST)
-    if min(card.preprocessing.std) <= 0:
-        return "preprocessing.std must be three numbers above 0"
+    pixels = card.preprocessing
+    if not all(_SMALLEST <= value <= _LARGEST for value in pixels.std):
+        return f"preprocessing.std must be three numbers above 0, from {_SMALLEST} to {_LARGEST:,}"
+    if not all(abs(value) <= _LARGEST for value in pixels.mean):
+        return f"preprocessing.mean must be three numbers of at most {_LARGEST:,}"
+    if pixels.size is not None and not 0 < pixels.size <= _WIDEST:
+        return f"preprocessing.size must be a whole number from 1 to {_WIDEST}"
     layout = card.projector
     if layout is not None:
-        if not all(0 < width <= 65536 for width in (layout.hidden, layout.dim)):
-            return "projector.hidden and projector.dim must be whole numbers from 1 to 65536"
+        if not all(0 < width <= _WIDEST for width in (layout.hidden, layout.dim)):
+            return f"projector.hidden and projector.dim must be whole numbers from 1 to {_WIDEST}"
         if card.teacher is None:
             return "teacher.hash is missing, so its projector has no meaning"
     return None

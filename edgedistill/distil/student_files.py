@@ -80,11 +80,12 @@ def load_student(folder: Path, *, dim: int, teacher_hash: str, size: int) -> tup
     if not kept:
         state = {name: value for name, value in state.items() if not name.startswith("projector.")}
         state |= {f"projector.{name}": value for name, value in student.projector.state_dict().items()}
-    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    broken = [name for name, value in state.items() if value.is_complex() or not torch.isfinite(value).all()]
     if broken:
         raise InputError(f"{folder / WEIGHTS} holds values that are not finite: {broken[0]}", "Make the folder again.")
     try:
-        student.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        student.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(
             f"{folder / WEIGHTS} is not the network of its {CARD}: {last_line(error)}",

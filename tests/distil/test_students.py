@@ -330,3 +330,22 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, caplog: pytest.
     caplog.set_level(logging.ERROR)
     with pytest.raises(InputError, match="not finite"):
         load_student(saved(tmp_path, student), dim=DIM, teacher_hash="abc", size=SIZE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.complex64])
+def test_weights_of_a_kind_that_is_not_trained_are_refused_where_they_hold_no_number(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    weights = saved(tmp_path / "s") / "student.safetensors"
+    state = load_file(weights)
+    state["backbone.conv1.0.weight"] = torch.full_like(state["backbone.conv1.0.weight"], torch.nan).to(dtype)
+    save_file(state, weights)
+    with pytest.raises(InputError, match=r"not finite: backbone\.conv1\.0\.weight"):
+        load_student(tmp_path / "s", dim=DIM, teacher_hash="abc", size=SIZE)
+
+
+def test_a_network_that_its_arguments_leave_without_layers_is_an_input_error(tmp_path: Path) -> None:
+    path = saved(tmp_path / "s") / "student.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"kwargs": {"channels": [8]}}))
+    with pytest.raises(InputError, match=f"student 'resnet10t' does not take {SIZE} px images"):
+        load_student(tmp_path / "s", dim=DIM, teacher_hash="abc", size=SIZE)

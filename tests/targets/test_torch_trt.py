@@ -182,6 +182,13 @@ def test_a_card_that_asks_for_more_than_a_network_is_refused(
         torch_trt.classifier(sealed(manifest.path), "fp32", torch)
 
 
+def test_a_network_that_its_arguments_leave_without_layers_is_an_error(manifest: Manifest) -> None:
+    path = manifest.path / "student.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "resnet10t", "kwargs": {"channels": [8]}}))
+    with pytest.raises(TargetError, match=f"resnet10t does not run on {SIZE} px images"):
+        torch_trt.classifier(sealed(manifest.path), "fp32", torch)
+
+
 def test_half_is_backbone_and_projector_alone(manifest: Manifest) -> None:
     module = torch_trt.classifier(manifest, "fp16", torch).eval()
     assert {p.dtype for p in module.network.parameters()} == {torch.float16}
