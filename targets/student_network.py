@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # a network of timm's, and which of its trainings
-_WIDEST, _MOST = 65536, 16
+_WIDEST, _MOST = 2048, 16
 # Argument -> whether it is a list of widths.
 _ARGUMENTS = {"channels": True, "stem_width": False}
 

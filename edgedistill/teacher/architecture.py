@@ -179,6 +179,23 @@ def check_architecture(model: dict[str, Any], where: str) -> None:
         )
 
 
+def fewest_parameters(model: dict[str, Any]) -> int:
+    """What the network of a checked `model` has at least: its blocks and its words, where they are open_clip's own."""
+    found = records.read(Architecture, model, "model_cfg")
+    vision, text = found.vision_cfg, found.text_cfg
+    count = 0
+    if not vision.timm_model_name and isinstance(vision.layers, int):
+        count += _in_blocks(vision.layers, vision.width, vision.mlp_ratio)
+    if not text.hf_model_name:
+        count += _in_blocks(text.layers, text.width, text.mlp_ratio) + text.vocab_size * text.width
+    return count
+
+
+def _in_blocks(layers: int, width: int, mlp_ratio: float) -> int:
+    """Attention's four matrices and the two of its network."""
+    return layers * width * (4 * width + 2 * int(width * mlp_ratio))
+
+
 def check_vision(vision: dict[str, Any], where: str, prefix: str) -> None:
     """The same for a `vision_cfg` that stands alone."""
     _check(records.read(Vision, vision, where, prefix), where, prefix)

@@ -6,6 +6,7 @@ It is built with its weights or not at all: open_clip would go on with random on
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import struct
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from ..choices import TEACHER_DTYPES
 from ..errors import EdgeDistillError, InputError, first_line
 from ..work.plain_path import plain_path
 from . import trials
+from .architecture import fewest_parameters
 from .centre_view import CentreView
 from .files import CONFIG_FILE, TeacherFiles
 from .remote_code import no_remote_code
@@ -34,6 +36,7 @@ _UNFIT = (
 )  # fmt: skip
 # What running a network raises whose parts do not fit; not RuntimeError, which is also a GPU without memory.
 _MISMATCH = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError)
+_SMALL = 100_000_000  # parameters of a network that may be built in vain
 
 
 class Teacher:
@@ -186,6 +189,8 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(files)  # first: it is small, and may have to be fetched
     # A folder brings its own weights; a name is given the file, so that no request is made for it.
     a_folder = files.source.startswith(LOCAL)
+    if a_folder:
+        _check_size(files)
     try:
         with plain_path(files.weights.parent if a_folder else files.weights) as place, no_remote_code():
             model = open_clip.create_model(
@@ -216,6 +221,17 @@ def _build(files: TeacherFiles) -> tuple[Any, Any]:
                 "Fetch the file again or use other weights.",
             )
     return model, tokenizer
+
+
+def _check_size(files: TeacherFiles) -> None:
+    """Raises InputError for a network that its weights cannot fill, before it fills the memory."""
+    numbers, held = fewest_parameters(files.architecture), os.path.getsize(files.weights)
+    if numbers > held + _SMALL:  # no format has less than a byte for each
+        raise InputError(
+            f"the weights of teacher {files.id} do not load: {files.weights} holds {held:,} bytes, and the network of "
+            f"the {CONFIG_FILE} beside it has {numbers:,} parameters or more",
+            "The file is damaged or belongs to another architecture: fetch both again.",
+        )
 
 
 def more_than_weights(files: TeacherFiles) -> InputError:

@@ -13,7 +13,7 @@ import pytest
 from tiny_teacher import DIM, MODEL, PREPROCESS
 
 from edgedistill.errors import InputError
-from edgedistill.teacher.architecture import check_architecture
+from edgedistill.teacher.architecture import check_architecture, fewest_parameters
 from edgedistill.teacher.names import find_teacher
 from edgedistill.teacher.tower import Teacher
 
@@ -98,6 +98,8 @@ def test_a_hostile_architecture_is_refused_by_file_and_key(folder: Path, key: st
     ("key", "value"),
     [
         ("text_cfg.heads", 7),
+        ("text_cfg.width", 16384),
+        ("vision_cfg.layers", 256),
         ("vision_cfg.patch_size", 4096),
         ("vision_cfg.timm_model_name", "nope"),
         ("vision_cfg.head_width", 4096),
@@ -114,6 +116,19 @@ def test_a_network_that_cannot_be_built_is_an_error_of_its_files(folder: Path, k
 def test_a_text_tower_without_all_of_clips_words_is_refused_before_it_is_asked(folder: Path) -> None:
     with pytest.raises(InputError, match=r"the tokeniser of teacher .*: text_cfg\.vocab_size is 5"):
         Teacher(find_teacher(str(changed(folder, "text_cfg.vocab_size", 5))), dtype="float32")
+
+
+def test_a_network_larger_than_its_weights_is_not_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
+    monkeypatch.setattr(open_clip, "create_model", None)
+    with pytest.raises(InputError, match=r"has [0-9,]{13} parameters or more"):
+        Teacher(find_teacher(str(changed(folder, "text_cfg.width", 16384))), dtype="float32")
+
+
+def test_the_fewest_parameters_are_no_more_than_there_are(tiny_teacher: Teacher) -> None:
+    there = sum(parameter.numel() for parameter in tiny_teacher.model.parameters())
+    assert 0.9 * there < fewest_parameters(MODEL) <= there
 
 
 @pytest.mark.parametrize("colour", [[], "x", 300, True, "1e999"])
