@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from edgedistill.errors import InputError
 from edgedistill.records import plain, read, wrong
-from edgedistill.targets import machine
+from edgedistill.targets import limits, machine
 from edgedistill.targets.names import PRECISIONS, RUNTIMES, OptimisationName, PrecisionName, RuntimeName
 from edgedistill.targets.outside import Unfit
 from edgedistill.toml_file import read_toml
@@ -285,26 +285,7 @@ def _values(profile: Profile) -> Iterator[tuple[str, object, bool, str]]:
 
 def _ranges(profile: Profile) -> Iterator[tuple[str, object, bool, str]]:
     """As `_values`, for numbers; None stands for no limit."""
-    model, budget, engine, measure = profile.model, profile.budget, profile.engine, profile.measure
-    most = 1e9  # no time, size or temperature here comes near
-    for key, number, low, high in (
-        ("identify.min_memory_mb", profile.identify.min_memory_mb, 0, most),
-        ("runtime.threads", profile.runtime.threads, 0, 1024),
-        ("model.input_size", model.input_size, 16, 4096),
-        ("model.opset", model.opset, 18, 20),  # the graph needs 18; onnxruntime 1.17 and TensorRT 10.3 read up to 20
-        ("engine.dla_core", engine.dla_core, 0, 1),  # no board has more than two
-        ("budget.agreement_min", budget.agreement_min, 0, 1),
-        ("budget.accuracy_drop_max", budget.accuracy_drop_max, 0, 1),
-        ("measure.warmup_s", measure.warmup_s, 0, most),
-    ):
-        yield key, number, number is None or low <= number <= high, f"It has to be from {low:g} to {high:g}."
-    for key, number in (
-        ("budget.latency_p95_ms", budget.latency_p95_ms),
-        ("budget.memory_mb", budget.memory_mb),
-        ("engine.workspace_mb", engine.workspace_mb),
-        ("engine.free_mb", engine.free_mb),
-        ("measure.min_s", measure.min_s),
-        ("measure.min_queries", measure.min_queries),
-        ("measure.hot_c", measure.hot_c),
-    ):
-        yield key, number, number is None or 0 < number <= most, "It has to be above 0."
+    for key, range in (limits.PROFILE | limits.OPTIONAL).items():
+        section, _, name = key.partition(".")
+        number = getattr(getattr(profile, section), name)
+        yield key, number, number is None or range.holds(number), f"It has to be {range.words}."

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from .outside import Unfit, read_bytes
+from .outside import Unfit, read_bytes, regular_size
 
 MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 4096
@@ -35,7 +35,7 @@ def read_npy(path: str | Path, most: int, *, mapped: bool = False) -> np.ndarray
     """
     if not mapped:
         return parse_npy(read_bytes(path, most))
-    size = Path(path).stat().st_size
+    size = regular_size(path)
     if size > most:
         raise Unfit(f"holds {size:,} bytes, at most {most:,} are read")
     start = _first_bytes(path, len(MAGIC) + 6 + LONGEST_HEADER)

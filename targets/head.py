@@ -17,6 +17,7 @@ import numpy as np
 from .errors import TargetError
 from .manifest import REBUILD, Manifest
 from .outside import as_object, parse_json, read_bytes
+from .printable import line
 from .safetensors_header import read_header
 
 FILE = "class_vectors.safetensors"
@@ -43,7 +44,7 @@ def read_head(manifest: Manifest) -> Head:
     path = manifest.file(FILE)
     try:
         return _parse(path)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise TargetError(f"{path} is damaged: {error}", REBUILD) from error
 
 
@@ -51,7 +52,7 @@ def _parse(path: Path) -> Head:
     header, raw = read_header(path), read_bytes(path, MOST_BYTES)
     begin = 8 + int.from_bytes(raw[:8], "little")
     about = as_object(parse_json(header["__metadata__"]["json"].encode()))
-    entry, scale = header["baked"], float(about["scale"])
+    entry, scale = header["baked"], _number(about["scale"])
     if entry["dtype"] != "F32" or len(entry["shape"]) != 2:
         raise ValueError(f"baked is {entry['dtype']} {entry['shape']}")
     first, last = entry["data_offsets"]
@@ -59,3 +60,10 @@ def _parse(path: Path) -> Head:
     if not (np.isfinite(vectors).all() and np.isfinite(scale)):
         raise ValueError("a number in it is not finite")
     return Head(vectors.astype(np.float32), scale)
+
+
+def _number(value: object) -> float:
+    """Of JSON: neither true nor text that looks like a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"scale is {line(repr(value), 40)}, not a number")
+    return float(value)

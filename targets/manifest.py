@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,10 +16,15 @@ from typing import Any, TypeVar
 
 from .atomic import sha256_file
 from .errors import TargetError
-from .names import OPTIMISATIONS
+from .limits import BUDGET, OPTIONAL, PROFILE, Range
+from .names import OPTIMISATIONS, PRECISIONS
 from .outside import LARGE, SMALL, Limits, Unfit, as_object, parse_json, read_bytes
+from .printable import line
 
 FORMAT = 1
+LONGEST = 300  # characters of a value that an error shows
+MOST_TOLERANCE = 0.25  # of a probability: what int8 is allowed (edgedistill/export/models.py)
+MOST_BYTES = 1 << 40  # that a model may be said to hold
 REBUILD = "Build the bundle again, or copy it again from where it was built."
 
 T = TypeVar("T")
@@ -85,12 +91,17 @@ class Manifest:
         _check_path(self.path, name)
         return self.path / name
 
-    def file(self, name: str) -> Path:
-        """The path of a file listed in the manifest, with its hash checked now."""
+    def listed(self, name: str) -> Path:
+        """The path of a file that the manifest lists with its hash; TargetError where it does not."""
         if name not in self.data["files"]:
             raise TargetError(f"{self.path / 'manifest.json'} does not list {name}", REBUILD)
-        _check_file(self.path, name, self.data["files"][name])
         return self.path / name
+
+    def file(self, name: str) -> Path:
+        """The path of a file listed in the manifest, with its hash checked now."""
+        path = self.listed(name)
+        _check_file(self.path, name, self.data["files"][name])
+        return path
 
 
 def read_manifest(bundle: str | Path, check_hashes: bool = True) -> Manifest:
@@ -182,37 +193,57 @@ def _check_data(data: dict[str, Any], path: Path) -> None:
     """The keys a device relies on, with their types; everything else in the manifest is left alone."""
     if data.get("format") != FORMAT:
         raise TargetError(
-            f"{path} has format {data.get('format')!r}; this version reads format {FORMAT}",
+            f"{path} has format {_shown(data.get('format'))}; this version reads format {FORMAT}",
             "Read it with the edgedistill that made it, or build it again with this one.",
         )
     _need(data, "build_id", str, path)
     labels = _need(data, "labels", list, path)
     if len(labels) < 2:
         raise TargetError(f"{path} names {len(labels)} classes, a classifier has at least 2", REBUILD)
-    for label in labels:
-        _need(label, "name", str, path)
+    names = [_need(label, "name", str, path) for label in labels]
+    if not all(name.strip() for name in names):
+        raise TargetError(f"{path} names a class without a name, the labels need one each", REBUILD)
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise TargetError(f"{path} names the class {_shown(twice)} twice, each has to be another", REBUILD)
     preprocessing = _need(data, "preprocessing", dict, path)
     for key, known in (("layout", "NHWC"), ("dtype", "uint8"), ("channels", "RGB")):
         if _need(preprocessing, key, str, path) != known:
-            raise TargetError(f"{path}: preprocessing.{key} is {preprocessing[key]!r}, not {known!r}", REBUILD)
-    if not 16 <= _need(preprocessing, "size", int, path) <= 4096:
-        raise TargetError(f"{path}: preprocessing.size is {preprocessing['size']}", REBUILD)
+            raise TargetError(f"{path}: preprocessing.{key} is {_shown(preprocessing[key])}, not {known!r}", REBUILD)
+    _need_within(data, "preprocessing.size", Range(16, 4096, whole=True), path)
     batch = _need(data, "batch", dict, path)
     if not 1 <= _need(batch, "min", int, path) <= _need(batch, "max", int, path):
-        raise TargetError(f"{path}: batch is {batch}", REBUILD)
+        raise TargetError(f"{path}: batch is {_shown(batch)}, not 1 or more from min to max", REBUILD)
     _check_profile(data, path)
-    _need(data, "golden.pixel_tolerance", int, path)
+    if data.get("budget") is not None:  # the workshop's: a device decides nothing
+        for key, range in BUDGET.items():
+            if _has(data, f"budget.{key}"):
+                _need_within(data, f"budget.{key}", range, path)
+    _need_within(data, "golden.pixel_tolerance", Range(0, 255, whole=True), path)
     files = _need(data, "files", dict, path)
     for name, digest in files.items():
         if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-            raise TargetError(f"{path}: the hash of {name!r} is no SHA-256", REBUILD)
-    models = _need(data, "models", list, path)
-    for model in models:
-        _need(model, "precision", str, path)
+            raise TargetError(f"{path}: the hash of {_shown(name)} is no SHA-256", REBUILD)
+    _check_models(data, path)
+
+
+def _check_models(data: dict[str, Any], path: Path) -> None:
+    """A precision becomes part of a file's name, so that no other word may be one."""
+    files, precisions = data["files"], set[str]()
+    for model in _need(data, "models", list, path):
+        precision = _need(model, "precision", str, path)
+        if precision not in PRECISIONS:
+            wanted = f"one of {', '.join(PRECISIONS)}"
+            raise TargetError(f"{path} names a model in precision {_shown(precision)}, not {wanted}", REBUILD)
+        if precision in precisions:
+            raise TargetError(f"{path} names two models in precision {precision}, a bundle has one of each", REBUILD)
+        precisions.add(precision)
         if _need(model, "file", str, path) not in files:
-            raise TargetError(f"{path} names the model {model['file']!r} without a hash", REBUILD)
+            raise TargetError(f"{path} names the model {_shown(model['file'])} without a hash", REBUILD)
+        _need_within(model, "bytes", Range(1, MOST_BYTES, whole=True), path)
         _need(model, "golden_tolerance", float, path)
-    if not any(model["precision"] == "fp32" for model in models):
+        _need_within(model, "golden_tolerance", Range(0, MOST_TOLERANCE), path)
+    if "fp32" not in precisions:
         raise TargetError(f"{path} names no fp32 model", REBUILD)
 
 
@@ -225,44 +256,42 @@ def _check_profile(data: dict[str, Any], path: Path) -> None:
     for key in ("runtime.prefer", "model.precisions"):
         if not _need_strings(data, f"profile.{key}", path):
             raise TargetError(f"{path}: profile.{key} is empty", REBUILD)
-    for key in ("runtime.threads", "measure.min_queries"):
-        _need(data, f"profile.{key}", int, path)
-        _need_number(data, f"profile.{key}", path)
-    for key in ("warmup_s", "min_s", "hot_c"):
-        _need_number(data, f"profile.measure.{key}", path)
-    for key in ("engine", "onnxruntime"):
+    for key in ("engine", "onnxruntime", "budget"):
         if data["profile"].get(key) is not None:
             _need(data, f"profile.{key}", dict, path)
-    optimisation = _at(data, "profile.onnxruntime.optimisation")
-    if optimisation is not None and optimisation not in OPTIMISATIONS:
-        raise TargetError(f"{path}: profile.onnxruntime.optimisation is {optimisation!r}", REBUILD)
-    for key in ("engine.workspace_mb", "engine.free_mb", "engine.dla_core", "identify.min_memory_mb"):  # null: no limit
+    for key, range in PROFILE.items():
+        if key.startswith(("runtime.", "measure.")) or _has(data, f"profile.{key}"):
+            _need_within(data, f"profile.{key}", range, path)
+    for key, range in OPTIONAL.items():
         if _at(data, f"profile.{key}") is not None:
-            _need(data, f"profile.{key}", int, path)
-            _need_number(data, f"profile.{key}", path)
+            _need_within(data, f"profile.{key}", range, path)
+    key = "profile.onnxruntime.optimisation"
+    if _has(data, key) and _at(data, key) not in OPTIMISATIONS:
+        wanted = f"one of {', '.join(OPTIMISATIONS)}"
+        raise TargetError(f"{path}: {key} is {_shown(_at(data, key))}, not {wanted}", REBUILD)
     for key in ("compatible", "not_compatible", "model", "machine", "cpu_model", "cpu_flags"):
         if _at(data, f"profile.identify.{key}") is not None:
             _need_strings(data, f"profile.identify.{key}", path)
     own = ("onnxruntime.arena", "onnxruntime.spin", "onnxruntime.io_binding")
     for key in ("runtime.cuda_graph", "identify.gpu", *own):
         value = _at(data, f"profile.{key}")
-        if not (value is None or isinstance(value, bool)):
-            raise TargetError(f"{path}: profile.{key} is {value!r}, not true or false", REBUILD)
+        if _has(data, f"profile.{key}") and not isinstance(value, bool):
+            raise TargetError(f"{path}: profile.{key} is {_shown(value)}, not true or false", REBUILD)
     key = "profile.identify.min_compute_capability"
     if _at(data, key) is not None and not re.fullmatch(r"\d+\.\d+", _need(data, key, str, path), re.ASCII):
-        raise TargetError(f"{path}: {key} is {_at(data, key)!r}", REBUILD)
+        raise TargetError(f"{path}: {key} is {_shown(_at(data, key))}, not as in 8.7", REBUILD)
 
 
-def _need_number(data: dict[str, Any], key: str, path: Path) -> None:
-    """A number from 0 to a million million: no length, size or temperature here is near that."""
-    if not 0 <= _need(data, key, (int, float), path) <= 1e12:
-        raise TargetError(f"{path}: {key} is {_at(data, key)}", REBUILD)
+def _need_within(table: Any, key: str, range: Range, path: Path) -> None:
+    """A number that is not outside of its range."""
+    if not range.holds(_need(table, key, int if range.whole else (int, float), path)):
+        raise TargetError(f"{path}: {key} is {_shown(_at(table, key))}, not {range.words}", REBUILD)
 
 
 def _need_strings(data: dict[str, Any], key: str, path: Path) -> list[str]:
     value = _need(data, key, list, path)
     if not all(isinstance(item, str) for item in value):
-        raise TargetError(f"{path}: {key} is {value!r}, not a list of strings", REBUILD)
+        raise TargetError(f"{path}: {key} is {_shown(value)}, not a list of strings", REBUILD)
     return value
 
 
@@ -278,8 +307,19 @@ def _need(table: Any, key: str, kind: type[T] | tuple[type[T], ...], path: Path)
     value = _at(table, key)
     if not isinstance(value, kind) or isinstance(value, bool):
         wanted = kind.__name__ if isinstance(kind, type) else "number"
-        raise TargetError(f"{path}: {key} is {value!r}, not a {wanted}", REBUILD)
+        raise TargetError(f"{path}: {key} is {_shown(value)}, not a {wanted}", REBUILD)
     return value
+
+
+def _has(table: Any, key: str) -> bool:
+    """Whether a dotted key is there, null or not."""
+    above, _, last = key.rpartition(".")
+    return last in (_at(table, above) or ())
+
+
+def _shown(value: Any) -> str:
+    """As an error shows what a manifest holds."""
+    return line(repr(value), LONGEST)
 
 
 def _check_path(folder: Path, name: str) -> None:
@@ -287,7 +327,9 @@ def _check_path(folder: Path, name: str) -> None:
     parts = PurePosixPath(name).parts
     plain = bool(parts) and not name.startswith("/") and ".." not in parts and "\\" not in name and "\0" not in name
     if not plain or ":" in parts[0]:
-        raise TargetError(f"{folder / 'manifest.json'} names {name!r}, which is not a path inside the bundle", REBUILD)
+        raise TargetError(
+            f"{folder / 'manifest.json'} names {_shown(name)}, which is not a path inside the bundle", REBUILD
+        )
     try:
         inside = (folder / name).resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError) as error:  # a loop of links

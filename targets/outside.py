@@ -61,6 +61,13 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     return data
 
 
+def regular_size(path: str | Path) -> int:
+    """How many bytes a regular file holds (links are followed); anything else, which may wait, is Unfit."""
+    facts = os.stat(path)
+    _check_regular(facts.st_mode)
+    return facts.st_size
+
+
 def read_text(path: str | Path, most: int) -> str:
     """A file of UTF-8, with or without a byte order mark, without the mark."""
     data = read_bytes(path, most)

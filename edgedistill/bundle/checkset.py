@@ -24,6 +24,8 @@ from ..targets.arrays import read_npy
 from ..targets.result import MOST_BYTES
 from ..work import atomic
 
+ARRAYS = ("images", "teacher", "teacher_class", "labels")
+FILES = (*(f"{name}.npy" for name in ARRAYS), "check.json")
 UNIT = 1e-3  # how far from 1 a stored float32 norm may be
 
 
@@ -96,7 +98,7 @@ def write_check(folder: Path, check: CheckSet) -> None:
     if flaw:
         raise EdgeDistillError(f"the check set is flawed: {flaw}", "This is a bug in the build: please report it.")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("images", "teacher", "teacher_class", "labels"):
+    for name in ARRAYS:
         np.save(folder / f"{name}.npy", np.ascontiguousarray(getattr(check, name)), allow_pickle=False)
     atomic.write_json(folder / "check.json", asdict(check.info))
 
@@ -104,10 +106,7 @@ def write_check(folder: Path, check: CheckSet) -> None:
 def read_check(folder: Path) -> CheckSet:
     """Read it back, the pixels memory-mapped. Raises InputError naming the file for anything unexpected."""
     try:
-        arrays = {
-            name: read_npy(folder / f"{name}.npy", MOST_BYTES, mapped=name == "images")
-            for name in ("images", "teacher", "teacher_class", "labels")
-        }
+        arrays = {name: read_npy(folder / f"{name}.npy", MOST_BYTES, mapped=name == "images") for name in ARRAYS}
         info = records.read(CheckInfo, outside.read_object(folder / "check.json"), "check.json")
         check = CheckSet(info=info, **arrays)
         flaw = check.flaw()

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from ..bundle.checkset import read_check
+from ..bundle.checkset import FILES, read_check
 from ..devices.device import Device
 from ..devices.folder import Folder
 from ..devices.local import Local
@@ -42,7 +42,7 @@ def verify(
     """
     manifest = _open(bundle)
     results_of(manifest)
-    check = read_check(bundle / "check")
+    check = read_check(_check_folder(manifest))
     if results and device is not None:
         raise InputError("results were given and a device to measure on", "Give one of them.")
     device = device or (Folder() if results else Local())
@@ -59,6 +59,16 @@ def _open(bundle: Path) -> Manifest:
         return read_manifest(bundle)
     except TargetError as error:
         raise InputError(error.wrong, error.todo) from error
+
+
+def _check_folder(manifest: Manifest) -> Path:
+    """check/, whose files the manifest lists: their hashes were found right when it was read."""
+    try:
+        for name in FILES:
+            manifest.listed(f"check/{name}")
+    except TargetError as error:
+        raise InputError(error.wrong, error.todo) from error
+    return manifest.path / "check"
 
 
 def _record(manifest: Manifest, verdict: Verdict, device: Device) -> Verdict:

@@ -139,6 +139,18 @@ def test_a_folder_of_results_decides_like_the_measurement_itself(tmp_path: Path)
         verify(bundle, Local(), [bundle / "results"])
 
 
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "check.json"])
+def test_check_images_that_the_manifest_does_not_list_are_not_used(tmp_path: Path, name: str) -> None:
+    bundle = built(tmp_path)
+    table = json.loads((bundle / "manifest.json").read_text())
+    del table["files"][f"check/{name}"]
+    (bundle / "manifest.json").write_text(json.dumps(table))
+    (bundle / "check" / name).unlink()
+    os.mkfifo(bundle / "check" / name)  # which would be waited for
+    with pytest.raises(InputError, match=f"does not list check/{name}"):
+        verify(bundle, Folder())
+
+
 def test_too_few_images_ask_for_more_of_them_and_not_for_a_board(tmp_path: Path) -> None:
     verdict = measured(built(tmp_path, images=20))
     assert verdict.reasons == ("too-few-images",)

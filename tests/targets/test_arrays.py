@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_what_numpy_saves_is_read_in_memory_and_from_disk(tmp_path: Path, array:
     for read in (read_npy(tmp_path / "a.npy", 10_000), read_npy(tmp_path / "a.npy", 10_000, mapped=True)):
         assert (read.dtype, read.shape) == (array.dtype, array.shape)
         np.testing.assert_array_equal(read, array)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_pipe_is_unfit_and_never_waited_for(tmp_path: Path, mapped: bool) -> None:
+    os.mkfifo(tmp_path / "a.npy")
+    with pytest.raises(Unfit, match="is not a file"):
+        read_npy(tmp_path / "a.npy", 10_000, mapped=mapped)
 
 
 def header(text: str, data: bytes = b"") -> bytes:

@@ -16,6 +16,8 @@ from edgedistill.targets.head import FILE, read_head
 from edgedistill.targets.manifest import Manifest, read_manifest
 from edgedistill.targets.ort import Session
 
+BAKED = {"dtype": "F32", "shape": [3, 3], "data_offsets": [0, 36]}
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -40,6 +42,14 @@ def test_a_file_with_another_hash_is_refused(bundle: Path, tmp_path: Path) -> No
     change_manifest(copy, files=files)
     with pytest.raises(TargetError, match="is not the file that was built"):
         read_head(read_manifest(copy, check_hashes=False))
+
+
+@pytest.mark.parametrize("scale", [10**400, "20", True, None, [20]])
+def test_a_scale_that_is_no_finite_number_is_damage(tmp_path: Path, scale: object) -> None:
+    about = {"__metadata__": {"json": json.dumps({"scale": scale})}, "baked": BAKED}
+    (tmp_path / FILE).write_bytes(len(json.dumps(about)).to_bytes(8, "little") + json.dumps(about).encode() + bytes(36))
+    with pytest.raises(TargetError, match="is damaged"):
+        read_head(OneFile(tmp_path / FILE))  # type: ignore[arg-type]
 
 
 @given(

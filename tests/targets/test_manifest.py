@@ -113,6 +113,12 @@ def test_a_fifo_in_place_of_a_file_is_refused_and_not_read(bundle: Path) -> None
         ({"batch": {"min": 2, "max": 1}}, "batch is"),
         ({"models": []}, "names no fp32 model"),
         ({"models": [{"precision": "fp32", "file": "run.sh", "golden_tolerance": 1.0}]}, "without a hash"),
+        ({"labels": [{"name": "red"}, {"name": "blue"}, {"name": "red"}]}, "names the class 'red' twice"),
+        ({"labels": [{"name": "red"}, {"name": " "}]}, "a class without a name"),
+        ({"golden": {"pixel_tolerance": 10**400}}, "golden.pixel_tolerance is 1000"),
+        ({"budget": {"latency_p95_ms": -1}}, "budget.latency_p95_ms is -1, not above 0"),
+        ({"budget": {"memory_mb": 10**400}}, "budget.memory_mb is 1000"),
+        ({"build_id": ["x" * 1_000_000]}, "build_id is ['xxx"),
         ({"files": {"run.py": "abc"}}, "is no SHA-256"),
         ({"build_id": 7}, "build_id is 7, not a str"),
     ],
@@ -120,6 +126,28 @@ def test_a_fifo_in_place_of_a_file_is_refused_and_not_read(bundle: Path) -> None
 def test_a_wrong_value_is_named(bundle: Path, change: dict[str, Any], said: str) -> None:
     change_manifest(bundle, **change)
     assert said in refused(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"precision": "../../x"}, "names a model in precision '../../x', not one of fp32, fp16, int8"),
+        ({"precision": "fp32"}, "names two models in precision fp32"),
+        ({"bytes": None}, "bytes is None, not a int"),
+        ({"bytes": True}, "bytes is True, not a int"),
+        ({"bytes": 1.5}, "bytes is 1.5, not a int"),
+        ({"bytes": 0}, "bytes is 0, not from 1"),
+        ({"bytes": 10**400}, "bytes is 1000"),
+        ({"golden_tolerance": 1e300}, "golden_tolerance is 1e+300, not from 0 to 0.25"),
+        ({"golden_tolerance": -1.0}, "golden_tolerance is -1.0"),
+    ],
+)
+def test_a_model_entry_edited_by_hand_is_refused(bundle: Path, change: dict[str, Any], said: str) -> None:
+    models = json.loads((bundle / "manifest.json").read_text())["models"]
+    change_manifest(bundle, models=[models[0], models[1] | change])
+    wrong = refused(bundle)
+    assert said in wrong
+    assert len(wrong) < 1000
 
 
 def edited(key: str, value: Any) -> dict[str, Any]:
@@ -160,7 +188,18 @@ def test_every_shipped_profile_is_accepted(bundle: Path, board: str) -> None:
         ("runtime.threads", True),
         ("model.precisions", {}),
         ("measure", []),
+        ("runtime.threads", 1025),
         ("measure.min_s", -0.5),
+        ("measure.min_s", 0),
+        ("measure.min_queries", 0),
+        ("measure.min_queries", 1.5),
+        ("budget.memory_mb", 10**400),
+        ("budget.agreement_min", 1.5),
+        ("engine.workspace_mb", 0),
+        ("engine.dla_core", 2),
+        ("onnxruntime.optimisation", None),
+        ("onnxruntime.optimisation", "most"),
+        ("onnxruntime.arena", None),
         ("measure.warmup_s", 2e12),
         ("measure.min_queries", 10**400),
         ("measure.hot_c", "95"),
