@@ -6,6 +6,8 @@ EdgeDistillError        exit 1   a bug of ours, where we know how to name it
 
 from __future__ import annotations
 
+LONGEST = 2000  # characters of a line; targets/errors.py has the same for the device, and imports nothing of this
+
 
 def install_extra(extra: str) -> str:
     """How to install an extra of pyproject.toml: from a checkout, as the package is on no index, where its name may
@@ -16,7 +18,7 @@ def install_extra(extra: str) -> str:
 class EdgeDistillError(Exception):
     """What is wrong, with the value and the place, and what to do about it; the command line prints both lines.
 
-    Each is kept to one line, whatever a library's message that was put into it brings along.
+    Each is kept to one line of bearable length, whatever a library's message or a file's value brings along.
     `wrong` begins in lower case, or with the name of what is wrong, and has no full stop; `todo` is a sentence.
     `exit_code` is what the process ends with on the command line.
     """
@@ -24,7 +26,7 @@ class EdgeDistillError(Exception):
     exit_code = 1
 
     def __init__(self, wrong: str, todo: str) -> None:
-        self.wrong, self.todo = (" ".join(text.splitlines()) for text in (wrong, todo))
+        self.wrong, self.todo = one_line(wrong), one_line(todo)
         super().__init__(f"{self.wrong}\n{self.todo}")
 
     def __reduce__(self) -> tuple[type[EdgeDistillError], tuple[str, str]]:
@@ -36,6 +38,12 @@ class InputError(EdgeDistillError):
     """The input or the environment is not usable as it is: a file, a flag, a missing weight, a full disk."""
 
     exit_code = 2
+
+
+def one_line(text: str) -> str:
+    """A line of an error: what a library or a file brings along is joined, and cut in its middle where it is long."""
+    text = " ".join(text.splitlines())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST * 3 // 4]} … {text[3 - LONGEST // 4 :]}"
 
 
 def first_line(said: BaseException | str, otherwise: str = "") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LONGEST = 2000  # characters of a line; a path of 4,096 bytes is cut, what any person would write is not
+
 
 class TargetError(Exception):
     """The bundle, the machine or the command is not usable as it is.
@@ -12,8 +14,14 @@ class TargetError(Exception):
     exit_code = 2
 
     def __init__(self, wrong: str, todo: str) -> None:
-        self.wrong, self.todo = (" ".join(text.splitlines()) for text in (wrong, todo))
+        self.wrong, self.todo = one_line(wrong), one_line(todo)
         super().__init__(f"{self.wrong}\n{self.todo}")
+
+
+def one_line(text: str) -> str:
+    """A line of an error: what a library or a file brings along is joined, and cut in its middle where it is long."""
+    text = " ".join(text.splitlines())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST * 3 // 4]} … {text[3 - LONGEST // 4 :]}"
 
 
 def first_line(said: BaseException | str, otherwise: str = "") -> str:

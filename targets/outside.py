@@ -9,9 +9,11 @@ OSError, as ever. Nothing here executes or unpickles what it reads.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,8 +100,9 @@ def as_object(value: Any) -> dict[str, Any]:
 def parse_json(data: bytes, limits: Limits = SMALL) -> Any:
     """The value in JSON (RFC 8259; UTF-8, or UTF-16 and UTF-32 as Windows writes them), looked over before it is made.
 
-    Stricter than Python's reader: NaN, infinities, half of a character (a lone surrogate that stands for no byte) and
-    an object that has a key twice are Unfit: another program may read them otherwise, and no file can have such a name.
+    Stricter than Python's reader: NaN, infinities (1e999 is one), half of a character (a lone surrogate that stands for
+    no byte) and an object that has a key twice are Unfit: another program may read them otherwise, and no file can have
+    such a name.
     """
     if len(data) > limits.size:
         raise Unfit(f"holds {len(data):,} bytes, at most {limits.size:,} are read")
@@ -109,7 +112,8 @@ def parse_json(data: bytes, limits: Limits = SMALL) -> Any:
         raise Unfit(f"holds some {values:,} values, at most {limits.values:,} are read")
     check_depth(_without_texts(data), limits.depth)
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once_each)
+        text = data.decode("utf-8")
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once_each)
     except Unfit:
         raise
     except ValueError as error:  # bad UTF-8, bad JSON, an integer of thousands of digits
@@ -154,6 +158,14 @@ def _no_number(name: str) -> None:
     raise Unfit(f"is not valid JSON: {name} is not a number")
 
 
+def _finite(digits: str) -> float:
+    """What Python reads as infinity where it is too large: 1e999."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise Unfit(f"is not valid JSON: {digits[:40]} is too large for a number")
+    return number
+
+
 def _check_texts(value: Any) -> None:
     """Unfit for a text, or a key, with a surrogate that stands for no byte."""
     if isinstance(value, str):
@@ -173,6 +185,6 @@ def _check_texts(value: Any) -> None:
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise Unfit(f"has the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise Unfit(f"has the key {key[:40]!r} twice")
     return table

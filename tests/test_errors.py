@@ -20,6 +20,15 @@ def test_an_error_is_two_lines_whatever_a_library_said(kind: type[EdgeDistillErr
     assert error.exit_code == code
 
 
+@pytest.mark.parametrize("kind", [EdgeDistillError, InputError, TargetError])
+def test_what_a_file_brings_along_is_cut_in_the_middle(kind: type[EdgeDistillError | TargetError]) -> None:
+    error = kind(f"manifest.json: build_id is {'x' * (8 << 20)}, not a str", "y" * 3000)
+    assert len(error.wrong) == len(error.todo) == on_the_board.LONGEST
+    assert error.wrong.startswith("manifest.json: build_id is xxx")
+    assert error.wrong.endswith("xxx, not a str")
+    assert kind("z" * on_the_board.LONGEST, "").wrong == "z" * on_the_board.LONGEST
+
+
 def test_an_error_of_another_process_arrives_with_both_lines() -> None:
     error = InputError("no student.json in start", "Name another folder.")
     arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - what this line wrote

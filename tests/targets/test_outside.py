@@ -47,6 +47,8 @@ def test_any_bytes_are_a_value_or_unfit(data: bytes) -> None:
         (b"[" + b"1," * 30 + b"1]", "holds some 31 values, at most 20"),
         (b'{"a": 1, "b": 2, "a": 3}', "has the key 'a' twice"),
         (b'{"a": NaN}', "NaN is not a number"),
+        (b'{"a": 1e999}', "1e999 is too large for a number"),
+        (b"[-1e999]", "-1e999 is too large"),
         (b'{"a": ', "is not valid JSON"),
         (b'"\xff"', "is not valid JSON"),
         (b"9" * 5000, "holds 5,000 bytes"),
