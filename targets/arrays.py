@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,6 +22,8 @@ from .outside import Unfit, read_bytes, regular_size
 MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 4096
 MOST_MEMBERS = 64
+BLOCK = 1 << 20  # bytes that are unpacked at once
+_ENTRY = b"PK\1\2"  # a member's begin in a zip's directory
 _HEADER = re.compile(
     r"\{'descr': '(?P<dtype>[<>|=]?[biufc?]\d{0,2})', 'fortran_order': (?P<fortran>True|False), "
     r"'shape': \((?P<shape>(?:\d{1,18}(?:, ?\d{1,18})*,?)?)\),? ?\} *\n?",
@@ -54,23 +57,58 @@ def parse_npy(data: bytes) -> np.ndarray:
 def read_npz(path: str | Path, most: int) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by their names; the file, and its arrays unpacked, hold at most `most` bytes each.
 
-    Raises Unfit for a damaged archive, one that would grow beyond that, and members that are no arrays.
+    Members are stored or deflated, as numpy writes them, and are unpacked in blocks: one that holds more than its
+    directory says is left there. Raises Unfit for a damaged archive, one that would grow beyond `most`, and members
+    that are no arrays.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(read_bytes(path, most))) as archive:
+        data = read_bytes(path, most)
+        if (count := data.count(_ENTRY)) > MOST_MEMBERS:  # before zipfile makes an object of each
+            raise Unfit(f"has {count:,} members, at most {MOST_MEMBERS} are read")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
-            if len(members) > MOST_MEMBERS:
-                raise Unfit(f"has {len(members)} members, at most {MOST_MEMBERS} are read")
             if sum(member.file_size for member in members) > most:
                 raise Unfit(f"would hold more than {most:,} bytes unpacked")
-            return {_stem(member.filename): parse_npy(archive.read(member)) for member in members}
+            found: dict[str, np.ndarray] = {}
+            for member in members:
+                name = _stem(member.filename)
+                if name in found:
+                    raise Unfit(f"holds {name[:40]!r} twice")
+                found[name] = parse_npy(_unpacked(archive, member))
+            return found
     except Unfit:
         raise
     # What zipfile raises for a damaged archive, by where the damage is; RuntimeError: a member with a password.
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OSError,
+    ) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise
         raise Unfit(f"is not a whole .npz: {error}") from error
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """What a member holds, which has to be as much as the directory says.
+
+    Of the ways to compress, those of zlib alone can be asked for so many bytes and no more: a kilobyte of bzip2 may be
+    gigabytes, and the module makes them all at once.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Unfit(f"has {member.filename[:40]!r} compressed otherwise than by deflate")
+    data = bytearray()
+    with archive.open(member) as file:
+        while len(data) <= member.file_size and (block := file.read(BLOCK)):
+            data += block
+    if len(data) != member.file_size:
+        raise Unfit(f"has {member.filename[:40]!r} of another length than its {member.file_size:,} bytes")
+    return bytes(data)
 
 
 def _stem(member: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -84,6 +85,52 @@ def test_an_archive_that_would_burst_is_unfit(tmp_path: Path) -> None:
     assert (tmp_path / "a.npz").stat().st_size < 20_000
     with pytest.raises(Unfit, match="more than 20,000 bytes unpacked"):
         read_npz(tmp_path / "a.npz", 20_000)
+
+
+def bomb(compression: int, size: int, said: int) -> bytes:
+    """An archive of one member of `size` zeros, whose directory says that there are `said`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr("a.npy", bytes(size))
+    data = bytearray(buffer.getvalue())
+    place = data.rfind(b"PK\1\2") + 24
+    data[place : place + 4] = said.to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("compression", "why"),
+    [
+        (zipfile.ZIP_BZIP2, "compressed otherwise than by deflate"),
+        (zipfile.ZIP_LZMA, "compressed otherwise than by deflate"),
+        (zipfile.ZIP_DEFLATED, "not a whole|another length"),
+    ],
+)
+def test_an_archive_whose_directory_lies_takes_no_memory(tmp_path: Path, compression: int, why: str) -> None:
+    (tmp_path / "a.npz").write_bytes(bomb(compression, 300_000_000, 100))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unfit, match=why):
+            read_npz(tmp_path / "a.npz", 256 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_archive_of_many_members_is_unfit_before_it_is_opened(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for index in range(65):
+            archive.writestr(f"{index}.npy", b"")
+    with pytest.raises(Unfit, match="has 65 members, at most 64"):
+        read_npz(tmp_path / "a.npz", 100_000)
+
+
+def test_an_array_that_is_there_twice_is_unfit(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", saved(np.zeros(1)))
+        archive.writestr("a", saved(np.ones(1)))
+    with pytest.raises(Unfit, match="holds 'a' twice"):
+        read_npz(tmp_path / "a.npz", 100_000)
 
 
 def test_an_archive_with_other_members_or_damage_is_unfit(tmp_path: Path) -> None:
