@@ -25,7 +25,7 @@ from .targets.manifest import Manifest, read_manifest, selected_precision, selec
 from .targets.names import CPU, TENSORRT, TORCH_TENSORRT
 from .targets.preprocess import BadImage, decode, from_array, from_pil, read_file, to_pixels
 from .targets.runtimes import choose, measured_threads, open_session
-from .targets.session import Outputs
+from .targets.session import Outputs, check_finite
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -144,10 +144,7 @@ class Classifier:
 
     def predict_array(self, images: np.ndarray) -> np.ndarray:
         """Pixels at the model's size, uint8 [N,S,S,3] RGB -> probabilities float32 [N,C]. Nothing but the run."""
-        try:
-            return self._opened().run(images).probabilities
-        except TargetError as error:
-            raise InputError(error.wrong, error.todo) from error
+        return self._answers(images).probabilities
 
     def _predict_one(self, image: ImageLike, what: str) -> Prediction:
         try:
@@ -155,13 +152,19 @@ class Classifier:
         except BadImage as error:
             name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else what
             raise BadImageError(f"{name}: {error}", "Give a readable photo, such as a JPEG or PNG.") from error
-        try:
-            outputs = self._opened().run(pixels[None])
-        except TargetError as error:
-            raise InputError(error.wrong, error.todo) from error
+        outputs = self._answers(pixels[None])
         probabilities = outputs.probabilities[0]
         best = int(probabilities.argmax())
         return Prediction(self.labels[best], float(probabilities[best]), float(outputs.known[0]), probabilities)
+
+    def _answers(self, images: np.ndarray) -> Outputs:
+        """InputError for other pixels than the model takes, and where it answers with NaN."""
+        try:
+            outputs = self._opened().run(images)
+            check_finite(outputs)
+        except TargetError as error:
+            raise InputError(error.wrong, error.todo) from error
+        return outputs
 
     def _opened(self) -> _Session:
         """The session of this process. Of two threads that open it at once in a new child, one is used after that."""

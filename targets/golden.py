@@ -21,9 +21,10 @@ import numpy as np
 from .arrays import read_npz
 from .errors import TargetError
 from .flaws import Flaw
-from .head import read_head
+from .head import FILE, read_head
 from .manifest import REBUILD, Manifest
 from .outside import Unfit
+from .session import check_answers
 
 MOST_BYTES = 256 << 20
 OWN_ANSWERS = ("int8",)  # precisions that are held to their own graph's answers: keys "int8_probabilities", ...
@@ -60,13 +61,13 @@ def compare_golden(manifest: Manifest, precision: str, session: Any) -> dict[str
         raise TargetError(f"{manifest.path} holds a model in {precision!r}", f"Known here: {', '.join(FARTHEST)}.")
     golden = _read(manifest, precision)
     answers = session.run(golden.pixels)
-    if answers.probabilities.shape != golden.probabilities.shape:
-        raise TargetError(
-            f"{manifest.path / 'golden.npz'} holds {golden.probabilities.shape} probabilities, "
-            f"not {answers.probabilities.shape}",
-            REBUILD,
-        )
-    made = read_head(manifest).probabilities(answers.embedding)
+    check_answers(answers, len(golden.pixels), len(manifest.labels))
+    head, width = read_head(manifest), answers.embedding.shape[1]
+    for name, held in ((FILE, head.vectors), ("golden.npz", golden.embedding)):
+        if held is not None and held.shape[1] != width:
+            wrong = f"{manifest.path / name} is of embeddings of {held.shape[1]} numbers, the model gives {width}"
+            raise TargetError(wrong, REBUILD)
+    made = head.probabilities(answers.embedding)
     found: dict[str, Any] = {
         "max_abs_diff": _largest(answers.probabilities - golden.probabilities, 1.0),
         "tolerance": manifest.model(precision)["golden_tolerance"],

@@ -40,12 +40,16 @@ class Head:
 
 
 def read_head(manifest: Manifest) -> Head:
-    """Of the bundle, its file checked by its hash. TargetError where it is damaged."""
+    """Of the bundle, its file checked by its hash. TargetError where it is damaged, or of other classes."""
     path = manifest.file(FILE)
     try:
-        return _parse(path)
+        found = _parse(path)
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise TargetError(f"{path} is damaged: {error}", REBUILD) from error
+    if len(found.vectors) != (classes := len(manifest.labels)) or not found.vectors.size:
+        shape = list(found.vectors.shape)
+        raise TargetError(f"{path} holds class vectors {shape}, the bundle names {classes} classes", REBUILD)
+    return found
 
 
 def _parse(path: Path) -> Head:

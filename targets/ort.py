@@ -22,7 +22,9 @@ from .names import CPU, on_gpu
 from .onnx_file import MOST_BYTES, require_onnx
 from .outside import read_bytes
 from .providers import PROVIDERS, Settings
-from .session import INPUT, OUTPUTS, Outputs, check_images, keep_busy, run_in_batches
+from .session import INPUT, OUTPUTS, Outputs, check_answers, check_images, keep_busy, run_in_batches
+
+MOST_SIDE, MOST_BATCH = 4096, 1024  # that a graph may ask for
 
 # Words of onnxruntime for a graph that it cannot record, as not every node of it runs on the GPU
 # (core/session/inference_session.cc; the second are those of earlier versions).
@@ -195,7 +197,10 @@ class Session:
 
     def _call(self, images: np.ndarray) -> Outputs:
         if self._bound is None:
-            return Outputs(*self._graph.run({INPUT: images}, OUTPUTS))
+            answers = Outputs(*self._graph.run({INPUT: images}, OUTPUTS))
+            # onnxruntime only warns where a graph gives other shapes than it declares
+            check_answers(answers, len(images), self._empty.probabilities.shape[1], self._empty.embedding.shape[1])
+            return answers
         try:
             with cores.staying_on(self._graph.cores):
                 found = self._bound.run(images)
@@ -220,9 +225,18 @@ def _check_graph(graph: Graph, path: str | Path) -> tuple[int, int | None, Outpu
             f"{path} returns {', '.join(outputs)}, not float32 {', '.join(OUTPUTS)}",
             "Use a model that edgedistill exported.",
         )
-    widths = [outputs[name].shape[1:] for name in OUTPUTS]
-    empty = Outputs(*(np.zeros((0, *width), np.float32) for width in widths))
-    return shape[1], shape[0] if isinstance(shape[0], int) else None, empty
+    batch = shape[0] if isinstance(shape[0], int) else None
+    if not 0 < shape[1] <= MOST_SIDE or not 0 < (batch or 1) <= MOST_BATCH:
+        raise TargetError(
+            f"{path} takes {shape}, at most {MOST_BATCH} images of {MOST_SIDE} pixels a side are given at once",
+            "Use a model that edgedistill exported.",
+        )
+    widths = {name: outputs[name].shape[1:] for name in OUTPUTS}
+    ranks = [len(outputs[name].shape) for name in OUTPUTS]
+    if ranks != [2, 2, 1] or not all(isinstance(one, int) and one > 0 for width in widths.values() for one in width):
+        found = ", ".join(f"{name} {outputs[name].shape}" for name in OUTPUTS)
+        raise TargetError(f"{path} returns {found}, not [N,C], [N,D] and [N]", "Use a model that edgedistill exported.")
+    return shape[1], batch, Outputs(*(np.zeros((0, *width), np.float32) for width in widths.values()))
 
 
 def _remedy(provider: str, wrong: str) -> str:

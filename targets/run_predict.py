@@ -10,6 +10,7 @@ from .errors import TargetError
 from .manifest import Manifest, read_manifest, selected_precision, selected_runtime
 from .printable import say, say_json
 from .run_options import bundle_of
+from .session import check_finite
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -45,6 +46,7 @@ def predict(options: argparse.Namespace) -> int:
             except ImportError as error:
                 raise TargetError(f"Pillow cannot be imported: {error}", "pip install pillow") from error
             outputs = session.run(pixels[None])
+            check_finite(outputs)
             probabilities = outputs.probabilities[0]
             best = int(probabilities.argmax())
             label, probability = manifest.labels[best], float(probabilities[best])

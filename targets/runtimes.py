@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import cudart, machine, ort, providers, thread_trial, torch_trt, trt, trt_build, trt_sidecar
 from .errors import TargetError
-from .manifest import Manifest, selected_precision, selected_runtime, selected_threads
+from .manifest import REBUILD, Manifest, selected_precision, selected_runtime, selected_threads
 from .names import CPU, ON_CPU, ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
 from .printable import line
+from .session import check_answers
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +135,25 @@ def _engine_limits(manifest: Manifest) -> dict[str, Any]:
 def open_session(
     manifest: Manifest, precision: str, runtime: str, threads: int | None
 ) -> ort.Session | trt.Session | torch_trt.Session:
-    """A Session for one of the bundle's models, its file checked. threads None: the profile's."""
+    """A Session for one of the bundle's models, its file checked, and its shapes against the labels. threads None: the
+    profile's."""
+    session = _open(manifest, precision, runtime, threads)
+    size = manifest.size
+    try:
+        if session.size != size:
+            raise TargetError(
+                f"the {precision} model takes {session.size} pixels, {manifest.path} says {size}", REBUILD
+            )
+        check_answers(session.run(np.zeros((0, size, size, 3), np.uint8)), 0, len(manifest.labels))
+    except TargetError:
+        session.close()
+        raise
+    return session
+
+
+def _open(
+    manifest: Manifest, precision: str, runtime: str, threads: int | None
+) -> ort.Session | trt.Session | torch_trt.Session:
     if runtime == TENSORRT:
         graph = bool(manifest.profile["runtime"].get("cuda_graph"))
         return trt.Session(engine_of(manifest, precision), trt.load_tensorrt(), cuda_graph=graph)

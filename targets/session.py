@@ -38,6 +38,29 @@ def check_images(images: np.ndarray, size: int) -> None:
         )
 
 
+def check_answers(found: Outputs, count: int, classes: int | None = None, width: int | None = None) -> None:
+    """TargetError unless these are the outputs of `count` images, of so many classes and numbers in an embedding."""
+    shapes = [array.shape for array in found]
+    one, two, three = shapes
+    sound = len(one) == len(two) == 2 and len(three) == 1 and all(shape[0] == count for shape in shapes)
+    if not sound or one[1] != (classes or one[1]) or two[1] != (width or two[1]) or 0 in (one[1], two[1]):
+        wanted = f"[{count}, {classes or 'C'}], [{count}, {width or 'D'}], [{count}]"
+        raise TargetError(
+            f"the model answers {count} images with {', '.join(map(str, map(list, shapes)))} as {', '.join(OUTPUTS)}, "
+            f"not {wanted}",
+            "Build the bundle again, or copy it again from where it was built.",
+        )
+
+
+def check_finite(found: Outputs) -> None:
+    """TargetError where an answer is not a number: no class is the most probable then."""
+    if not all(np.isfinite(array).all() for array in found):
+        raise TargetError(
+            "the model answers with NaN or infinity instead of numbers",
+            "Name another precision or runtime; `verify` tells which of them answer rightly here.",
+        )
+
+
 def run_in_batches(images: np.ndarray, batch: int | None, call: Callable[[np.ndarray], Outputs]) -> Outputs:
     """The outputs for any number of images >= 1, in their order, by calls of as many as the graph takes.
 

@@ -18,6 +18,7 @@ import pytest
 from bundles import (
     NAMES,
     SIZE,
+    change_manifest,
     colour_model,
     colour_pixels,
     expected_probabilities,
@@ -295,3 +296,26 @@ def test_a_bundle_in_a_folder_whose_name_is_not_utf_8_opens(bundle: Path, tmp_pa
     copy = shutil.copytree(bundle, os.fsdecode(os.fsencode(tmp_path) + b"/b\xfcndel"))
     green().save(f"{copy}/x.png")
     assert Classifier(copy, threads=1).predict(f"{copy}/x.png").label == "green"
+
+
+def test_a_model_of_other_classes_or_pixels_than_the_bundle_names_is_refused(bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    for names in (["red", "green"], [*NAMES, "grey", "pink"]):
+        change_manifest(copy, labels=[{"name": name} for name in names])
+        with pytest.raises(InputError, match=rf"not \[0, {len(names)}\], \[0, D\], \[0\]"):
+            Classifier(copy)
+    pixels = json.loads((bundle / "manifest.json").read_text())["preprocessing"]
+    change_manifest(copy, labels=[{"name": name} for name in NAMES], preprocessing=pixels | {"size": 32})
+    with pytest.raises(InputError, match=r"the fp32 model takes 16 pixels, .* says 32"):
+        Classifier(copy)
+
+
+def test_a_model_that_answers_nan_is_named_and_not_the_image(tmp_path: Path) -> None:
+    broken = write_bundle(tmp_path / "nan", models={"fp32": colour_model(extra=np.full((3, 3), np.nan))})
+    classifier = Classifier(broken, threads=1)
+    for image in (green(), [green()]):
+        with pytest.raises(InputError, match="the model answers with NaN") as caught:
+            classifier.predict(image)
+        assert not isinstance(caught.value, BadImageError)
+    with pytest.raises(InputError, match="the model answers with NaN"):
+        classifier.predict_array(colour_pixels(2)[0])

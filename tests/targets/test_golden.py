@@ -131,6 +131,21 @@ def test_a_bundle_of_before_embeddings_were_kept_is_held_to_probabilities_and_he
             assert not compare_golden(manifest, precision, Engine(manifest, precision, BROKEN[how]))["ok"]
 
 
+def test_an_embedding_of_another_width_is_an_error_and_no_traceback(manifest: Manifest, tmp_path: Path) -> None:
+    def wider(answers: Outputs) -> Outputs:
+        return answers._replace(embedding=np.zeros((len(answers.embedding), 5), np.float32))
+
+    with pytest.raises(TargetError, match="is of embeddings of 3 numbers, the model gives 5"):
+        compare_golden(manifest, "fp32", Engine(manifest, "fp32", wider))
+    bundle = write_bundle(tmp_path / "bundle")
+    with np.load(bundle / "golden.npz") as stored:
+        kept = {**stored, "embedding": np.zeros((4, 5), np.float32)}
+    np.savez(bundle / "golden.npz", **kept)
+    other = resealed(bundle, "golden.npz")
+    with pytest.raises(TargetError, match=r"golden.npz is of embeddings of 5 numbers, the model gives 3"):
+        compare_golden(other, "fp32", Engine(other, "fp32"))
+
+
 def test_a_graph_of_other_class_vectors_than_the_bundles_is_noticed(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     (bundle / FILE).write_bytes(class_vectors_file().replace(b"20.0", b"10.0"))

@@ -52,6 +52,13 @@ def test_a_scale_that_is_no_finite_number_is_damage(tmp_path: Path, scale: objec
         read_head(OneFile(tmp_path / FILE))  # type: ignore[arg-type]
 
 
+def test_class_vectors_of_other_classes_than_the_bundle_names_are_refused(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", images=50)
+    change_manifest(bundle, labels=[{"name": "red"}, {"name": "green"}])
+    with pytest.raises(TargetError, match=r"holds class vectors \[3, 3\], the bundle names 2 classes"):
+        read_head(read_manifest(bundle))
+
+
 @given(
     content=st.one_of(
         st.binary(max_size=200),

@@ -301,6 +301,18 @@ def test_predict_takes_the_model_that_the_verdict_selected(copied: Path) -> None
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_predict_with_a_model_that_answers_nan_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    bundle = write_bundle(tmp_path / "nan", models={"fp32": colour_model(extra=np.full((3, 3), np.nan))})
+    (tmp_path / "x.png").write_bytes(png(np.zeros((20, 20, 3), np.uint8)))
+    assert run.main(["--bundle", str(bundle), "predict", *flags, str(tmp_path / "x.png")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: the model answers with NaN")
+
+
 def test_doctor_names_the_machine_the_board_and_the_next_step(copied: Path) -> None:
     done = on_the_board(copied, "doctor")
     assert (done.returncode, done.stderr) == (0, "")
