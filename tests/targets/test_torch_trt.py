@@ -64,7 +64,9 @@ def manifest(student: Path, tmp_path: Path) -> Manifest:
 
 def sealed(folder: Path) -> Manifest:
     files = {name: sha256_file(folder / name) for name in torch_trt.SOURCES}
-    data = {"files": files, "preprocessing": {"size": SIZE}, "profile": load_profile("cuda").to_json()}
+    labels = [{"name": name} for name in NAMES]
+    profile = load_profile("cuda").to_json()
+    data = {"files": files, "labels": labels, "preprocessing": {"size": SIZE}, "profile": profile}
     return Manifest(folder, "", data)
 
 

@@ -232,7 +232,7 @@ def test_what_is_not_a_json_object_is_refused(tmp_path: Path, raw: bytes) -> Non
 def test_numbers_that_only_become_infinite_when_read_are_refused(tmp_path: Path) -> None:
     path = measured.written(tmp_path, good())
     path.write_text(path.read_text().replace('"peak": 80.0', '"peak": 1e999'))
-    with pytest.raises(InputError, match=r"memory_mb\.peak"):
+    with pytest.raises(InputError, match="1e999 is too large"):
         read(path)
 
 
