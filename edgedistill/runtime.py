@@ -21,9 +21,11 @@ import numpy as np
 from .errors import InputError
 from .targets import machine
 from .targets.errors import TargetError
+from .targets.limits import PROFILE
 from .targets.manifest import Manifest, read_manifest, selected_precision, selected_runtime
 from .targets.names import CPU, TENSORRT, TORCH_TENSORRT
 from .targets.preprocess import BadImage, decode, from_array, from_pil, read_file, to_pixels
+from .targets.printable import line
 from .targets.runtimes import choose, measured_threads, open_session
 from .targets.session import Outputs, check_finite
 
@@ -98,6 +100,9 @@ class Classifier:
         runtime: str | None = None,
     ) -> None:
         bundle = os.path.expanduser(bundle)
+        if not bundle:
+            raise InputError("the bundle's path is empty", "Name the folder `build` wrote.")
+        _check_threads(threads)
         try:
             manifest = read_manifest(Path(bundle), check_hashes=False)
             self.precision: str = manifest.model(precision or selected_precision(manifest))["precision"]
@@ -148,9 +153,9 @@ class Classifier:
 
     def _predict_one(self, image: ImageLike, what: str) -> Prediction:
         try:
-            pixels = to_pixels(_image_of(image), self.size)
+            pixels = to_pixels(_image_of(image, what), self.size)
         except BadImage as error:
-            name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else what
+            name = (os.fspath(image) if isinstance(image, (str, os.PathLike)) else "") or what
             raise BadImageError(f"{name}: {error}", "Give a readable photo, such as a JPEG or PNG.") from error
         outputs = self._answers(pixels[None])
         probabilities = outputs.probabilities[0]
@@ -220,7 +225,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_sessions_to_the_parent)
 
 
-def _image_of(image: ImageLike) -> Image:
+def _check_threads(threads: object) -> None:
+    """InputError for another number than a profile may have."""
+    allowed = PROFILE["runtime.threads"]
+    if threads is not None and (type(threads) is not int or not allowed.holds(threads)):
+        raise InputError(
+            f"threads is {line(repr(threads), 40)}, not a whole number {allowed.words}", "Leave it out, or give 1."
+        )
+
+
+def _image_of(image: ImageLike, what: str) -> Image:
     if isinstance(image, (str, os.PathLike)):
         return decode(read_file(os.path.expanduser(image)))
     if isinstance(image, (bytes, bytearray, memoryview)):
@@ -230,6 +244,6 @@ def _image_of(image: ImageLike) -> Image:
     if hasattr(image, "convert") and hasattr(image, "getexif"):  # a PIL image, without importing Pillow to ask
         return from_pil(image)
     raise BadImageError(
-        f"cannot classify a {type(image).__name__}",
+        f"{what}: cannot classify a {type(image).__name__}",
         "Give a path, the bytes of a file, a PIL image, an array, or a list.",
     )

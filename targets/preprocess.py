@@ -210,8 +210,7 @@ def from_array(array: np.ndarray) -> Image:
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         found = f"{array.dtype} {list(array.shape)}, not uint8 [H,W,3], [H,W] or [H,W,4]"
         raise BadImage("unsupported pixel format", found)
-    if min(array.shape[:2]) < MIN_SIDE:
-        raise BadImage("side under 16 px", f"{array.shape[1]} x {array.shape[0]}")
+    _check_size(array.shape[1], array.shape[0])  # before it is copied: a view may be far larger than its memory
     return from_pil(pillow.fromarray(np.ascontiguousarray(array)))
 
 

@@ -9,9 +9,11 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -319,3 +321,35 @@ def test_a_model_that_answers_nan_is_named_and_not_the_image(tmp_path: Path) -> 
         assert not isinstance(caught.value, BadImageError)
     with pytest.raises(InputError, match="the model answers with NaN"):
         classifier.predict_array(colour_pixels(2)[0])
+
+
+@pytest.mark.parametrize("threads", [-1, 1025, 10**12, 1.5, "2", True])
+def test_threads_that_are_no_number_of_threads_are_two_lines(bundle: Path, threads: Any) -> None:
+    with pytest.raises(InputError, match=f"threads is {threads!r}, not a whole number from 0 to 1024"):
+        Classifier(bundle, threads=threads)
+
+
+def test_an_empty_path_is_two_lines(classifier: Classifier, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle)
+    with pytest.raises(InputError, match="the bundle's path is empty"):
+        Classifier("")
+    with pytest.raises(BadImageError, match=r"^the image: unreadable"):
+        classifier.predict("")
+    with pytest.raises(BadImageError, match=r"^image 1: unreadable"):
+        classifier.predict([green(), ""])
+
+
+def test_what_is_no_image_in_a_list_is_named_by_its_place(classifier: Classifier) -> None:
+    with pytest.raises(BadImageError, match=r"^image 1: cannot classify a NoneType") as caught:
+        classifier.predict([green(), None])
+    assert [one.label for one in caught.value.predictions if one] == ["green"]
+
+
+def test_a_view_that_is_larger_than_its_memory_is_refused_before_it_is_copied(classifier: Classifier) -> None:
+    for side in (12_000, 200_000):  # 0.4 GB, which would fit, and 120 GB
+        huge = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (side, side, 3))
+        tracemalloc.start()
+        with pytest.raises(BadImageError, match="over 100 megapixels"):
+            classifier.predict(huge)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        tracemalloc.stop()
