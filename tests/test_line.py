@@ -76,7 +76,7 @@ def stages(folder: Path) -> set[str]:
 
 
 def test_a_build_ends_in_a_verdict_that_anyone_can_repeat(built: dict[str, Any], inputs: Path) -> None:
-    check = read_check(inputs / "bundle" / "check")
+    check = read_check(inputs / "bundle" / "check", len(CLASSES))
     model = onnxruntime.InferenceSession(inputs / "bundle" / "models" / "fp32.onnx")
     answers = [model.run(["probabilities"], {"image": image[None]})[0].argmax() for image in check.images]
     assert built["agreement"]["value"] == (np.array(answers) == check.teacher_class).mean()
@@ -96,7 +96,7 @@ def test_the_verdict_holds_every_key_of_the_contract(built: dict[str, Any]) -> N
 
 def test_the_teacher_of_the_check_set_is_the_frozen_one(inputs: Path, tiny_teacher: Teacher) -> None:
     """Its features of the centre views, and the classes it chooses by the text vectors before any refinement."""
-    check = read_check(inputs / "bundle" / "check")
+    check = read_check(inputs / "bundle" / "check", len(CLASSES))
     photos = scan(inputs / "check")  # in the order of content hashes, as the check set
     views = np.stack([tiny_teacher.centre(decode(photos.read(row))) for row in range(len(photos))])
     assert (check.teacher * tiny_teacher.encode_images(views)).sum(axis=1).min() > 0.999
@@ -172,7 +172,7 @@ def test_another_check_set_trains_nothing_again_and_says_what_it_skips(
 def test_labelled_photos_tune_what_is_baked_and_leave_the_teacher_of_the_check_set_alone(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
-    before, plain = stages(inputs), read_check(inputs / "bundle" / "check")
+    before, plain = stages(inputs), read_check(inputs / "bundle" / "check", len(CLASSES))
     changed = settings(
         inputs, tiny_teacher_folder, epochs=1, method="kd", few_shot=write_check(tmp_path / "shots", 16, seed=7),
         device="folder", out=inputs / "bundle-shots",
@@ -185,19 +185,19 @@ def test_labelled_photos_tune_what_is_baked_and_leave_the_teacher_of_the_check_s
     model = onnx.load(bundle / "models" / "fp32.onnx")
     (head,) = (onnx.numpy_helper.to_array(one) for one in model.graph.initializer if one.name == "class_vectors")
     assert np.array_equal(head.T, vectors.baked)
-    assert read_check(bundle / "check").teacher_class.tolist() == plain.teacher_class.tolist()
+    assert read_check(bundle / "check", len(CLASSES)).teacher_class.tolist() == plain.teacher_class.tolist()
     assert {name.rpartition("-")[0] for name in stages(inputs) - before} == {"store-few-shot", "distil", "answers"}
     assert json.loads((bundle / "manifest.json").read_text())["classes"]["few_shot"] == 16
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "tuned on 16 labelled photos" in card
     assert "No label" not in card
-    assert len(read_check(bundle / "check")) == CHECKS
+    assert len(read_check(bundle / "check", len(CLASSES))) == CHECKS
 
 
 def test_prompts_tuned_on_labelled_photos_fill_the_store_and_leave_the_check_set_alone(
     inputs: Path, tiny_teacher_folder: Path, tmp_path: Path
 ) -> None:
-    before, plain = stages(inputs), read_check(inputs / "bundle" / "check")
+    before, plain = stages(inputs), read_check(inputs / "bundle" / "check", len(CLASSES))
     shots = write_check(tmp_path / "shots", 16, seed=7)
     changed = settings(
         inputs, tiny_teacher_folder, epochs=1, method="kd", few_shot=shots, few_shot_tune="prompts",
@@ -215,7 +215,7 @@ def test_prompts_tuned_on_labelled_photos_fill_the_store_and_leave_the_check_set
     vectors = ClassVectors.load(inputs / "bundle-prompted")
     assert np.array_equal(vectors.text, ClassVectors.load(inputs / "bundle").text)
     assert np.allclose(np.linalg.norm(vectors.baked, axis=1), 1, atol=1e-5)
-    check = read_check(inputs / "bundle-prompted" / "check")
+    check = read_check(inputs / "bundle-prompted" / "check", len(CLASSES))
     assert np.array_equal(check.teacher, plain.teacher)
     assert check.teacher_class.tolist() == plain.teacher_class.tolist()
     card = (inputs / "bundle-prompted" / "MODEL_CARD.md").read_text()

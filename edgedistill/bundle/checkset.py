@@ -88,7 +88,7 @@ class CheckSet:
         if not np.isfinite(norms).all() or np.abs(norms - 1).max() > UNIT:
             return "teacher.npy holds vectors that are not of unit length"
         if self.teacher_class.min() < 0 or self.labels.min() < -1:
-            return "a class index is negative"
+            return "teacher_class.npy or labels.npy has a class index that is negative"
         return None
 
 
@@ -103,11 +103,16 @@ def write_check(folder: Path, check: CheckSet) -> None:
     atomic.write_json(folder / "check.json", asdict(check.info))
 
 
-def read_check(folder: Path) -> CheckSet:
-    """Read it back, the pixels memory-mapped. Raises InputError naming the file for anything unexpected."""
+def read_check(folder: Path, classes: int) -> CheckSet:
+    """Read it back, of a bundle of so many classes, the pixels memory-mapped. Raises InputError naming the file for
+    anything unexpected."""
     try:
-        arrays = {name: read_npy(folder / f"{name}.npy", MOST_BYTES, mapped=name == "images") for name in ARRAYS}
-        info = records.read(CheckInfo, outside.read_object(folder / "check.json"), "check.json")
+        arrays = {name: _array(folder, name) for name in ARRAYS}
+        for name in ("teacher_class", "labels"):
+            found = arrays[name]
+            if found.size and found.dtype == np.int64 and (largest := int(found.max())) >= classes:
+                raise outside.Unfit(f"{name}.npy names class {largest}, the bundle has {classes}, counted from 0")
+        info = records.read(CheckInfo, _info(folder), "check.json")
         check = CheckSet(info=info, **arrays)
         flaw = check.flaw()
     except InputError as error:
@@ -120,3 +125,17 @@ def read_check(folder: Path) -> CheckSet:
             "Build the bundle again, or copy it again from where it was built.",
         )
     return check
+
+
+def _array(folder: Path, name: str) -> np.ndarray:
+    try:
+        return read_npy(folder / f"{name}.npy", MOST_BYTES, mapped=name == "images")
+    except outside.Unfit as error:
+        raise outside.Unfit(f"{name}.npy {error}") from error
+
+
+def _info(folder: Path) -> dict[str, Any]:
+    try:
+        return outside.read_object(folder / "check.json")
+    except outside.Unfit as error:
+        raise outside.Unfit(f"check.json {error}") from error

@@ -42,7 +42,7 @@ def verify(
     """
     manifest = _open(bundle)
     results_of(manifest)
-    check = read_check(_check_folder(manifest))
+    check = read_check(_check_folder(manifest), len(manifest.labels))
     if results and device is not None:
         raise InputError("results were given and a device to measure on", "Give one of them.")
     device = device or (Folder() if results else Local())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgedistill.bundle.checkset import CheckInfo, CheckSet, read_check, write_check
+from edgedistill.bundle.checkset import FILES, CheckInfo, CheckSet, read_check, write_check
 from edgedistill.errors import EdgeDistillError, InputError
 
 
@@ -29,7 +29,7 @@ def small_check(count: int = 6) -> CheckSet:
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     written = small_check()
     write_check(tmp_path / "check", written)
-    read = read_check(tmp_path / "check")
+    read = read_check(tmp_path / "check", 3)
     for name in ("images", "teacher", "teacher_class", "labels"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     assert read.info == written.info
@@ -97,6 +97,14 @@ def damage_archive_for_array(folder: Path) -> None:
         np.savez(file, teacher_class=np.zeros(6, np.int64))
 
 
+@pytest.mark.parametrize("name", ["teacher_class", "labels"])
+def test_a_class_that_the_bundle_does_not_have_is_refused_by_file(tmp_path: Path, name: str) -> None:
+    write_check(tmp_path / "check", replace(small_check(), **{name: np.array([0, 1, 2, 2, 1, 3])}))
+    assert len(read_check(tmp_path / "check", 4)) == 6
+    with pytest.raises(InputError, match=rf"{name}\.npy names class 3, the bundle has 3"):
+        read_check(tmp_path / "check", 3)
+
+
 DAMAGES = [
     damage_truncated,
     damage_missing,
@@ -115,6 +123,7 @@ def test_damage_is_a_two_line_error_that_names_the_folder(tmp_path: Path, damage
     write_check(folder, small_check())
     damage(folder)
     with pytest.raises(InputError) as raised:
-        read_check(folder)
+        read_check(folder, 3)
     assert str(folder) in raised.value.wrong
+    assert any(name in raised.value.wrong for name in FILES)
     assert raised.value.todo
