@@ -24,7 +24,7 @@ from .printable import line
 FORMAT = 1
 LONGEST = 300  # characters of a value that an error shows
 MOST_TOLERANCE = 0.25  # of a probability: what int8 is allowed (edgedistill/export/models.py)
-MOST_BYTES = 1 << 40  # that a model may be said to hold
+MOST_BYTES = 10**12  # that a model may be said to hold
 REBUILD = "Build the bundle again, or copy it again from where it was built."
 
 T = TypeVar("T")
@@ -230,19 +230,20 @@ def _check_data(data: dict[str, Any], path: Path) -> None:
 def _check_models(data: dict[str, Any], path: Path) -> None:
     """A precision becomes part of a file's name, so that no other word may be one."""
     files, precisions = data["files"], set[str]()
-    for model in _need(data, "models", list, path):
-        precision = _need(model, "precision", str, path)
+    for index, model in enumerate(_need(data, "models", list, path)):
+        where = f"{path}: models[{index}]"
+        precision = _need(model, "precision", str, where)
         if precision not in PRECISIONS:
             wanted = f"one of {', '.join(PRECISIONS)}"
             raise TargetError(f"{path} names a model in precision {_shown(precision)}, not {wanted}", REBUILD)
         if precision in precisions:
             raise TargetError(f"{path} names two models in precision {precision}, a bundle has one of each", REBUILD)
         precisions.add(precision)
-        if _need(model, "file", str, path) not in files:
+        if _need(model, "file", str, where) not in files:
             raise TargetError(f"{path} names the model {_shown(model['file'])} without a hash", REBUILD)
-        _need_within(model, "bytes", Range(1, MOST_BYTES, whole=True), path)
-        _need(model, "golden_tolerance", float, path)
-        _need_within(model, "golden_tolerance", Range(0, MOST_TOLERANCE), path)
+        _need_within(model, "bytes", Range(1, MOST_BYTES, whole=True), where)
+        _need(model, "golden_tolerance", float, where)
+        _need_within(model, "golden_tolerance", Range(0, MOST_TOLERANCE), where)
     if "fp32" not in precisions:
         raise TargetError(f"{path} names no fp32 model", REBUILD)
 
@@ -282,7 +283,7 @@ def _check_profile(data: dict[str, Any], path: Path) -> None:
         raise TargetError(f"{path}: {key} is {_shown(_at(data, key))}, not as in 8.7", REBUILD)
 
 
-def _need_within(table: Any, key: str, range: Range, path: Path) -> None:
+def _need_within(table: Any, key: str, range: Range, path: Path | str) -> None:
     """A number that is not outside of its range."""
     if not range.holds(_need(table, key, int if range.whole else (int, float), path)):
         raise TargetError(f"{path}: {key} is {_shown(_at(table, key))}, not {range.words}", REBUILD)
@@ -302,11 +303,11 @@ def _at(table: Any, key: str) -> Any:
     return table
 
 
-def _need(table: Any, key: str, kind: type[T] | tuple[type[T], ...], path: Path) -> T:
+def _need(table: Any, key: str, kind: type[T] | tuple[type[T], ...], path: Path | str) -> T:
     """The value of `table` at `key` (dotted: of a table in it), which has to be a `kind`."""
     value = _at(table, key)
     if not isinstance(value, kind) or isinstance(value, bool):
-        wanted = kind.__name__ if isinstance(kind, type) else "number"
+        wanted = "number" if isinstance(kind, tuple) else "whole number" if kind is int else kind.__name__
         raise TargetError(f"{path}: {key} is {_shown(value)}, not a {wanted}", REBUILD)
     return value
 

@@ -133,9 +133,9 @@ def test_a_wrong_value_is_named(bundle: Path, change: dict[str, Any], said: str)
     [
         ({"precision": "../../x"}, "names a model in precision '../../x', not one of fp32, fp16, int8"),
         ({"precision": "fp32"}, "names two models in precision fp32"),
-        ({"bytes": None}, "bytes is None, not a int"),
-        ({"bytes": True}, "bytes is True, not a int"),
-        ({"bytes": 1.5}, "bytes is 1.5, not a int"),
+        ({"bytes": None}, "models[1]: bytes is None, not a whole number"),
+        ({"bytes": True}, "bytes is True, not a whole number"),
+        ({"bytes": 1.5}, "bytes is 1.5, not a whole number"),
         ({"bytes": 0}, "bytes is 0, not from 1"),
         ({"bytes": 10**400}, "bytes is 1000"),
         ({"golden_tolerance": 1e300}, "golden_tolerance is 1e+300, not from 0 to 0.25"),
