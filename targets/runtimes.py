@@ -144,7 +144,11 @@ def open_session(
             raise TargetError(
                 f"the {precision} model takes {session.size} pixels, {manifest.path} says {size}", REBUILD
             )
-        check_answers(session.run(np.zeros((0, size, size, 3), np.uint8)), 0, len(manifest.labels))
+        answers = session.run(np.zeros((0, size, size, 3), np.uint8))
+        check_answers(answers, 0)
+        if (classes := answers.probabilities.shape[1]) != len(manifest.labels):
+            wrong = f"the {precision} model knows {classes} classes, {manifest.path} names {len(manifest.labels)}"
+            raise TargetError(wrong, REBUILD)
     except TargetError:
         session.close()
         raise

@@ -304,7 +304,7 @@ def test_a_model_of_other_classes_or_pixels_than_the_bundle_names_is_refused(bun
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     for names in (["red", "green"], [*NAMES, "grey", "pink"]):
         change_manifest(copy, labels=[{"name": name} for name in names])
-        with pytest.raises(InputError, match=rf"not \[0, {len(names)}\], \[0, D\], \[0\]"):
+        with pytest.raises(InputError, match=rf"the fp32 model knows 3 classes, .* names {len(names)}"):
             Classifier(copy)
     pixels = json.loads((bundle / "manifest.json").read_text())["preprocessing"]
     change_manifest(copy, labels=[{"name": name} for name in NAMES], preprocessing=pixels | {"size": 32})
