@@ -17,6 +17,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import edgedistill.export  # noqa: F401  # first: it turns onnxruntime's telemetry off
+
+# isort: split
 import numpy as np
 import onnx
 import onnxruntime

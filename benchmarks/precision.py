@@ -35,6 +35,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import edgedistill.export  # noqa: F401  # first: it turns onnxruntime's telemetry off
+
+# isort: split
 import numpy as np
 import onnxruntime
 import rows

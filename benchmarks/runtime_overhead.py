@@ -18,6 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import edgedistill.export  # noqa: F401  # first: it turns onnxruntime's telemetry off
+
+# isort: split
 import numpy as np
 import onnx
 import onnxruntime

@@ -38,6 +38,7 @@ from .errors import EdgeDistillError, InputError, install_extra
 from .targets.length import HELP
 from .targets.names import RUNTIMES, TORCH_TENSORRT
 from .targets.printable import say, say_json
+from .targets.providers import turn_telemetry_off
 from .targets.stopping import exit_code, stop_as_ctrl_c_does
 from .targets.streams import settle, unread
 from .work.shortage import shortages_explained
@@ -709,8 +710,9 @@ def main() -> None:
 def _prepare_process() -> None:
     """What a program may do and a library may not: a character that stdout or stderr cannot encode is written as an
     escape, a reader who went away changes no exit code, Pillow's warnings about damaged metadata stay out, and SIGTERM
-    ends it tidily."""
+    ends it tidily; onnxruntime, whoever imports it, reports to nobody."""
     settle()
+    turn_telemetry_off()
     warnings.filterwarnings("ignore", module=r"PIL\.")
     stop_as_ctrl_c_does()
 

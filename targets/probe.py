@@ -22,6 +22,7 @@ from .errors import TargetError, last_line
 from .lifeline import AMONG_ITS_OWN, bound
 from .names import ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
 from .printable import say_json
+from .providers import turn_telemetry_off
 from .trt_module import load_tensorrt, new_logger, new_runtime
 
 TIMEOUT_S = 120  # a first load from a slow disk
@@ -128,6 +129,7 @@ def start(runtime: str) -> None:
 
 def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
     """A program of Python's that looks for modules where this one does; None where it takes too long."""
+    turn_telemetry_off()
     command = bound([sys.executable, "-c", program, json.dumps(sys.path), *arguments])
     try:
         return subprocess.run(

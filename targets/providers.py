@@ -37,6 +37,7 @@ WHERE = {
     ORT_TENSORRT_RTX: "use an onnxruntime that was built with it (--use_nv_tensorrt_rtx)",
 }
 TF32 = "NVIDIA_TF32_OVERRIDE"
+TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",
     "extended": "ORT_ENABLE_EXTENDED",
@@ -165,7 +166,8 @@ def check_provider(runtime: str) -> str:
 
 
 def load_onnxruntime() -> tuple[Any, tuple[type[Exception], ...]]:
-    """The module and its exception types, which have no common base of their own."""
+    """The module and its exception types, which have no common base of their own. Its telemetry stays off."""
+    turn_telemetry_off()
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -185,6 +187,14 @@ def preload_libraries(ort: Any) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as said:
         ort.preload_dlls()
     return first_line(said.getvalue())
+
+
+def turn_telemetry_off() -> None:
+    """Before onnxruntime is imported: the wheels of 1.32 report to Microsoft from then on (they look up its hosts, and
+    leave a device's number in ~/.cache/Microsoft and .ses in the folder of temporary files). Child processes inherit
+    it. A value that the variable has already stays; what a program imported before is that program's own.
+    """
+    os.environ.setdefault(TELEMETRY, "1")
 
 
 def turn_tf32_off() -> None:

@@ -157,9 +157,10 @@ def _count(text: str) -> int:
 
 if __name__ == "__main__":
     # A program of its own: neither a character that cannot be encoded nor a reader who went away ends it, Pillow's
-    # warnings stay out, and float32 is float32.
+    # warnings stay out, float32 is float32, and onnxruntime reports to nobody.
     streams.settle()
     warnings.filterwarnings("ignore", module=r"PIL\.")
     providers.turn_tf32_off()
+    providers.turn_telemetry_off()
     stopping.stop_as_ctrl_c_does()
     sys.exit(main())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before anything imports onnxruntime
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest

@@ -353,3 +353,27 @@ def test_a_view_that_is_larger_than_its_memory_is_refused_before_it_is_copied(cl
             classifier.predict(huge)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
         tracemalloc.stop()
+
+
+def test_a_prediction_leaves_nothing_in_the_home_folder_and_reports_to_nobody(bundle: Path, tmp_path: Path) -> None:
+    """onnxruntime 1.32 has telemetry, on by default: a device's number in ~/.cache, and files in TMPDIR."""
+    green().save(tmp_path / "x.png")
+    home, scratch = tmp_path / "home", tmp_path / "scratch"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_"))}
+    environment |= {"HOME": str(home), "TMPDIR": str(scratch)}
+    photo = str(tmp_path / "x.png")
+    in_a_program = f"from edgedistill import Classifier\nClassifier({str(bundle)!r}).predict({photo!r})"
+    probed = "from edgedistill.targets import probe\nassert probe.import_problem('onnxruntime') is None"
+    for words in (
+        ["-c", in_a_program],
+        ["-c", probed],
+        ["-c", "import edgedistill.export.int8"],
+        ["-m", "edgedistill", "predict", str(bundle), photo],
+        ["-m", "edgedistill.targets.run", "predict", "--bundle", str(bundle), photo],
+    ):
+        home.mkdir()
+        scratch.mkdir()
+        subprocess.run([sys.executable, *words], env=environment, capture_output=True, check=True, timeout=60)
+        assert not [*home.rglob("*"), *scratch.rglob("*")], words
+        home.rmdir()
+        scratch.rmdir()
