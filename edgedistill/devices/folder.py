@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..targets.manifest import Manifest
 from ..work import atomic
 from ..work.console import SILENT, Progress
-from .measured import RESULTS, VERDICT, kept, results_of, verdict_of
+from .measured import VERDICT, brought, kept, results_of, verdict_of
 from .measurement import FULL, Measurement
 from .on_board import Refused, Tree, blocks
 
@@ -61,17 +61,20 @@ class Folder:
     def measure(
         self, manifest: Manifest, asked: Measurement = FULL, progress: Progress = SILENT
     ) -> Iterator[list[Path]]:
-        """The results that came back in `place`, put into the bundle's results/; [] where the board measures later.
+        """The results that came back in `place`; [] where the board measures later. Once they are judged, which an
+        error of the caller's ends, they are put into the bundle's results/.
 
         The copy in `place` is renewed, and what was measured with another one is gone then. Raises InputError for a
-        place that is not there or cannot be written.
+        place that is not there or cannot be written, and for links among the results.
         """
         if self.place is None:
             yield []
             return
         copy = self._copy(self.place, manifest, progress)
-        found = sorted((copy / RESULTS).glob("*.json"))
-        yield kept(results_of(manifest), found) if found else []
+        found = brought(copy)
+        yield found
+        if found:
+            kept(results_of(manifest), found)
         if (manifest.path / VERDICT).is_file():
             try:
                 atomic.write_bytes(copy / VERDICT, verdict_of(manifest.path / VERDICT).encode())

@@ -18,7 +18,7 @@ from ..targets.manifest import Manifest
 from ..work.console import SILENT, Progress
 from ..work.scratch import scratch
 from .folder import Folder
-from .measured import HERE, INVALID, RESULTS, VALID, failure, kept, told_again
+from .measured import HERE, INVALID, RESULTS, VALID, failure, kept, results_of, told_again
 from .measurement import FULL, Measurement
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,13 @@ class Local:
             log.info("a soak takes ten minutes a candidate")
         if machine.identify(profile).status == machine.MATCH:
             try:
-                return verify(bundle, bundle / RESULTS, *asked.arguments)
+                return verify(bundle, results_of(manifest), *asked.arguments)
             except InputError as error:
                 if profile["runtime"]["reference"] in profile["runtime"]["prefer"]:
                     raise
                 log.warning("%s: %s", error.wrong, error.todo)
         reference = ("--model", "fp32", "--runtime", profile["runtime"]["reference"])
-        return verify(bundle, bundle / ELSEWHERE, *reference, *asked.arguments, *QUICK)
+        return verify(bundle, results_of(manifest, ELSEWHERE), *reference, *asked.arguments, *QUICK)
 
     def next_steps(self, manifest: Manifest, *, unstable: bool) -> tuple[str, ...]:
         """Measure again where this machine is the board; else the way to the board."""

@@ -22,10 +22,10 @@ VERDICT = "verdict.json"  # what was decided; run.py takes the precision in use 
 HERE = "this machine"
 
 
-def results_of(manifest: Manifest) -> Path:
+def results_of(manifest: Manifest, name: str = RESULTS) -> Path:
     """The folder of the bundle's results. Raises InputError where it is a link that leaves the bundle."""
     try:
-        return manifest.place(RESULTS)
+        return manifest.place(name)
     except TargetError as error:
         raise InputError(error.wrong, error.todo) from error
 
@@ -36,6 +36,17 @@ def verdict_of(path: Path) -> str:
         return outside.read_text(path, outside.SMALL.size)
     except (OSError, outside.Unfit) as error:
         raise InputError(f"{path}: {error}", "Verify the bundle again.") from error
+
+
+def brought(copy: Path) -> list[Path]:
+    """The results in a copy of the bundle that comes from elsewhere. Raises InputError for a link among them, or to
+    them: it would bring in a file of this machine."""
+    folder = copy / RESULTS
+    found = [] if folder.is_symlink() else sorted(folder.glob("*.json"))
+    for path in (copy, folder, *found):
+        if path.is_symlink():
+            raise InputError(f"{path} is a link", "Delete it, and measure there again: python3 run.py verify")
+    return found
 
 
 def told_again(said: Sequence[str]) -> list[str]:
@@ -66,6 +77,8 @@ def kept(folder: Path, found: Sequence[Path], beside: bool = True) -> list[Path]
 
 
 def _content(path: Path) -> bytes:
+    if path.is_symlink():
+        raise InputError(f"{path} is a link", "Delete it, and measure there again: python3 run.py verify")
     try:
         return outside.read_bytes(path, outside.SMALL.size)
     except (OSError, outside.Unfit) as error:

@@ -40,9 +40,10 @@ def test_the_bundle_goes_out_its_results_come_back_and_the_verdict_goes_with_it(
     (copy / "results").mkdir()
     (copy / "results/fp32-onnxruntime-cpu.json").write_text("measured there")
     with stick.measure(bundle) as found:
+        assert [path.relative_to(copy).as_posix() for path in found] == ["results/fp32-onnxruntime-cpu.json"]
+        assert not (bundle.path / "results/fp32-onnxruntime-cpu.json").exists()  # judged first
         (bundle.path / "verdict.json").write_text("decided")
-    assert [path.relative_to(bundle.path).as_posix() for path in found] == ["results/fp32-onnxruntime-cpu.json"]
-    assert found[0].read_text() == "measured there"
+    assert (bundle.path / "results/fp32-onnxruntime-cpu.json").read_text() == "measured there"
     assert (copy / "verdict.json").read_text() == "decided"
 
 
@@ -107,3 +108,28 @@ def test_a_file_in_the_way_is_two_lines(bundle: Manifest, stick: Folder) -> None
     with pytest.raises(InputError, match="cannot copy the bundle to"):
         measured(stick, bundle)
     shutil.rmtree(stick.place)
+
+
+def test_a_result_that_is_refused_is_not_kept(bundle: Manifest, stick: Folder) -> None:
+    measured(stick, bundle)
+    (stick.place / "parts bundle/results").mkdir()
+    (stick.place / "parts bundle/results/a.json").write_text("of somebody")
+    with pytest.raises(InputError, match="no result"), stick.measure(bundle):
+        raise InputError("no result", "Measure.")
+    assert not list(bundle.path.rglob("results/*"))
+
+
+@pytest.mark.parametrize("link", ["results", "results/a.json"])
+def test_a_link_on_the_stick_brings_in_no_file_of_this_machine(
+    bundle: Manifest, stick: Folder, tmp_path: Path, link: str
+) -> None:
+    measured(stick, bundle)
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "a.json").write_text("{}")
+    place = stick.place / "parts bundle" / link
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(private / "a.json" if link.endswith(".json") else private)
+    with pytest.raises(InputError, match=f"{link} is a link"):
+        measured(stick, bundle)
+    assert not list(bundle.path.rglob("results/*"))

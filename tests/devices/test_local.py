@@ -301,3 +301,13 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_a_link_for_the_results_of_another_machine_is_not_followed(tmp_path: Path) -> None:
+    bundle = built(tmp_path, tiny_bundle.profile("jetson-orin"))
+    (tmp_path / "outside").mkdir()
+    (bundle / "results").mkdir(exist_ok=True)
+    (bundle / "results/elsewhere").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match="is a link that leaves the bundle"):
+        verify(bundle)
+    assert not list((tmp_path / "outside").iterdir())
