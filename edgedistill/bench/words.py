@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..targets import flaws
 from ..targets.names import on_gpu
+from ..targets.printable import line
 from ..targets.temperatures import of_processor
 from ..work.console import Terminal
 from .report import Report, Row
@@ -35,8 +36,8 @@ def draw(report: Report, console: Console) -> None:
     """Print the report on `console`."""
     console.print(headline(report), style="bold", markup=False)
     console.print(_table(report))
-    for line in (*remarks(report), *legend(report)):
-        console.print(line, markup=False, soft_wrap=True)
+    for words in (*remarks(report), *legend(report)):
+        console.print(words, markup=False, soft_wrap=True)
 
 
 def headline(report: Report) -> str:
@@ -129,7 +130,7 @@ def _table(report: Report) -> Table:
         table.add_column(name, no_wrap=True, justify="left" if name in ("model", "runtime", "") else "right")
     for row in report.rows:
         style = "" if row.counts else "yellow"
-        table.add_row(*(Text(cell(row), style=style) for _, cell in columns))
+        table.add_row(*(Text(line(cell(row)), style=style) for _, cell in columns))
     return table
 
 

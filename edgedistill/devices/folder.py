@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..targets.manifest import Manifest
+from ..targets.printable import line
 from ..work import atomic
 from ..work.console import SILENT, Progress
 from .measured import VERDICT, brought, kept, results_of, verdict_of
@@ -86,13 +87,13 @@ class Folder:
         """The lines that have the bundle measured on its board: a shell script, USER@BOARD to be filled in."""
         bundle = shlex.quote(str(manifest.path))
         name = shlex.quote(manifest.path.resolve().name)
-        title = manifest.profile["title"]
+        title = line(manifest.profile["title"])
         measure = (["python3 run.py compile"] if "tensorrt" in manifest.profile["runtime"]["prefer"] else []) + [
             "python3 run.py verify"
         ]
         if self.place is not None:
             return (
-                f"# there: carry {self.place} to the {title}, and in the folder {name} on it:",
+                f"# there: carry {line(self.place)} to the {title}, and in the folder {line(name)} on it:",
                 *measure,
                 "# here, when it is back: decide",
                 f"edgedistill verify {bundle} --device {shlex.quote(self.name)}",

@@ -97,7 +97,7 @@ class Ssh:
                 f"# on {self.address.login}: stop what else runs there; here: measure again",
                 f"{verify} {shlex.quote(self.name)}",
             )
-        return (f"# here: name the {manifest.profile['title']}", f"{verify} {SCHEME}USER@BOARD")
+        return (f"# here: name the {printable(manifest.profile['title'])}", f"{verify} {SCHEME}USER@BOARD")
 
     def anonymous(self) -> Ssh:
         """With no name of a machine or a user in it."""

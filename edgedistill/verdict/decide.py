@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..export.int8_facts import Int8Facts
 from ..records import read
 from ..targets.flaws import Flaw
+from ..targets.printable import line
 from .against_fp32 import compare, fastest, kept_back, lost
 from .intervals import paired_difference, wilson
 from .results import NOT_FINITE, Failed, Result
@@ -251,9 +252,9 @@ def _unmeasured(manifest: dict[str, Any], check: CheckSet, budget: Budget) -> Ve
         verdict="unmeasured",
         reasons=(),
         over=(),
-        profile=profile["name"],
+        profile=line(profile["name"]),
         board=Board(
-            title=profile["title"],
+            title=line(profile["title"]),
             runtimes=tuple(profile["runtime"]["prefer"]),
             power_mode=(profile.get("power") or {}).get("default"),
             has_power_modes=bool(profile.get("power")),
@@ -380,7 +381,7 @@ def _candidates(
         if entry["precision"] not in tried
     ]
     missing = manifest.get("not_built", [])
-    return (*rows, *(Candidate(precision=one["precision"], not_built=one["reason"]) for one in missing))
+    return (*rows, *(Candidate(precision=one["precision"], not_built=line(one["reason"])) for one in missing))
 
 
 def _budget(manifest: dict[str, Any]) -> Budget:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..targets.printable import say_json
+from ..targets.printable import line, say_json
 from ..work.console import Terminal
 from .verdict import Agreement, Candidate, Costs, Latency, Memory, Seed, Start, Verdict
 from .words import KEPT_BACK, candidate_name, notes, sentence
@@ -32,8 +32,8 @@ def draw(verdict: Verdict, folder: Path, console: Console) -> None:
     wrap = not console.record  # a terminal wraps by itself, and its lines can be copied whole; a picture cannot
     headline = (f"{verdict.verdict.upper()}  ", f"bold {COLOUR[verdict.verdict]}")
     console.print(Text.assemble(headline, sentence(verdict)), soft_wrap=wrap)
-    for line in (*notes(verdict), *verdict.next):
-        console.print(f"  {line}", markup=False, soft_wrap=wrap)
+    for words in (*notes(verdict), *verdict.next):
+        console.print(f"  {words}", markup=False, soft_wrap=wrap)
     console.print(f"Bundle: {folder}", markup=False, soft_wrap=wrap)
 
 
@@ -41,8 +41,8 @@ def _table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0)
-    for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
+    for row in lines:
+        table.add_row(*(Text(line(cell)) for cell in row))
     return table
 
 
@@ -141,7 +141,7 @@ def _cost_words(costs: Costs) -> list[tuple[str, ...]]:
     if costs.first_p50_ms is not None:
         last = f"and {_number(costs.last_p50_ms)} ms of the last"
         found.append(("p50 of the first tenth", _ms(costs.first_p50_ms), last))
-    return [(*line, "reported only", "") for line in found]
+    return [(*row, "reported only", "") for row in found]
 
 
 def _interval(agreement: Agreement) -> str:

@@ -6,6 +6,7 @@ Bars appear on a terminal only; in a pipe or a log file each stage is one line w
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sys
 import time
@@ -18,6 +19,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.segment import Segment
+from rich.text import Span, Text
 
 from ..targets.printable import LogLine, line
 from ..targets.streams import encodable
@@ -40,11 +42,28 @@ class _Shown:
 
 
 class Terminal(Console):
-    """The one way to print by rich: nothing in a text acts on the terminal, and `[...]` in it is no markup."""
+    """The one way to print by rich: nothing in a text acts on the terminal, and `[...]` in it is no markup. A text that
+    is printed is one line: a line break in it is shown as an escape, and feigns no line of ours."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
         self.push_render_hook(_Harmless())
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*map(_one_line, objects), **options)
+
+
+def _one_line(given: Any) -> Any:
+    """A str or a Text as one line, its styles kept; anything else as it is."""
+    if isinstance(given, str):
+        return line(given)
+    if not isinstance(given, Text) or line(given.plain) == given.plain:
+        return given
+    shown = [line(char) for char in given.plain]
+    ends = list(itertools.accumulate(map(len, shown), initial=0))
+    whole = given.blank_copy("".join(shown))
+    whole.spans = [Span(ends[span.start], ends[min(span.end, len(shown))], span.style) for span in given.spans]
+    return whole
 
 
 class _Talk(Terminal):

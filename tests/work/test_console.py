@@ -119,3 +119,13 @@ def test_nothing_in_a_text_acts_on_the_terminal_and_colours_still_do() -> None:
     assert "\x1b[32ma\\x1b[2Jb\x1b[0m [red]c[/red]" in printed
     assert r"photo\u202egnp\x1b]0;title" in printed
     assert not any(mark in printed for mark in ("\x1b[2J", "\x1b]", "\x07", "\u202e"))
+
+
+def test_a_line_break_in_a_text_feigns_no_line_of_ours() -> None:
+    file = io.StringIO()
+    console = Terminal(file=file, force_terminal=True, color_system="standard", width=60, soft_wrap=True)
+    console.print("a board\nPASS  every budget")
+    console.print(Text.assemble(("FAIL", "red"), "  a\nPASS \u2028b"), soft_wrap=True)
+    plain, styled = file.getvalue().splitlines()
+    assert plain == r"a board\x0aPASS  every budget"
+    assert styled == "\x1b[31mFAIL\x1b[0m" + r"  a\x0aPASS \u2028b"
