@@ -71,6 +71,7 @@ LENGTHS = f"How long to measure. {HELP}"
 BENCH_MODELS = "ONNX files, bundles (each of their models), TensorRT engines that `run.py compile` built."
 OPENS_FILES = [name for name in RUNTIMES if name != TORCH_TENSORRT]  # that one builds a student itself
 BY_CTRL_C = 130  # what click ends with on every KeyboardInterrupt
+_told_interrupted: list[bool] = []
 INPUT, MAKING, TEACHER, STUDENT, TRAINING, BUDGETS, RUN = (
     "Input", "Images from class names", "Teacher", "Student", "Training", "Budgets", "Running",
 )  # fmt: skip
@@ -650,6 +651,7 @@ def _given(context: typer.Context, *own: str) -> dict[str, Any]:
 def _interrupted() -> NoReturn:
     for words in ("", "interrupted", "Run the same command again: it goes on where it was."):
         say(words, error=True)
+    _told_interrupted.append(True)
     raise typer.Exit(exit_code()) from None
 
 
@@ -686,10 +688,15 @@ def main() -> None:
     try:
         with shortages_explained():
             code = app(standalone_mode=False)
-        sys.exit(exit_code() if code == BY_CTRL_C else code)
+        if code != BY_CTRL_C:
+            sys.exit(code)
+        if not _told_interrupted:
+            say("interrupted", error=True)
+        sys.exit(exit_code())
     except ClickException as error:
         _tell_usage(error)
     except (typer.Abort, KeyboardInterrupt):  # how some versions of click end on Ctrl-C
+        say("interrupted", error=True)
         sys.exit(exit_code())
     except EdgeDistillError as error:
         if debug:

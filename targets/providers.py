@@ -21,6 +21,7 @@ from typing import Any
 
 from .errors import TargetError, first_line
 from .names import CPU, CUDA, OPENVINO, ORT_TENSORRT, ORT_TENSORRT_RTX, on_gpu
+from .stopping import interruption
 
 PROVIDERS = {
     CPU: "CPUExecutionProvider",
@@ -172,6 +173,8 @@ def load_onnxruntime() -> tuple[Any, tuple[type[Exception], ...]]:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
     except ImportError as error:
+        if interruption(error):  # Ctrl-C while its libraries load: pybind11 makes an ImportError of it
+            raise KeyboardInterrupt from error
         raise TargetError(f"onnxruntime cannot be imported: {error}", "Install it: pip install onnxruntime") from error
     own = tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
     return onnxruntime, (*own, RuntimeError, ValueError)

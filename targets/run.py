@@ -8,11 +8,24 @@ interrupted, 143 by SIGTERM.
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+
+    def _end_at_once(number: int, frame: object) -> None:
+        """On Ctrl-C while modules are still imported, half a second: nothing is begun that has to be tidied up."""
+        try:
+            os.write(2, b"interrupted\n")
+        finally:
+            os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, _end_at_once)
+
 import argparse
 import logging
-import os
 import platform
-import sys
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,16 +42,27 @@ if __name__ == "__main__" and not __package__:
     sys.path.insert(0, str(_here if (_here / "targets").is_dir() else _here.parent))
     __package__ = "targets"
 
-from . import lifeline, providers, runtimes, stopping, streams
-from .errors import TargetError
-from .length import HELP, MODES
-from .printable import line, log_lines, say
-from .run_bench import bench
-from .run_compile import compile_engines
-from .run_doctor import doctor
-from .run_memory import memory_of_serving
-from .run_predict import predict
-from .run_verify import verify
+try:
+    from . import lifeline, providers, runtimes, stopping, streams
+    from .errors import TargetError
+    from .length import HELP, MODES
+    from .printable import line, log_lines, say
+    from .run_bench import bench
+    from .run_compile import compile_engines
+    from .run_doctor import doctor
+    from .run_memory import memory_of_serving
+    from .run_predict import predict
+    from .run_verify import verify
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    if (error.name or "").partition(".")[0] == __package__.partition(".")[0]:
+        sys.stderr.write(f"error: this bundle was copied by half: {' '.join(str(error).split())}\n")
+        sys.stderr.write("Copy the bundle whole: run.py, targets/ and all that lies beside them\n")
+    else:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"Install it for this Python: {sys.executable} -m pip install {error.name or 'numpy'}\n")
+    sys.exit(2)
 
 THREADS = (
     "of a CPU runtime; 0: physical cores, at most 8 (default: the profile's; where it fixes none, verify finds out how "
@@ -52,10 +76,10 @@ BENCH_HELP = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are two lines on stderr."""
-    lifeline.end_with_parent()
-    options = parser().parse_args(arguments)
-    log_lines(logging.WARNING)
     try:
+        lifeline.end_with_parent()
+        options = parser().parse_args(arguments)
+        log_lines(logging.WARNING)
         return options.command(options)
     except TargetError as error:
         say(f"error: {error.wrong}", error=True)
@@ -163,4 +187,6 @@ if __name__ == "__main__":
     providers.turn_tf32_off()
     providers.turn_telemetry_off()
     stopping.stop_as_ctrl_c_does()
+    if callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

@@ -24,6 +24,13 @@ def exit_code() -> int:
     return 128 + _came[-1]
 
 
+def interruption(error: BaseException | None) -> bool:
+    """Whether an error came of a KeyboardInterrupt that a library took for a failure of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # a second one would break into the tidying up; kill -9 still ends it
     _came.append(number)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from hashlib import sha256
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import NAMES, change_manifest, colour_model, png, write_bundle, write_verdict
+from bundles import NAMES, change_manifest, colour_model, colour_pixels, png, write_bundle, write_verdict
 
 from edgedistill.profiles import load_profile
 from edgedistill.targets import (
@@ -497,3 +498,62 @@ def test_a_reader_who_goes_away_is_no_error(copied: Path, tmp_path: Path) -> Non
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def ended(*words: str | Path, **environment: str) -> tuple[int, list[str]]:
+    done = subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_without_numpy_it_says_what_to_install(bundle: Path) -> None:
+    code, said = ended("-S", bundle / "run.py", "doctor", PYTHONPATH="")
+    assert (code, len(said)) == (2, 2)
+    assert said[0] == "error: No module named 'numpy'"
+    assert said[1].endswith("-m pip install numpy")
+
+
+@pytest.mark.parametrize("lost", ["targets", "targets/names.py", "targets/run_verify.py"])
+def test_a_bundle_that_was_copied_by_half_says_so(bundle: Path, tmp_path: Path, lost: str) -> None:
+    copy = tmp_path / "half"
+    shutil.copytree(bundle, copy)
+    shutil.rmtree(copy / lost, ignore_errors=True)
+    (copy / lost).unlink(missing_ok=True)
+    code, said = ended(copy / "run.py", "doctor", PYTHONPATH="")
+    assert (code, len(said)) == (2, 2)
+    assert said[0].startswith("error: this bundle was copied by half: ")
+    assert said[1].startswith("Copy the bundle whole")
+
+
+PRESSED = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
+
+
+@pytest.mark.parametrize(
+    ("imported", "words"),
+    [("numpy", ["BUNDLE/run.py", "doctor"]), ("typer", ["-m", "edgedistill", "--help"])],
+    ids=["run.py", "edgedistill"],
+)
+def test_ctrl_c_while_it_starts_is_one_line(bundle: Path, tmp_path: Path, imported: str, words: list[str]) -> None:
+    (tmp_path / f"{imported}.py").write_text(PRESSED)
+    words = [word.replace("BUNDLE", str(bundle)) for word in words]
+    assert ended(*words, PYTHONPATH=str(tmp_path)) == (130, ["interrupted"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["BUNDLE/run.py", "predict", "PHOTO"], ["-m", "edgedistill", "predict", "BUNDLE", "PHOTO"]],
+    ids=["run.py", "edgedistill"],
+)
+def test_ctrl_c_while_onnxruntime_loads_is_no_failure_of_its(bundle: Path, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "onnxruntime.py").write_text(
+        "try:\n    raise KeyboardInterrupt\nexcept BaseException as error:\n"
+        "    raise ImportError('initialization failed') from error\n"
+    )
+    (tmp_path / "a.png").write_bytes(png(colour_pixels(1)[0][0]))
+    words = [word.replace("BUNDLE", str(bundle)).replace("PHOTO", str(tmp_path / "a.png")) for word in words]
+    assert ended(*words, PYTHONPATH=str(tmp_path)) == (130, ["interrupted"])
