@@ -7,6 +7,7 @@ Data goes to stdout, talk to stderr; JSON is ASCII, so that every encoding carri
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -40,7 +41,7 @@ from .targets.names import RUNTIMES, TORCH_TENSORRT
 from .targets.printable import say, say_json
 from .targets.providers import turn_telemetry_off
 from .targets.stopping import exit_code, stop_as_ctrl_c_does
-from .targets.streams import settle, unread
+from .targets.streams import lost, settle, unread
 from .work.shortage import shortages_explained
 
 app = typer.Typer(
@@ -470,6 +471,9 @@ def predict(
             if as_json:
                 say_json({"path": str(path), "error": error.wrong})
             continue
+        if not math.isfinite(found.probability):
+            wrong = f"{path}: the {classifier.precision} model's answer is {found.probability}"
+            raise InputError(wrong, "Name another --precision or --runtime; `edgedistill verify` says which count.")
         if as_json:
             record = {
                 "path": str(path),
@@ -481,6 +485,8 @@ def predict(
             say_json(record)
         else:
             say(f"{path}  {found.label}  {found.probability:.3f}")
+    if why := lost(sys.stdout):
+        raise InputError(f"the answers cannot be printed: {why}", "Make room there, or send them elsewhere.")
     raise typer.Exit(code)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import unicodedata
@@ -47,13 +48,28 @@ def json_bytes(value: Any, **layout: Any) -> bytes:
 
 
 def say(text: object = "", *, error: bool = False) -> None:
-    """Print one line on stdout, or on stderr."""
-    print(line(text), file=sys.stderr if error else sys.stdout, flush=True)
+    """Print one line on stdout, or on stderr. Nothing where that is closed: print() would take stdout instead."""
+    stream = sys.stderr if error else sys.stdout
+    if stream is not None:
+        print(line(text), file=stream, flush=True)
 
 
 def say_json(value: Any, **layout: Any) -> None:
-    """Print a JSON value on stdout, in ASCII; `layout` as json.dumps takes it."""
-    print(json.dumps(value, **layout), flush=True)
+    """Print a JSON value on stdout, in ASCII; `layout` as json.dumps takes it. NaN and infinity, which JSON does not
+    have, are null."""
+    try:
+        text = json.dumps(value, allow_nan=False, **layout)
+    except ValueError:
+        text = json.dumps(_finite(value), allow_nan=False, **layout)
+    print(text, flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def log_lines(level: int) -> None:

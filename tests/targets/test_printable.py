@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgedistill.targets.atomic import write_json
 from edgedistill.targets.outside import read_json
-from edgedistill.targets.printable import json_bytes, line, markdown, say, spreadsheet
+from edgedistill.targets.printable import json_bytes, line, markdown, say, say_json, spreadsheet
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 ACTS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -76,3 +76,8 @@ def test_what_is_said_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert (out, err) == ("a\\x0a\\x1b[31mb\n", "c\n")
     assert not re.search(r"\x1b", out)
+
+
+def test_json_that_is_printed_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    say_json({"a": [float("nan"), 1.5, (float("-inf"),)], "b": "NaN"})
+    assert capsys.readouterr().out == '{"a": [null, 1.5, [null]], "b": "NaN"}\n'

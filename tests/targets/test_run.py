@@ -557,3 +557,30 @@ def test_ctrl_c_while_onnxruntime_loads_is_no_failure_of_its(bundle: Path, tmp_p
     (tmp_path / "a.png").write_bytes(png(colour_pixels(1)[0][0]))
     words = [word.replace("BUNDLE", str(bundle)).replace("PHOTO", str(tmp_path / "a.png")) for word in words]
     assert ended(*words, PYTHONPATH=str(tmp_path)) == (130, ["interrupted"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["BUNDLE/run.py", "predict", "PHOTO"], ["-m", "edgedistill", "predict", "BUNDLE", "PHOTO"]],
+    ids=["run.py", "edgedistill"],
+)
+def test_answers_for_a_full_disk_are_told_in_two_lines(bundle: Path, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "a.png").write_bytes(png(colour_pixels(1)[0][0]))
+    words = [word.replace("BUNDLE", str(bundle)).replace("PHOTO", str(tmp_path / "a.png")) for word in words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: the answers cannot be printed: No space left on device",
+        "Make room there, or send them elsewhere.",
+    ]
+
+
+@pytest.mark.parametrize("command", ["run.py", "edgedistill"])
+def test_an_answer_that_is_no_number_is_an_error(tmp_path: Path, command: str) -> None:
+    own = write_bundle(tmp_path / "nan", models={"fp32": colour_model(extra=np.full((3, 3), np.nan))})
+    (tmp_path / "a.png").write_bytes(png(colour_pixels(1)[0][0]))
+    words = [own / "run.py", "predict"] if command == "run.py" else ["-m", "edgedistill", "predict", own]
+    code, said = ended(*words, tmp_path / "a.png", "--json")
+    assert (code, len(said)) == (2, 2)
+    assert said[0].endswith("a.png: the fp32 model's answer is nan")
