@@ -56,6 +56,8 @@ class Finding:
 
 def examine(*, classes: Path | None = None, images: Path | None = None, teacher: str | None = None) -> list[Finding]:
     """Look at machine, installation, board, disk and, where given, labels, photos and teacher."""
+    if not os.path.exists(os.curdir):  # deleted: torch's libraries abort the process there
+        return [_machine(), _python(), _disk()]
     wants_build = any(given is not None for given in (classes, images, teacher))
     findings = [_machine(), _python(), *_packages(wants_build), *_runtimes(), *_accelerator(), _board(), _disk()]
     if classes is not None:
@@ -160,14 +162,18 @@ def _board() -> Finding:
     if best := profiles.fitting(facts):
         return Finding("board", "ok", f"profile {best[0]} fits this machine", f"Build with --profile {best[0]}.")
     if profiles.unreadable(facts):
-        remedy = "In a container, mount /proc/device-tree read-only, or run this on the host."
+        remedy = "In Docker, add -v /sys/firmware:/psys/firmware:ro, or run this on the host."
         return Finding("board", "note", "the device tree cannot be read", remedy)
     return Finding("board", "note", "no profile fits", "Start from the nearest: edgedistill profiles list")
 
 
 def _disk() -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free / 1e6
-    found = f"{free / 1000:.0f} GB free in {Path.cwd()}"
+    try:
+        here = Path.cwd()
+        free = shutil.disk_usage(here).free / 1e6
+    except OSError as error:  # the folder was deleted, or its disk is gone
+        return Finding("disk", "missing", f"this folder is not there: {error.strerror}", "Go to another folder.")
+    found = f"{free / 1000:.0f} GB free in {here}"
     if free < DISK_WANTED_MB:
         return Finding("disk", "missing", found, "Free some space, or point --work and --out at another disk.")
     return Finding("disk", "ok", found)

@@ -220,6 +220,7 @@ class BuildSettings:
 def _conform(asked: SynthesizeSettings | BuildSettings, command: str) -> None:
     """Bring the fields into their types. Raises InputError for a type, a word or a number that cannot be."""
     for name, hint in get_type_hints(type(asked)).items():
+        _refuse_nul(_flag(name), getattr(asked, name))
         object.__setattr__(asked, name, _path_or_text(name, hint, getattr(asked, name)))
     for name, allowed in ONE_OF.items():
         value = getattr(asked, name, None)
@@ -306,6 +307,7 @@ def resolve(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str,
     if environ.get("EDGEDISTILL_TEACHER"):
         values["teacher"] = environ["EDGEDISTILL_TEACHER"]
     if config is not None:
+        _refuse_nul("--config", config)
         values |= read_config(Path(os.path.expanduser(config)))
     values |= {name: value for name, value in flags.items() if value is not None}
     for name in ("profile", "classes"):
@@ -341,8 +343,18 @@ def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> N
             raise InputError(f"{where}: unknown key {key!r}", todo)
 
 
+def _refuse_nul(where: str, value: Any) -> None:
+    """No name of a file holds a NUL, which Python says by a ValueError wherever it meets one."""
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            _refuse_nul(where, one)
+    elif "\0" in (os.fsdecode(value) if isinstance(value, (str, os.PathLike)) else ""):
+        raise InputError(f"{where} is {os.fsdecode(value)!r}, with a NUL in it", "Delete that character.")
+
+
 def _typed(path: Path, key: str, value: Any, hint: Any) -> Any:
     """A value of build.toml as its field has it; a path is seen from the file."""
+    _refuse_nul(f"{path}: {key}", value)
     if Path in (hint, *get_args(hint)):
         return path.parent / os.path.expanduser(records.value_of(str, value, str(path), key))
     return records.value_of(hint, value, str(path), key)

@@ -28,8 +28,10 @@ def decoded(data: bytes, path: Path) -> str:
         text = data.decode(encoding)
         if "\0" not in text:
             return text
-        likely, what = ("UTF-16LE" if data[1::2].count(0) >= data[::2].count(0) else "UTF-16BE"), "a NUL"
         line = text[: text.index("\0")].count("\n") + 1
+        if data.count(0) < len(data) / 4 or encoding != "utf-8-sig":  # Latin text in UTF-16 has one in every other byte
+            raise InputError(f"{path}, line {line}: a NUL", "Delete that character.")
+        likely, what = ("UTF-16LE" if data[1::2].count(0) >= data[::2].count(0) else "UTF-16BE"), "a NUL"
     except UnicodeDecodeError as error:
         likely = "WINDOWS-1252" if encoding == "utf-8-sig" else encoding.upper()
         what = f"not {encoding.removesuffix('-sig').upper()} (byte 0x{data[error.start]:02x})"

@@ -25,6 +25,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 import argparse
 import logging
+import math
 import platform
 import warnings
 from pathlib import Path
@@ -64,6 +65,7 @@ except ImportError as error:
         sys.stderr.write(f"Install it for this Python: {sys.executable} -m pip install {error.name or 'numpy'}\n")
     sys.exit(2)
 
+MOST_THREADS = 1024  # as many as a profile may fix
 THREADS = (
     "of a CPU runtime; 0: physical cores, at most 8 (default: the profile's; where it fixes none, verify finds out how "
     "many are worth it, and predict takes what the verdict was measured with)"
@@ -130,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
 
     def lengths(added: argparse.ArgumentParser, words: str = HELP) -> None:
         added.add_argument("--mode", choices=MODES, default=MODES[0], help=words.replace("%", "%%"))
-        for name, kind in (("--warmup-s", float), ("--min-s", float), ("--min-queries", int)):
+        for name, kind in (("--warmup-s", _seconds), ("--min-s", _seconds), ("--min-queries", _queries)):
             added.add_argument(name, type=kind, help=argparse.SUPPRESS)
 
     command("doctor", doctor, "say what this machine is and has, and what to run next")
@@ -173,9 +175,26 @@ def _path(text: str) -> Path:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("it cannot be negative")
+    return _whole(text, MOST_THREADS)
+
+
+def _queries(text: str) -> int:
+    return _whole(text, 10**9)
+
+
+def _whole(text: str, most: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 12 and int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{line(text, 40)!r} is no whole number from 0 to {most}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1e6:
+        raise argparse.ArgumentTypeError(f"{line(text, 40)!r} is no number of seconds from 0 to 1000000")
     return number
 
 

@@ -160,3 +160,11 @@ def test_a_folder_that_the_build_would_refuse_is_missing_here_too(
         path.with_suffix(".txt").write_text("0 0.5 0.5 1 1")
     found = doctor._images(photos)
     assert (found.state, found.found) == ("missing", f"2 images in {photos}; not used: 4 truncated")
+
+
+def test_a_folder_that_was_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    found = examine()[-1]
+    assert (found.state, found.found) == ("missing", "this folder is not there: No such file or directory")

@@ -48,6 +48,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(read):
         ("nut\r\n\r\nbo\x0clt\r\n", 3, "a control character"),
         (b"nut\nb\xf6lt\n", 2, "not UTF-8 (byte 0xf6)"),
         ("nut\nbolt\n".encode("utf-16-le"), 1, "a NUL"),
+        ("nut\nbo\0lt\nscrew\n", 2, "a NUL"),
         ("nut\nbolt\n".encode("utf-16")[:-1], 2, "not UTF-16"),
     ],
 )
@@ -134,3 +135,12 @@ def test_any_bytes_give_labels_or_an_input_error(tmp_path_factory: pytest.TempPa
     assert len(labels) >= 2
     for index, label in enumerate(labels.entries):
         assert all(labels.match(word) == index for word in label.words)
+
+
+@pytest.mark.parametrize(
+    ("text", "todo"), [("nut\nbo\0lt\n", "Delete"), ("nut\nbolt\n".encode("utf-16-le"), "UTF-16LE")]
+)
+def test_only_text_with_a_nul_in_every_other_byte_is_taken_for_utf_16(read, text, todo: str):
+    with pytest.raises(InputError) as raised:
+        read(text)
+    assert todo in raised.value.todo

@@ -295,3 +295,22 @@ def test_two_ways_to_say_how_long_to_train_exclude_each_other(
 def test_patience_is_one_or_more(patience: float) -> None:
     with pytest.raises(InputError, match="patience is"):
         BuildSettings(**NEEDED, patience=patience)
+
+
+PATHS = ("profile", "classes", "images", "out", "work", "teacher", "student-weights", "templates", "device", "check")
+
+
+@pytest.mark.parametrize("key", PATHS)
+def test_a_path_with_a_nul_is_refused_in_a_file_and_from_python(tmp_path: Path, key: str) -> None:
+    flags = {"profile": "cpu", "classes": "labels.txt", "images": "photos"}
+    (tmp_path / "build.toml").write_text(f'{key} = "a\\u0000b/"\n')
+    with pytest.raises(InputError, match=f"build.toml: {key} is .*with a NUL"):
+        resolve({name: value for name, value in flags.items() if name != key}, tmp_path / "build.toml", {})
+    for value in ("a\0b", Path("a\0b")):
+        with pytest.raises(InputError, match=f"--{key} is .*with a NUL"):
+            resolve({**flags, key.replace("-", "_"): value}, None, {})
+
+
+def test_a_configuration_whose_name_has_a_nul_is_refused() -> None:
+    with pytest.raises(InputError, match=r"--config is .*with a NUL"):
+        resolve({}, Path("a\0.toml"), {})

@@ -118,7 +118,7 @@ class Bar:
         self._progress: RichProgress | None = None
         self._task = TaskID(0)
         self._title = ""
-        self._began = 0.0
+        self._began: float | None = None  # None: not begun, or done
         self._count = 0
         self._note = ""
 
@@ -150,7 +150,9 @@ class Bar:
         if self._progress:
             self._progress.stop()
             self._progress = None
-        seconds = time.perf_counter() - self._began
+        if self._began is None:
+            return
+        seconds, self._began = time.perf_counter() - self._began, None
         note = f"  {self._note}" if self._note else ""
         with contextlib.suppress(OSError):  # a log file on a full disk: what was built is worth more than its line
             self._console.print(f"  {self._title:<22} {self._count:>6} in {seconds:.0f} s{note}", markup=False)

@@ -584,3 +584,16 @@ def test_an_answer_that_is_no_number_is_an_error(tmp_path: Path, command: str) -
     code, said = ended(*words, tmp_path / "a.png", "--json")
     assert (code, len(said)) == (2, 2)
     assert said[0].endswith("a.png: the fp32 model's answer is nan")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--threads", "x"], ["--threads", "9" * 20], ["--min-s", "nan"], ["--min-s", "inf"], ["--min-queries", "-1"]],
+    ids=" ".join,
+)
+def test_a_number_that_cannot_be_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run.main(["verify", *words])
+    said = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, len(said)) == (2, 2)
+    assert said[0].startswith(f"error: argument {words[0]}: {words[1]!r} is no ")

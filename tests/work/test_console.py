@@ -129,3 +129,13 @@ def test_a_line_break_in_a_text_feigns_no_line_of_ours() -> None:
     plain, styled = file.getvalue().splitlines()
     assert plain == r"a board\x0aPASS  every budget"
     assert styled == "\x1b[31mFAIL\x1b[0m" + r"  a\x0aPASS \u2028b"
+
+
+def test_a_bar_that_was_not_begun_says_nothing_when_it_ends() -> None:
+    file = io.StringIO()
+    bar = Bar(Terminal(file=file))
+    bar.done()
+    bar.start("distil", 1)
+    bar.done()
+    bar.done()
+    assert file.getvalue().count("\n") == 1
