@@ -17,6 +17,7 @@ from typing import Any
 
 from .errors import InputError
 from .targets.outside import Unfit, read_bytes
+from .targets.printable import line as shown
 from .text_file import decoded
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _SHOWN = 3  # lines that a note names
 _MAX_BYTES = 4 << 20
 _MOST_NAMES = 100_000  # with their synonyms
+_MOST_LINES = 200_000
+_LONGEST_NAME = 300  # characters; the time that NFKC takes grows with their square
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ class Labels:
         entries: list[Label] = []
         seen: dict[str, tuple[int, str]] = {}
         notes = _Notes()
-        for number, line in enumerate(re.split(r"\r\n|\n|\r", _decode(path)), start=1):
+        lines = re.split(r"\r\n|\n|\r", _decode(path))
+        if len(lines) > _MOST_LINES:
+            raise InputError(f"{path} has more than {_MOST_LINES:,} lines", "Write one class a line, and few others.")
+        for number, line in enumerate(lines, start=1):
             text = _visible(notes.of(line, number)).strip()
             if not text:
                 continue
@@ -107,6 +113,11 @@ def _decode(path: Path) -> str:
 
 
 def _check_word(word: str, seen: dict[str, tuple[int, str]], number: int, path: Path) -> None:
+    if len(word) > _LONGEST_NAME:
+        raise InputError(
+            f"{path}, line {number}: a name of {len(word):,} characters, {shown(word, 40)}",
+            f"Write {_LONGEST_NAME} at most.",
+        )
     if not _key(word):
         raise InputError(
             f"{path}, line {number}: an empty name",
@@ -140,7 +151,7 @@ _NO_INK = (
 def _visible(line: str) -> str:
     """`line` without what nobody can see, and with plain spaces."""
     spaced = "".join(" " if unicodedata.category(one) == "Zs" else one for one in re.sub(f"[{_NO_INK}]", "", line))
-    return re.sub(r"(^|[ |])[\u200c\u200d]+|[\u200c\u200d]+(?=$|[ |])", r"\1", spaced)
+    return re.sub(r"(^|[ |])[\u200c\u200d]+|(?<![\u200c\u200d])[\u200c\u200d]+(?=$|[ |])", r"\1", spaced)
 
 
 @dataclass

@@ -54,7 +54,8 @@ PRINTS = {
     "edgedistill/devices/on_board.py": "the workshop",
     "edgedistill/bench/fresh.py": "bench",
     "edgedistill/work/torch_probe.py": "the build",
-    "targets/run.py": "a Python that is too old to import the door",
+    "targets/run.py": "a Python that cannot import the door, and Ctrl-C before it is imported",
+    "edgedistill/__main__.py": "Ctrl-C before the door is imported",
 }
 NEVER = {
     "eval", "exec", "pickle.load", "pickle.loads", "marshal.loads", "shelve.open", "joblib.load", "yaml.load",

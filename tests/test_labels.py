@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,22 @@ def test_only_text_with_a_nul_in_every_other_byte_is_taken_for_utf_16(read, text
     with pytest.raises(InputError) as raised:
         read(text)
     assert todo in raised.value.todo
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a" + "\u0301\u0316" * 400_000 + "\nb", "line 1: a name of 800,001 characters"),
+        ("nut\nbolt | " + "x" * 301, "line 2: a name of 301 characters"),
+        ("\n" * 4_000_000 + "nut\nbolt", "has more than 200,000 lines"),
+        ("a" + "\u200d" * 500_000 + "b\nc", "line 1: a name of 500,002 characters"),
+    ],
+    ids=["marks", "long", "lines", "joiners"],
+)
+def test_what_would_take_minutes_to_read_is_refused_at_once(read, text: str, said: str):
+    began = time.monotonic()
+    with pytest.raises(InputError) as raised:
+        read(text)
+    assert said in raised.value.wrong
+    assert len(raised.value.wrong) < 300
+    assert time.monotonic() - began < 10

@@ -8,6 +8,7 @@ data of a teacher store, which are large, bear sums of their own and are left ou
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection
 from pathlib import Path
 
@@ -34,9 +35,31 @@ def sums_of(folder: Path) -> dict[str, str]:
 
 
 def differing(folder: Path) -> list[str]:
-    """The files of `folder` that are not as they were sealed, sorted; sums.json alone where it tells nothing."""
+    """The files of `folder` that are not as they were sealed, sorted; sums.json alone where it tells nothing. A pipe or
+    a device is never as it should be, whatever its name: who opens it may wait for ever."""
     sums = sums_of(folder)
-    return sorted(name for name, found in sums.items() if _sum(folder / name) != found) if sums else [SUMS]
+    if not sums:
+        return [SUMS]
+    return sorted({*(name for name, found in sums.items() if _sum(folder / name) != found), *_waiting(folder)})
+
+
+def without_pipes(folder: Path) -> None:
+    """Delete what is neither a file nor a folder, before anything below `folder` is opened."""
+    for name in _waiting(folder):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _waiting(folder: Path) -> list[str]:
+    """The pipes, sockets and devices below `folder`, and links to such."""
+    return [name for name in _files(folder) if _is_special(folder / name)]
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # gone, or a link to nowhere
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _files(folder: Path) -> list[str]:
@@ -50,6 +73,8 @@ def _files(folder: Path) -> list[str]:
 
 def _sum(path: Path) -> str:
     """SHA-256 in hex; of a link where it points to; "" for a file that is gone or cannot be read."""
+    if _is_special(path):
+        return ""
     try:
         return f"-> {os.readlink(path)}" if path.is_symlink() else atomic.sha256_file(path)
     except (OSError, ValueError):  # ValueError: a NUL in a name of a damaged sums.json

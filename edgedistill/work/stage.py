@@ -19,8 +19,11 @@ folders stay until someone deletes them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -88,6 +91,7 @@ class Stage:
             self.path.rename(left)
             shutil.rmtree(left, ignore_errors=True)
         else:
+            seal.without_pipes(self.path)
             repair(self.path, wrong)
             shutil.rmtree(self.partial, ignore_errors=True)
             self.path.rename(self.partial)
@@ -99,6 +103,7 @@ class Stage:
     def begin(self) -> Path:
         """The folder to work in; keeps what an interrupted run left there."""
         self.partial.mkdir(parents=True, exist_ok=True)
+        seal.without_pipes(self.partial)
         return self.partial
 
     def finish(self, apart: Collection[str] = ()) -> Path:
@@ -144,7 +149,7 @@ class WorkFolder:
         What a killed build left of `scratch` goes. Raises InputError while another build is at work.
         """
         try:
-            lock = open(self.root / ".lock", "ab")  # noqa: SIM115  closed below; not truncated: others may hold it
+            lock = open(self.root / ".lock", "ab", opener=_regular)  # noqa: SIM115  closed below; not truncated
         except OSError as error:
             raise self._not_writable(error) from error
         with lock:
@@ -215,3 +220,12 @@ class WorkFolder:
         if words not in self._said:
             self._said.add(words)
             log.info("%s", words)
+
+
+def _regular(path: str, flags: int) -> int:
+    """Open a file that is one: a pipe of its name would let a build wait for ever."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{path} is no regular file")
+    return descriptor

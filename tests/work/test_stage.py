@@ -183,3 +183,31 @@ def test_a_choice_that_changed_by_one_bit_is_made_again(tmp_path: Path, caplog: 
     file.write_text(file.read_text().replace('"value": 20', '"value": 21'))
     assert work.decision("epochs", {}, lambda: (20, "measured"), kind=int) == (20, "measured")
     assert "its sum is another one" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["student.json", "pixels.u8"])
+def test_a_pipe_in_place_of_a_file_is_damage_and_no_wait(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = WorkFolder(tmp_path).stage("distil", {}, version=1)
+    for file in ("student.json", "pixels.u8"):
+        (stage.begin() / file).write_text("whole")
+    stage.finish(apart=["pixels.u8"])
+    assert stage.ready()
+    (stage.path / name).unlink()
+    os.mkfifo(stage.path / name)
+    assert not stage.ready(repair=lambda folder, wrong: None)
+    assert f"{name} is not as it was written" in caplog.text
+    assert not (stage.partial / name).exists()
+
+
+def test_a_pipe_in_an_unfinished_stage_is_cleared(tmp_path: Path) -> None:
+    stage = WorkFolder(tmp_path).stage("distil", {}, version=1)
+    os.mkfifo(stage.begin() / "journal")
+    assert not list(stage.begin().iterdir())
+
+
+def test_a_pipe_for_a_lock_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(InputError, match="cannot write the work folder"), WorkFolder(tmp_path).locked():
+        pass
