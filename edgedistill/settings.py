@@ -266,7 +266,7 @@ TIME_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 def seconds_of(time: str) -> float:
     """The seconds of "90s", "10m" or "1.5h". Raises InputError for any other text, and for no time at all."""
     number, unit = time[:-1], time[-1:]
-    if unit in TIME_UNITS and re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) and float(number) > 0:
+    if unit in TIME_UNITS and re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) and 0 < float(number) < 1e9:
         return float(number) * TIME_UNITS[unit]
     raise InputError(f"--time is {time!r}", "Write a number above 0 and its unit, such as 90s, 10m or 1.5h.")
 
