@@ -401,7 +401,7 @@ def test_predict_names_the_class_of_each_image(copied: Path, tmp_path: Path) -> 
     [
         (["verify", "--model", "int8"], "holds no int8 model"),
         (["verify", "--runtime", "magic"], "unknown runtime 'magic'"),
-        (["verify", "--threads", "-1"], "it cannot be negative"),
+        (["verify", "--threads", "-1"], "is no whole number from 0 to 1024"),
         (["verify", "--mode", "long"], "invalid choice: 'long'"),
         (["compile"], "there is nothing to compile: cpu runs on onnxruntime-cpu"),
         (["predict", "/dev/null"], "not a regular file"),
