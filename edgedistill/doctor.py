@@ -39,6 +39,7 @@ STYLE = {"ok": ("✓", "green"), "note": ("•", "yellow"), "missing": ("✗", "
 PHOTOS_WANTED = 200
 LOOK_SECONDS = 1.5  # at photos
 DISK_WANTED_MB = 2000
+GONE = "this folder is not there"
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ class Finding:
 
 def examine(*, classes: Path | None = None, images: Path | None = None, teacher: str | None = None) -> list[Finding]:
     """Look at machine, installation, board, disk and, where given, labels, photos and teacher."""
-    if not os.path.exists(os.curdir):  # deleted: torch's libraries abort the process there
-        return [_machine(), _python(), _disk()]
+    disk = _disk()
+    if disk.state == "missing" and disk.found.startswith(GONE):  # torch's libraries abort the process there
+        return [_machine(), _python(), disk]
     wants_build = any(given is not None for given in (classes, images, teacher))
-    findings = [_machine(), _python(), *_packages(wants_build), *_runtimes(), *_accelerator(), _board(), _disk()]
+    findings = [_machine(), _python(), *_packages(wants_build), *_runtimes(), *_accelerator(), _board(), disk]
     if classes is not None:
         findings.append(_labels(classes))
     if images is not None:
@@ -172,7 +174,7 @@ def _disk() -> Finding:
         here = Path.cwd()
         free = shutil.disk_usage(here).free / 1e6
     except OSError as error:  # the folder was deleted, or its disk is gone
-        return Finding("disk", "missing", f"this folder is not there: {error.strerror}", "Go to another folder.")
+        return Finding("disk", "missing", f"{GONE}: {error.strerror}", "Go to another folder.")
     found = f"{free / 1000:.0f} GB free in {here}"
     if free < DISK_WANTED_MB:
         return Finding("disk", "missing", found, "Free some space, or point --work and --out at another disk.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 
 from . import runtimes, streams
@@ -12,8 +11,6 @@ from .manifest import Manifest, read_manifest, selected_precision, selected_runt
 from .printable import say, say_json
 from .run_options import bundle_of
 from .session import check_finite
-
-OTHER = "Name another --model or --runtime; `run.py verify` says which count."
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -53,8 +50,6 @@ def predict(options: argparse.Namespace) -> int:
             probabilities = outputs.probabilities[0]
             best = int(probabilities.argmax())
             label, probability = manifest.labels[best], float(probabilities[best])
-            if not math.isfinite(probability):
-                raise TargetError(f"{path}: the {precision} model's answer is {probability}", OTHER)
             if options.json:
                 known = {"known": float(outputs.known[0])}
                 every = {"probabilities": dict(zip(manifest.labels, map(float, probabilities)))}

@@ -21,15 +21,14 @@ CONFIG, WEIGHTS, MEAN = "open_clip_config.json", "open_clip_model.safetensors", 
 
 
 def changed(folder: Path, key: str, value: Any) -> Path:
-    """The teacher's configuration with one value of its model_cfg changed; "1e999" is written as a number."""
+    """The teacher's configuration with one value of its model_cfg changed."""
     model: Any = copy.deepcopy(MODEL)
     *above, last = key.split(".")
     table = model
     for name in above:
         table = table[name]
     table[last] = value
-    text = json.dumps({"model_cfg": model, "preprocess_cfg": PREPROCESS}).replace('"1e999"', "1e999")
-    (folder / CONFIG).write_text(text)
+    (folder / CONFIG).write_text(json.dumps({"model_cfg": model, "preprocess_cfg": PREPROCESS}))
     return folder
 
 
@@ -53,12 +52,10 @@ def test_open_clips_own_architectures_pass() -> None:
         ("embed_dim", 0),
         ("embed_dim", True),
         ("embed_dim", 10**12),
-        ("embed_dim", "1e999"),
         ("evil", 1),
         ("cast_dtype", "x"),
         ("quick_gelu", "x"),
         ("multimodal_cfg", 5),
-        ("init_logit_scale", "1e999"),
         ("vision_cfg.evil", 1),
         ("vision_cfg.width", "48"),
         ("vision_cfg.width", -1),
@@ -69,8 +66,6 @@ def test_open_clips_own_architectures_pass() -> None:
         ("vision_cfg.layers", "a"),
         ("vision_cfg.image_size", [[]]),
         ("vision_cfg.image_size", 10**6),
-        ("vision_cfg.image_size", "1e999"),
-        ("vision_cfg.mlp_ratio", "1e999"),
         ("vision_cfg.pool_type", "zz"),
         ("vision_cfg.attentional_pool", []),
         ("vision_cfg.output_tokens", True),
@@ -131,11 +126,21 @@ def test_the_fewest_parameters_are_no_more_than_there_are(tiny_teacher: Teacher)
     assert 0.9 * there < fewest_parameters(MODEL) <= there
 
 
-@pytest.mark.parametrize("colour", [[], "x", 300, True, "1e999"])
+@pytest.mark.parametrize("colour", [[], "x", 300, True])
 def test_the_colour_of_the_border_is_a_grey(folder: Path, colour: Any) -> None:
     text = json.dumps({"model_cfg": MODEL, "preprocess_cfg": {**PREPROCESS, "fill_color": colour}})
-    (folder / CONFIG).write_text(text.replace('"1e999"', "1e999"))
+    (folder / CONFIG).write_text(text)
     with pytest.raises(InputError, match="fill_color"):
+        find_teacher(str(folder))
+
+
+@pytest.mark.parametrize("key", ["embed_dim", "init_logit_scale", "fill_color"])
+def test_a_number_that_no_float_holds_is_refused_with_the_file(folder: Path, key: str) -> None:
+    cfg = {"model_cfg": {**MODEL, key: "BIG"}, "preprocess_cfg": PREPROCESS}
+    if key == "fill_color":
+        cfg = {"model_cfg": MODEL, "preprocess_cfg": {**PREPROCESS, key: "BIG"}}
+    (folder / CONFIG).write_text(json.dumps(cfg).replace('"BIG"', "1e999"))
+    with pytest.raises(InputError, match=rf"{CONFIG} cannot be read: .* 1e999 is too large"):
         find_teacher(str(folder))
 
 
