@@ -367,7 +367,6 @@ def test_a_prediction_leaves_nothing_in_the_home_folder_and_reports_to_nobody(bu
     for words in (
         ["-c", in_a_program],
         ["-c", probed],
-        ["-c", "import edgedistill.export.int8"],
         ["-m", "edgedistill", "predict", str(bundle), photo],
         ["-m", "edgedistill.targets.run", "predict", "--bundle", str(bundle), photo],
     ):

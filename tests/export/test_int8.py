@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -242,3 +245,11 @@ def test_a_graph_that_chooses_otherwise_on_too_many_photos_is_left_out(
 ) -> None:
     facts = replace(make_int8(easy, PHOTOS, ONNXRUNTIME).facts, judged=50)
     assert flaw_of(Int8Graph(onnx.ModelProto(), facts, Likeness(agreement, 1.0))) == flaw
+
+
+def test_export_turns_the_telemetry_of_onnxruntime_off_before_it_is_imported(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_"))}
+    environment |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", "import edgedistill.export.int8"]
+    subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
+    assert [*tmp_path.rglob("*")] == []
