@@ -39,7 +39,7 @@ BUDGET = {
 PROFILE = {
     "runtime.threads": Range(0, 1024, whole=True),
     "model.input_size": Range(16, 4096, whole=True),
-    "model.opset": Range(18, 20, whole=True),  # the graph needs 18; onnxruntime 1.17 and TensorRT 10.3 read up to 20
+    "model.opset": Range(18, 20, whole=True),  # the graph needs 18; TensorRT 10.3 reads up to 20
     **{f"budget.{name}": range for name, range in BUDGET.items()},
     "measure.warmup_s": Range(0, MOST),
     "measure.min_s": POSITIVE,
