@@ -61,24 +61,12 @@ class _Tokenizer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vision:
-    """open_clip's CLIPVisionCfg."""
+class _Transformer:
+    """What open_clip's image and text towers have in common."""
 
-    layers: Any = 12
-    width: int = 768
-    head_width: int = 64
     mlp_ratio: float = 4.0
-    patch_size: Any = 16
-    image_size: Any = 224
     ls_init_value: float | None = None
-    patch_dropout: float = 0.0
-    attentional_pool: Any = False
-    attn_pooler_queries: int = 256
-    attn_pooler_heads: int = 8
-    no_ln_pre: bool = False
-    pos_embed_type: Literal["learnable", "sin_cos_2d"] = "learnable"
     final_ln_after_pool: bool = False
-    pool_type: Literal["tok", "avg"] = "tok"
     output_tokens: bool = False
     act_kwargs: _Activation | None = None
     norm_kwargs: _Norm | None = None
@@ -89,6 +77,24 @@ class Vision:
     scale_attn_inner: bool = False
     scale_attn: bool = False
     scale_fc: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision(_Transformer):
+    """open_clip's CLIPVisionCfg."""
+
+    layers: Any = 12
+    width: int = 768
+    head_width: int = 64
+    patch_size: Any = 16
+    image_size: Any = 224
+    patch_dropout: float = 0.0
+    attentional_pool: Any = False
+    attn_pooler_queries: int = 256
+    attn_pooler_heads: int = 8
+    no_ln_pre: bool = False
+    pos_embed_type: Literal["learnable", "sin_cos_2d"] = "learnable"
+    pool_type: Literal["tok", "avg"] = "tok"
     timm_model_name: str | None = None
     timm_model_pretrained: bool = False
     timm_pool: str | None = "avg"
@@ -99,7 +105,7 @@ class Vision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class Text(_Transformer):
     """open_clip's CLIPTextCfg."""
 
     context_length: int = 77
@@ -110,26 +116,13 @@ class Text:
     width: int = 512
     heads: int = 8
     layers: int = 12
-    mlp_ratio: float = 4.0
-    ls_init_value: float | None = None
     embed_cls: bool = False
     pad_id: int = 0
     eos_id: int = 2
     no_causal_mask: bool = False
-    final_ln_after_pool: bool = False
     pool_type: Literal["argmax", "eos", "first", "last"] = "argmax"
     proj_bias: bool = False
     proj_type: Literal["linear", "none"] = "linear"
-    output_tokens: bool = False
-    act_kwargs: _Activation | None = None
-    norm_kwargs: _Norm | None = None
-    block_type: _Block = None
-    qk_norm: bool = False
-    scaled_cosine_attn: bool = False
-    scale_heads: bool = False
-    scale_attn_inner: bool = False
-    scale_attn: bool = False
-    scale_fc: bool = False
     hf_model_name: str | None = None
     hf_model_pretrained: bool = True
     hf_proj_type: Literal["linear", "mlp"] | None = "mlp"
