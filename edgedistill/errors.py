@@ -6,7 +6,7 @@ EdgeDistillError        exit 1   a bug of ours, where we know how to name it
 
 from __future__ import annotations
 
-LONGEST = 2000  # characters of a line; targets/errors.py has the same for the device, and imports nothing of this
+from .targets.error_lines import one_line
 
 
 def install_extra(extra: str) -> str:
@@ -38,24 +38,3 @@ class InputError(EdgeDistillError):
     """The input or the environment is not usable as it is: a file, a flag, a missing weight, a full disk."""
 
     exit_code = 2
-
-
-def one_line(text: str) -> str:
-    """A line of an error: what a library or a file brings along is joined, and cut in its middle where it is long."""
-    text = " ".join(text.splitlines())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST * 3 // 4]} … {text[3 - LONGEST // 4 :]}"
-
-
-def first_line(said: BaseException | str, otherwise: str = "") -> str:
-    """The first line of a library's message; where it says nothing, `otherwise`, or the kind of error it is."""
-    return _lines(said, otherwise)[0]
-
-
-def last_line(said: BaseException | str, otherwise: str = "") -> str:
-    """The last line, which of torch's long messages and of a traceback says what happened; else as `first_line`."""
-    return _lines(said, otherwise)[-1]
-
-
-def _lines(said: BaseException | str, otherwise: str) -> list[str]:
-    lines = [line.strip() for line in str(said).strip().splitlines()]
-    return lines or [otherwise or ("" if isinstance(said, str) else type(said).__name__)]

@@ -17,7 +17,8 @@ import numpy as np
 from . import cores, providers
 from .binding import Bound
 from .cores import physical_cores
-from .errors import TargetError, first_line
+from .error_lines import first_line
+from .errors import TargetError
 from .names import CPU, on_gpu
 from .onnx_file import MOST_BYTES, require_onnx
 from .outside import read_bytes

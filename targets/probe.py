@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from . import ort, outside, runtimes
-from .errors import TargetError, last_line
+from .error_lines import last_line
+from .errors import TargetError
 from .lifeline import AMONG_ITS_OWN, bound
 from .names import ORT_TENSORRT, ORT_TENSORRT_RTX, RUNTIMES, TENSORRT, TORCH_TENSORRT, on_gpu
 from .printable import say_json

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import TargetError, first_line
+from .error_lines import first_line
+from .errors import TargetError
 from .names import CPU, CUDA, OPENVINO, ORT_TENSORRT, ORT_TENSORRT_RTX, on_gpu
 from .stopping import interruption
 

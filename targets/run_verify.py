@@ -10,7 +10,8 @@ from typing import Any
 
 from . import cool_down, flaws, lifeline, machine, result, runtimes, thread_trial
 from .atomic import check_writable, write_json
-from .errors import TargetError, last_line
+from .error_lines import last_line
+from .errors import TargetError
 from .flaws import Flaw
 from .length import AGAIN, Loop
 from .manifest import Manifest, read_manifest

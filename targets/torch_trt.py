@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import TargetError, first_line, last_line
+from .error_lines import first_line, last_line
+from .errors import TargetError
 from .head import read_head
 from .manifest import Manifest, read_json
 from .names import TORCH_TENSORRT

@@ -13,7 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import TargetError, last_line
+from .error_lines import last_line
+from .errors import TargetError
 from .lifeline import bound
 from .onnx_file import require_onnx
 from .session import INPUT, MAX_BATCH

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from types import ModuleType
 
 import pytest
 
-from edgedistill import errors
 from edgedistill.errors import EdgeDistillError, InputError
-from edgedistill.targets import errors as on_the_board
+from edgedistill.targets.error_lines import LONGEST
 from edgedistill.targets.errors import TargetError
 
 
@@ -23,27 +21,13 @@ def test_an_error_is_two_lines_whatever_a_library_said(kind: type[EdgeDistillErr
 @pytest.mark.parametrize("kind", [EdgeDistillError, InputError, TargetError])
 def test_what_a_file_brings_along_is_cut_in_the_middle(kind: type[EdgeDistillError | TargetError]) -> None:
     error = kind(f"manifest.json: build_id is {'x' * (8 << 20)}, not a str", "y" * 3000)
-    assert len(error.wrong) == len(error.todo) == on_the_board.LONGEST
+    assert len(error.wrong) == len(error.todo) == LONGEST
     assert error.wrong.startswith("manifest.json: build_id is xxx")
     assert error.wrong.endswith("xxx, not a str")
-    assert kind("z" * on_the_board.LONGEST, "").wrong == "z" * on_the_board.LONGEST
+    assert kind("z" * LONGEST, "").wrong == "z" * LONGEST
 
 
 def test_an_error_of_another_process_arrives_with_both_lines() -> None:
     error = InputError("no student.json in start", "Name another folder.")
     arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - what this line wrote
     assert (type(arrived), str(arrived), arrived.exit_code) == (InputError, str(error), 2)
-
-
-@pytest.mark.parametrize("module", [errors, on_the_board])
-def test_a_line_of_what_a_library_says(module: ModuleType) -> None:
-    long = RuntimeError("\n  first  \nbetween\n last \n\n")
-    assert (module.first_line(long), module.last_line(long)) == ("first", "last")
-    assert module.first_line(str(long)) == "first"
-
-
-@pytest.mark.parametrize("module", [errors, on_the_board])
-def test_where_nothing_is_said_there_is_a_word_instead(module: ModuleType) -> None:
-    assert module.first_line(RuntimeError()) == module.last_line(RuntimeError("\n")) == "RuntimeError"
-    assert module.last_line("", "exit code 3") == "exit code 3"
-    assert module.first_line(" \n") == ""

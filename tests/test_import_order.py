@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Each may import what stands before it; names in one row know nothing of each other.
 ORDER = (
-    ("errors", "targets"), ("text_file",), ("toml_file",), ("records", "labels", "choices"), ("profiles",), ("work",),
-    ("images",), ("teacher",), ("classes",), ("synthesis",), ("distil",), ("export",), ("bundle",), ("devices",),
-    ("verdict",),
+    ("targets",), ("errors",), ("text_file",), ("toml_file",), ("records", "labels", "choices"), ("profiles",),
+    ("work",), ("images",), ("teacher",), ("classes",), ("synthesis",), ("distil",), ("export",), ("bundle",),
+    ("devices",), ("verdict",),
     ("settings", "runtime", "profile_text", "bench"), ("request", "no_photos"), ("line", "doctor"), ("api",), ("cli",),
     ("__main__",),
 )  # fmt: skip

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
-from ..errors import EdgeDistillError, InputError, last_line
+from ..errors import EdgeDistillError, InputError
 from ..targets import lifeline, memory, runtimes
+from ..targets.error_lines import last_line
 from ..targets.errors import TargetError
 from .case import Case, open_case
 from .inputs import Input, batch_of, feeds

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..errors import first_line
+from ..targets.error_lines import first_line
 from .batches import Batch
 from .schedule import Rates
 from .step import Learner

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import first_line
+from ..targets.error_lines import first_line
 from ..targets.outside import LARGE, parse_json, read_bytes
 from ..targets.safetensors_header import read_header
 from ..work import atomic

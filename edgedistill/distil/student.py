@@ -19,7 +19,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..errors import InputError, first_line, last_line
+from ..errors import InputError
+from ..targets.error_lines import first_line, last_line
 from ..teacher.torchvision_ops import ensure_torchvision
 from .prompted_tower import PromptedTower, prompted_tower
 from .student_card import PROMPTED, Layout, Pixels

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..errors import InputError, last_line
+from ..errors import InputError
+from ..targets.error_lines import last_line
 from ..targets.outside import Unfit
 from ..targets.safetensors_header import read_header
 from ..work import atomic

@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 import torch
 
-from ..errors import EdgeDistillError, InputError, last_line
+from ..errors import EdgeDistillError, InputError
 from ..targets import lifeline
+from ..targets.error_lines import last_line
 from ..targets.golden import OWN_ANSWERS
 from ..targets.names import PRECISIONS
 from ..work import atomic

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from ..choices import WITH_WORDS
-from ..errors import InputError, first_line
+from ..errors import InputError
+from ..targets.error_lines import first_line
 from ..targets.outside import Unfit, read_object
 from ..teacher import hub
 from ..teacher.licences import UNKNOWN_LICENCE, licence_in_card

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import first_line
+from ..targets.error_lines import first_line
 
 log = logging.getLogger(__name__)
 

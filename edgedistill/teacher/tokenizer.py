@@ -9,7 +9,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, first_line
+from ..errors import InputError
+from ..targets.error_lines import first_line
 from . import hub
 from .architecture import CLIP_WORDS
 from .available import alternatives

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..choices import TEACHER_DTYPES
-from ..errors import EdgeDistillError, InputError, first_line
+from ..errors import EdgeDistillError, InputError
+from ..targets.error_lines import first_line
 from ..work.plain_path import plain_path
 from . import trials
 from .architecture import fewest_parameters

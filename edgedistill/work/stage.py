@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import records
-from ..errors import InputError, first_line
+from ..errors import InputError
 from ..targets import outside
+from ..targets.error_lines import first_line
 from . import atomic, seal
 
 try:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 
-from ..errors import last_line
+from ..targets.error_lines import last_line
 from ..targets.lifeline import bound
 
 TIMEOUT_S = 120  # a first load from a slow disk
