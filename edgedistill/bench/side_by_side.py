@@ -14,18 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import profiles
 from ..errors import EdgeDistillError, InputError
-from ..targets import cores, load, machine, measure, result, thread_trial
-from ..targets.cudart import Gpu
+from ..targets import cores, machine, measure, result
 from ..targets.errors import TargetError
 from ..targets.flaws import Flaw
 from ..targets.length import SOAK_S, SOAK_TURNS, Loop
-from ..targets.names import ON_CPU
-from ..targets.watched import Subject, Watched, in_turns
+from ..targets.watched import Watched, in_turns
 from .case import Case, Opened, open_case
 from .fresh import measure_fresh
-from .inputs import Feed, batch_of, feeds
+from .ready import Ready, hot_c_of, made_ready
 from .report import ColdStart, Report, Row
 from .rounds import compared, latency_of
 
@@ -33,7 +30,6 @@ log = logging.getLogger(__name__)
 
 SERVE_S = 1.0  # of queries in the fresh process, after its first
 FRESH_S = 2.0  # that such a process takes, about
-HOT_C = 95.0  # where no profile fits the machine
 
 
 @dataclass(frozen=True)
@@ -52,22 +48,7 @@ LENGTHS = {
 }
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A case that is loaded and has run once, and what it is timed on."""
-
-    case: Case
-    opened: Opened
-    batch: int
-    queries: list[Feed]
-    gpu: Gpu | None
-
-    def subject(self) -> Subject:
-        """What is timed."""
-        return Subject(self.opened.run, self.queries, self.gpu, self.opened.describe().get("threads"))
-
-
-_Attempt = _Ready | EdgeDistillError | TargetError
+_Attempt = Ready | EdgeDistillError | TargetError
 
 
 def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Opened] = open_case) -> Report:
@@ -79,7 +60,7 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
     facts = machine.read_facts()
     with ExitStack() as closing:
         attempts = [_attempt(case, facts, length, opens, closing) for case in cases]
-        ready = [one for one in attempts if isinstance(one, _Ready)]
+        ready = [one for one in attempts if isinstance(one, Ready)]
         _check(cases, attempts, ready)
         _announce(len(ready), length)
         timed = in_turns([one.subject() for one in ready], length.loop, most_s=length.most_s)
@@ -102,31 +83,11 @@ def bench(cases: Sequence[Case], length: Length, *, opens: Callable[[Case], Open
 def _attempt(
     case: Case, facts: machine.Facts, length: Length, opens: Callable[[Case], Opened], closing: ExitStack
 ) -> _Attempt:
-    """The case loaded and run once, or why that cannot be done."""
+    """The case made ready, or why that cannot be done."""
     try:
-        case = settled(case, min(thread_trial.SECONDS, length.loop.min_s), opens)
-        opened = opens(case)
-        closing.callback(opened.close)
-        batch = batch_of(opened.inputs, case.batch)
-        ready = _Ready(case, opened, batch, feeds(opened.inputs, batch, case.given), gpu_of(case, facts))
-        opened.run(ready.queries[0])
+        return made_ready(case, facts, length.loop, closing, opens)
     except (EdgeDistillError, TargetError) as error:
         return error
-    return ready
-
-
-def settled(case: Case, seconds: float, opens: Callable[[Case], Opened] = open_case) -> Case:
-    """The case with its threads: where nobody fixed them, those that a trial of so many seconds finds, as `verify`
-    does (targets/thread_trial.py)."""
-    if case.threads is not None or case.runtime not in ON_CPU:
-        return case
-    first = opens(replace(case, threads=1))
-    try:
-        queries = feeds(first.inputs, batch_of(first.inputs, case.batch), case.given)
-    finally:
-        first.close()
-    tried = thread_trial.medians(lambda count: opens(replace(case, threads=count)), queries, seconds)
-    return replace(case, threads=thread_trial.fewest(tried) if tried else 1)
 
 
 def _announce(cases: int, length: Length) -> None:
@@ -134,7 +95,7 @@ def _announce(cases: int, length: Length) -> None:
     log.info("timing %d %s side by side, %.0f s or more", cases, "row" if cases == 1 else "rows", seconds)
 
 
-def _check(cases: Sequence[Case], attempts: Sequence[_Attempt], ready: Sequence[_Ready]) -> None:
+def _check(cases: Sequence[Case], attempts: Sequence[_Attempt], ready: Sequence[Ready]) -> None:
     """InputError where no case runs, and for a shape that is for none."""
     first = attempts[0]
     if not ready and isinstance(first, Exception):
@@ -145,18 +106,15 @@ def _check(cases: Sequence[Case], attempts: Sequence[_Attempt], ready: Sequence[
             raise InputError(f"--shape names the input {name}, which no model has", f"There are {', '.join(known)}.")
 
 
-def _row(one: _Ready, timed: Watched, hot_c: float) -> Row:
+def _row(one: Ready, timed: Watched, hot_c: float) -> Row:
     """Its latency, the machine's states, and why it does not count."""
-    latency = latency_of(timed.turns)
-    runtime = one.opened.describe()
-    room = load.room_for_others(runtime["threads"] or 1, len(cores.usable_cores()))
-    flaws = timed.flaws(hot_c, room)
+    latency, flaws = latency_of(timed.turns), one.flaws(timed, hot_c)
     if latency.p95 is None:
         flaws.append(Flaw("no-p95", value=latency.queries))
     return Row(
         model=one.case.model,
         file=str(one.case.file),
-        runtime=runtime,
+        runtime=one.opened.describe(),
         batch=one.batch,
         inputs=tuple(_described(name, array) for name, array in one.queries[0].items()),
         latency_ms=latency,
@@ -167,7 +125,7 @@ def _row(one: _Ready, timed: Watched, hot_c: float) -> Row:
     )
 
 
-def _with_fresh(one: _Ready, row: Row, serve_s: float) -> Row:
+def _with_fresh(one: Ready, row: Row, serve_s: float) -> Row:
     """The row with what a fresh process measured; as one that failed where that did."""
     try:
         fresh = measure_fresh(one.case, one.opened.inputs, serve_s)
@@ -189,13 +147,3 @@ def _described(name: str, array: np.ndarray) -> dict[str, Any]:
 def _device(facts: machine.Facts, *, gpu: bool) -> dict[str, str]:
     system = f"{platform.system()} {platform.release()}"
     return {"name": machine.device_name(facts, gpu=gpu), "machine": facts.machine, "system": system}
-
-
-def gpu_of(case: Case, facts: machine.Facts) -> Gpu | None:
-    return facts.gpus[0] if case.on_gpu and facts.gpus else None
-
-
-def hot_c_of(facts: machine.Facts) -> float:
-    """Above which temperature a run does not count: that of the profile that fits this machine best."""
-    fitting = profiles.fitting(facts)
-    return profiles.load_profile(fitting[0]).measure.hot_c if fitting else HOT_C

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import EdgeDistillError, InputError
-from ..targets import cores, early_stopping, flaws, load, machine, result, thread_trial
+from ..targets import early_stopping, flaws, machine, result
 from ..targets.errors import TargetError
 from ..targets.flaws import Flaw
 from ..targets.length import Loop
 from ..targets.printable import say
-from ..targets.watched import Subject, in_turns
-from .case import Case, open_case
-from .inputs import batch_of, feeds
-from .side_by_side import gpu_of, hot_c_of, settled
+from ..targets.watched import in_turns
+from .case import Case
+from .ready import hot_c_of, made_ready
 from .words import ms
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ def single_stream(cases: Sequence[Case], loop: Loop = early_stopping.LOOP) -> di
     """
     log.info("%d x %.0f s, one after the other", len(cases), loop.min_s)
     facts = machine.read_facts()
-    rows = [_row(case, facts, loop) for case in cases]
+    hot_c = hot_c_of(facts)
+    rows = [_row(case, facts, loop, hot_c) for case in cases]
     if all(row["failed"] is not None for row in rows):
         raise InputError(f"{cases[0].model}: {rows[0]['failed']}", "A single stream asks for one item a query.")
     device = machine.device_name(facts, gpu=any(case.on_gpu for case in cases))
@@ -48,21 +50,14 @@ def exit_code(found: dict[str, Any]) -> int:
     return 4 if any(row["failed"] is not None or row["invalid"] for row in found["rows"]) else 0
 
 
-def _row(case: Case, facts: machine.Facts, loop: Loop) -> dict[str, Any]:
+def _row(case: Case, facts: machine.Facts, loop: Loop, hot_c: float) -> dict[str, Any]:
     row: dict[str, Any] = {"model": case.model, "runtime": {"name": case.runtime}, "failed": None, "invalid": []}
     try:
-        case = settled(case, min(thread_trial.SECONDS, loop.min_s))
-        opened = open_case(case)
-        try:
-            queries, runtime = feeds(opened.inputs, batch_of(opened.inputs, 1), case.given), opened.describe()
-            subject = Subject(opened.run, queries, gpu_of(case, facts), runtime.get("threads"))
-            (timed,) = in_turns([subject], loop, untimed=0)
-            room = load.room_for_others(runtime["threads"] or 1, len(cores.usable_cores()))
-            invalid = [flaw.to_json() for flaw in timed.flaws(hot_c_of(facts), room)]
-            summed = early_stopping.summary(np.concatenate(timed.turns))
-            return row | {"runtime": opened.describe(), "invalid": invalid} | summed
-        finally:
-            opened.close()
+        with ExitStack() as closing:
+            one = made_ready(replace(case, batch=1), facts, loop, closing)
+            (timed,) = in_turns([one.subject()], loop, untimed=0)
+            row |= {"runtime": one.opened.describe(), "invalid": [flaw.to_json() for flaw in one.flaws(timed, hot_c)]}
+        return row | early_stopping.summary(np.concatenate(timed.turns))
     except (EdgeDistillError, TargetError) as error:
         return row | {"failed": error.wrong}
 
