@@ -47,6 +47,7 @@ try:
     from . import lifeline, providers, runtimes, stopping, streams
     from .errors import TargetError
     from .length import HELP, MODES
+    from .limits import PROFILE
     from .printable import line, log_lines, say
     from .run_bench import bench
     from .run_compile import compile_engines
@@ -65,7 +66,6 @@ except ImportError as error:
         sys.stderr.write(f"Install it for this Python: {sys.executable} -m pip install {error.name or 'numpy'}\n")
     sys.exit(2)
 
-MOST_THREADS = 1024  # as many as a profile may fix
 THREADS = (
     "of a CPU runtime; 0: physical cores, at most 8 (default: the profile's; where it fixes none, verify finds out how "
     "many are worth it, and predict takes what the verdict was measured with)"
@@ -175,7 +175,7 @@ def _path(text: str) -> Path:
 
 
 def _count(text: str) -> int:
-    return _whole(text, MOST_THREADS)
+    return _whole(text, int(PROFILE["runtime.threads"].high))
 
 
 def _queries(text: str) -> int:

@@ -6,9 +6,9 @@ import argparse
 import json
 import platform
 
-from . import cores, machine, power, probe, runtimes, state, trtexec
-from .errors import TargetError
+from . import cores, machine, power, probe, state, trtexec
 from .manifest import read_manifest
+from .names import CPU, TENSORRT
 from .printable import say
 from .run_options import bundle_of, identity_words
 
@@ -24,7 +24,8 @@ def doctor(options: argparse.Namespace) -> int:
     else:
         words = f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.multiprocessors} SMs" if gpu else "none"
         _say("gpu", words)
-    for name, error in probe.ask_all().items():
+    problems = probe.ask_all()
+    for name, error in problems.items():
         _say(name, "usable" if error is None else f"not usable: {error.wrong}")
     if tool := trtexec.find():
         _say("trtexec", f"{tool}: compile takes it where TensorRT's Python module is missing")
@@ -46,14 +47,14 @@ def doctor(options: argparse.Namespace) -> int:
     identity = machine.identify(profile, facts=facts)
     _say("bundle", f"{len(manifest.labels)} classes, {', '.join(manifest.precisions)}; every hash is right")
     _say("profile", f"{profile['name']} ({profile['title']}): {identity_words(identity)}")
-    try:
-        runtime = runtimes.choose(manifest, None)
-    except TargetError as error:
-        _say("next", error.todo)
-        return 0
-    _say(
-        "next", "python run.py compile, then python run.py verify" if runtime == "tensorrt" else "python run.py verify"
-    )
+    working = [name for name in profile["runtime"]["prefer"] if name in problems and problems[name] is None]
+    if not working:
+        wanted = ", ".join(profile["runtime"]["prefer"])
+        _say("next", f"install one of {wanted}, or name another: python run.py verify --runtime {CPU}")
+    elif working[0] == TENSORRT:
+        _say("next", "python run.py compile, then python run.py verify")
+    else:
+        _say("next", "python run.py verify")
     return 0
 
 

@@ -44,9 +44,13 @@ def brought(copy: Path) -> list[Path]:
     folder = copy / RESULTS
     found = [] if folder.is_symlink() else sorted(folder.glob("*.json"))
     for path in (copy, folder, *found):
-        if path.is_symlink():
-            raise InputError(f"{path} is a link", "Delete it, and measure there again: python3 run.py verify")
+        _refuse_link(path)
     return found
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise InputError(f"{path} is a link", "Delete it, and measure there again: python3 run.py verify")
 
 
 def told_again(said: Sequence[str]) -> list[str]:
@@ -77,8 +81,7 @@ def kept(folder: Path, found: Sequence[Path], beside: bool = True) -> list[Path]
 
 
 def _content(path: Path) -> bytes:
-    if path.is_symlink():
-        raise InputError(f"{path} is a link", "Delete it, and measure there again: python3 run.py verify")
+    _refuse_link(path)
     try:
         return outside.read_bytes(path, outside.SMALL.size)
     except (OSError, outside.Unfit) as error:

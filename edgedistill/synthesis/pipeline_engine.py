@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..choices import WITH_WORDS
-from ..errors import InputError
+from ..errors import InputError, install_extra
 from ..targets.error_lines import first_line
 from ..targets.outside import Unfit, read_object
 from ..teacher import hub
@@ -37,7 +37,7 @@ DISTILLED = ("turbo", "lightning", "schnell", "lcm", "hyper-sd", "flash")
 BATCH = {"cpu": 2, "cuda": 16}
 INDEX = "model_index.json"
 PACKAGES = ("diffusers", "transformers", "requests")  # the last one diffusers imports and does not always ask for
-INSTALL = 'pip install "edgedistill[build,synthesize]"'
+INSTALL = install_extra("build,synthesize")
 INSTEAD = "Or --engine teacher, which needs the teacher alone; or --generated FOLDER, for images from elsewhere."
 
 
@@ -136,7 +136,7 @@ def find_pipeline(model: str) -> Path:
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(
-            f"--engine diffusers needs the package {missing[0]}, which is not installed", f"{INSTALL}. {INSTEAD}"
+            f"--engine diffusers needs the package {missing[0]}, which is not installed", f"{INSTALL} {INSTEAD}"
         )
     folder = Path(model)
     if folder.is_dir():
@@ -160,7 +160,7 @@ def _load(model: str, device: str) -> Any:
     try:
         from diffusers import AutoPipelineForText2Image
     except (ImportError, RuntimeError) as error:  # diffusers imports its parts late, and then wraps what is missing
-        raise InputError(f"diffusers cannot be imported: {first_line(error)}", f"{INSTALL}. {INSTEAD}") from error
+        raise InputError(f"diffusers cannot be imported: {first_line(error)}", f"{INSTALL} {INSTEAD}") from error
 
     log.info("loading the pipeline %s; what its folder lacks is fetched from the hub", model)
     dtype = {_dtype_keyword(AutoPipelineForText2Image): torch.float16 if device == "cuda" else torch.float32}

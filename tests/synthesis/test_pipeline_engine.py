@@ -134,7 +134,7 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else object())
     with pytest.raises(
-        InputError, match=rf"{missing}, which is not installed\npip install .*synthesize.*\. Or --engine"
+        InputError, match=rf"{missing}, which is not installed\nIn a .*pip install .*synthesize.*\. Or --engine"
     ):
         from_pipeline("nobody/nothing", "cpu", None)
 
@@ -144,7 +144,7 @@ def test_a_diffusers_that_cannot_be_imported_is_two_lines(tmp_path: Path, monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in [name for name in sys.modules if name.partition(".")[0] == "diffusers"]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(InputError, match=r"^diffusers cannot be imported: it needs requests\npip install"):
+    with pytest.raises(InputError, match=r"^diffusers cannot be imported: it needs requests\nIn a .*pip install"):
         PipelineEngine("nobody/nothing", "cpu", None)
 
 

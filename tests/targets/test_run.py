@@ -23,6 +23,7 @@ from edgedistill.targets import (
     lifeline,
     load,
     machine,
+    probe,
     result,
     run,
     run_verify,
@@ -31,6 +32,7 @@ from edgedistill.targets import (
     steadiness,
     thread_trial,
 )
+from edgedistill.targets.errors import TargetError
 from edgedistill.targets.length import Loop
 from edgedistill.targets.manifest import Manifest, read_manifest
 
@@ -322,6 +324,26 @@ def test_doctor_names_the_machine_the_board_and_the_next_step(copied: Path) -> N
     assert lines["tensorrt"].startswith("not usable: tensorrt cannot be imported")
     assert lines["profile"] == "cpu (Any CPU (x86-64 or arm64)): this is that board"
     assert lines["next"] == "python run.py verify"
+
+
+def test_doctor_advises_only_what_starts_here(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = json.loads((copied / "manifest.json").read_text())["profile"]
+    profile["runtime"]["prefer"] = ["tensorrt", "onnxruntime-cpu"]
+    change_manifest(copied, profile=profile)
+    lack = TargetError("TensorRT cannot start CUDA: the driver is too old", "See nvidia-smi.")
+    for problems, told in (
+        ({"tensorrt": None, "onnxruntime-cpu": None}, "python run.py compile, then python run.py verify"),
+        ({"tensorrt": lack, "onnxruntime-cpu": None}, "python run.py verify"),
+        ({"tensorrt": lack, "onnxruntime-cpu": lack}, "install one of tensorrt, onnxruntime-cpu, or name another"),
+    ):
+        monkeypatch.setattr(probe, "ask_all", lambda found=problems: found)
+        assert run.main(["doctor", "--bundle", str(copied)]) == 0
+        last = capsys.readouterr().out.strip().splitlines()[-1]
+        assert last.split(maxsplit=1)[0] == "next"
+        assert last.split(maxsplit=1)[1].startswith(told)
+        assert (last.split(maxsplit=1)[1] == told) == (not told.startswith("install"))
 
 
 def test_bench_prints_every_model_and_writes_rows(copied: Path) -> None:
